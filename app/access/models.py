@@ -1,0 +1,110 @@
+"""Tables of who may do what where: supervising units, accounts, tokens."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, CheckConstraint, ColumnElement, DateTime, Enum, ForeignKey, LargeBinary, Text, func
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+
+from app.foundation.database import Base
+from app.foundation.identity import new_id
+
+
+def text_enum(kind: type[StrEnum], name: str) -> Enum:
+    """A text column that takes the values of a StrEnum, checked by the database."""
+    return Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=40,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class UnitLevel(StrEnum):
+    province = "province"
+    prefecture = "prefecture"
+    county = "county"
+    zone = "zone"
+    agency = "agency"
+    department = "department"
+
+
+class Role(StrEnum):
+    officer = "officer"
+    county = "county"
+    agency = "agency"
+    department = "department"
+    prefecture = "prefecture"
+    province = "province"
+    inspector = "inspector"
+    admin = "admin"
+
+
+class Unit(Base):
+    """A supervising unit (监管单元). Its ground stands in the boundary layer `divisions`, by code."""
+
+    __tablename__ = "units"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    code: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    level: Mapped[UnitLevel] = mapped_column(text_enum(UnitLevel, "level"))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"), index=True)
+    # Who approves plans and accepts for it; the parent unless said otherwise.
+    accepting_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    valid_from: Mapped[date] = mapped_column()
+    valid_to: Mapped[date | None] = mapped_column()
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    username: Mapped[str] = mapped_column(Text, unique=True)
+    display_name: Mapped[str] = mapped_column(Text)
+    password_hash: Mapped[str] = mapped_column(Text)
+    role: Mapped[Role] = mapped_column(text_enum(Role, "role"))
+    unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    is_demo: Mapped[bool] = mapped_column(default=False)
+    is_active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Token(Base):
+    """A bearer token; only the SHA-256 of its secret is kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest_is_sha256"),)
+
+
+class Placed:
+    """Mixin of every table that holds a place.
+
+    `unit_ids` are the supervising units that the place touches, or that take part in it. Both walls read it: the
+    base statement of every query (`app.access.service.in_jurisdiction`) and the table's row-level security policy.
+    Empty means outside the province: provincial roles alone see it.
+    """
+
+    @declared_attr
+    def unit_ids(cls) -> Mapped[list[UUID]]:
+        return mapped_column(ARRAY(PG_UUID(as_uuid=True)), default=list)
+
+    @classmethod
+    def touches(cls, units: list[UUID]) -> ColumnElement[bool]:
+        column: Any = cls.unit_ids
+        touched: ColumnElement[bool] = column.overlap(units)
+        return touched

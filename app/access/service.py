@@ -1,0 +1,233 @@
+"""Who is asking, and what is theirs to see and do."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, aliased
+
+from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
+from app.foundation.database import set_scope
+from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from app.foundation.time import utc_now
+
+_hasher = PasswordHasher()
+# Verified when the name is unknown, so that the answer takes as long as for a known one.
+_DECOY = _hasher.hash(secrets.token_hex(8))
+_MARK = "rl_"
+
+S = TypeVar("S", bound=Any)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The account behind a request, and its jurisdiction.
+
+    `units` is its unit with everything below; None is the whole province and what lies outside it.
+    """
+
+    account_id: UUID
+    username: str
+    role: Role
+    unit_id: UUID
+    unit_code: str
+    unit_level: UnitLevel
+    units: tuple[UUID, ...] | None
+
+    @property
+    def is_provincial(self) -> bool:
+        return self.units is None
+
+    def require(self, *roles: Role) -> None:
+        if self.role not in roles:
+            allowed = ", ".join(sorted(role.value for role in roles))
+            raise Forbidden(f"This needs the role {allowed}; you are signed in as {self.role.value}.")
+
+    def require_provincial(self) -> None:
+        if not self.is_provincial:
+            raise Forbidden("This is for accounts of the province.")
+
+
+def in_jurisdiction(statement: S, caller: Caller, entity: type[Placed]) -> S:
+    """The first wall: the base statement of every query on a table that holds a place."""
+    if caller.units is None:
+        return statement
+    limited: S = statement.where(entity.touches(list(caller.units)))
+    return limited
+
+
+def units_below(session: Session, unit_id: UUID) -> list[UUID]:
+    """A unit and all units below it."""
+    tree = select(Unit.id).where(Unit.id == unit_id).cte("tree", recursive=True)
+    child = aliased(Unit)
+    tree = tree.union_all(select(child.id).join(tree, child.parent_id == tree.c.id))
+    return list(session.scalars(select(tree.c.id)))
+
+
+def units_above(session: Session, unit_id: UUID) -> list[UUID]:
+    """The units above a unit, nearest first, without itself."""
+    chain: list[UUID] = []
+    unit = session.get(Unit, unit_id)
+    while unit is not None and unit.parent_id is not None:
+        chain.append(unit.parent_id)
+        unit = session.get(Unit, unit.parent_id)
+    return chain
+
+
+def caller_of(session: Session, account: Account) -> Caller:
+    unit = session.get_one(Unit, account.unit_id)
+    everything = unit.level is UnitLevel.province
+    return Caller(
+        account_id=account.id,
+        username=account.username,
+        role=account.role,
+        unit_id=unit.id,
+        unit_code=unit.code,
+        unit_level=unit.level,
+        units=None if everything else tuple(units_below(session, unit.id)),
+    )
+
+
+def enter(session: Session, caller: Caller) -> None:
+    """Set the second wall of this transaction to the caller's jurisdiction."""
+    set_scope(session, caller.units)
+
+
+def authenticate(session: Session, username: str, password: str) -> Account:
+    """The active account with this name and password.
+
+    Raises:
+        Unauthenticated: no such account, or the wrong password; the answer does not say which.
+    """
+    account = session.scalar(select(Account).where(Account.username == username))
+    try:
+        _hasher.verify(account.password_hash if account else _DECOY, password)
+    except (VerificationError, InvalidHashError):
+        account = None
+    if account is None or not account.is_active:
+        raise Unauthenticated("The name or the password is wrong.")
+    return account
+
+
+def issue_token(session: Session, account: Account, name: str, life: timedelta) -> tuple[str, datetime]:
+    """A new bearer token; the secret is shown once and never kept."""
+    secret = _MARK + secrets.token_urlsafe(32)
+    token = Token(account_id=account.id, name=name, digest=_digest(secret), expires_at=utc_now() + life)
+    session.add(token)
+    session.flush()
+    return secret, token.expires_at
+
+
+def caller_for_token(session: Session, secret: str) -> Caller:
+    """The caller behind a bearer token.
+
+    Raises:
+        Unauthenticated: unknown, expired or revoked.
+    """
+    account = session.scalar(
+        select(Account)
+        .join(Token, Token.account_id == Account.id)
+        .where(
+            Token.digest == _digest(secret),
+            Token.revoked_at.is_(None),
+            Token.expires_at > utc_now(),
+            Account.is_active,
+        )
+    )
+    if account is None:
+        raise Unauthenticated()
+    return caller_of(session, account)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+# What level of unit an account of each role may belong to (DESIGN section 6).
+UNIT_OF_ROLE: dict[Role, frozenset[UnitLevel]] = {
+    Role.officer: frozenset({UnitLevel.province, UnitLevel.prefecture}),
+    Role.county: frozenset({UnitLevel.county, UnitLevel.zone}),
+    Role.agency: frozenset({UnitLevel.agency}),
+    Role.department: frozenset({UnitLevel.department}),
+    Role.prefecture: frozenset({UnitLevel.prefecture}),
+    Role.province: frozenset({UnitLevel.province}),
+    Role.inspector: frozenset({UnitLevel.province}),
+    Role.admin: frozenset({UnitLevel.province}),
+}
+
+
+def add_account(
+    session: Session,
+    *,
+    username: str,
+    password: str,
+    role: Role,
+    unit_code: str,
+    display_name: str | None = None,
+    is_demo: bool = False,
+) -> Account:
+    """A new account.
+
+    Raises:
+        Conflict: the name is taken.
+        NotFound: no unit has this code.
+        Invalid: the role does not go with the unit's level, or the password is too short.
+    """
+    unit = unit_by_code(session, unit_code)
+    if unit.level not in UNIT_OF_ROLE[role]:
+        levels = " or ".join(sorted(level.value for level in UNIT_OF_ROLE[role]))
+        raise Invalid(f"An account with the role {role.value} belongs to a {levels}; {unit_code} is a {unit.level}.")
+    if len(password) < 10:
+        raise Invalid("A password has at least 10 characters.")
+    if session.scalar(select(Account.id).where(Account.username == username)):
+        raise Conflict(f"There is an account named {username!r} already.")
+    account = Account(
+        username=username,
+        display_name=display_name or username,
+        password_hash=_hasher.hash(password),
+        role=role,
+        unit_id=unit.id,
+        is_demo=is_demo,
+    )
+    session.add(account)
+    session.flush()
+    return account
+
+
+def account_by_name(session: Session, username: str) -> Account:
+    account = session.scalar(select(Account).where(Account.username == username))
+    if account is None:
+        raise NotFound(f"There is no account named {username!r}.")
+    return account
+
+
+def unit_by_code(session: Session, code: str) -> Unit:
+    unit = session.scalar(select(Unit).where(Unit.code == code))
+    if unit is None:
+        raise NotFound(f"There is no supervising unit with the code {code!r}.")
+    return unit
+
+
+def has_demo_accounts(session: Session) -> bool:
+    return session.scalar(select(Account.id).where(Account.is_demo, Account.is_active).limit(1)) is not None
+
+
+def get_placed(session: Session, caller: Caller, entity: type[Any], row_id: UUID, *, lock: bool = False) -> Any:
+    """One row of a placed table by id.
+
+    Raises:
+        NotFound: there is none, or it lies outside the caller's jurisdiction.
+    """
+    statement: Select[Any] = in_jurisdiction(select(entity).where(entity.id == row_id), caller, entity)
+    row = session.scalar(statement.with_for_update() if lock else statement)
+    if row is None:
+        raise NotFound()
+    return row

@@ -1,0 +1,161 @@
+"""Tables of casework: reviews of detections, cases, who takes part, evidence, and the ledger."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import WKBElement
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.access.models import Placed, text_enum
+from app.casework.lifecycle import CaseState, ReviewState
+from app.foundation.database import Base
+from app.foundation.geometry import multipolygon_column
+from app.foundation.identity import new_id
+
+
+class Participation(StrEnum):
+    lead = "lead"
+    co_responsible = "co_responsible"
+    accepting = "accepting"
+    dispatching = "dispatching"
+
+
+class EvidenceKind(StrEnum):
+    photo = "photo"
+    document = "document"
+    field_record = "field_record"
+
+
+class Review(Placed, Base):
+    """What became of a detection on the officer's desk. A detection without a row is `new`."""
+
+    __tablename__ = "reviews"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"), unique=True)
+    state: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "state"))
+    version: Mapped[int] = mapped_column(default=1)
+    reason: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
+    case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"))
+    decided_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    decided_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class CaseSequence(Base):
+    """The last number given out in a unit's year; taken under its row lock, so numbers have no gaps."""
+
+    __tablename__ = "case_sequences"
+
+    unit_code: Mapped[str] = mapped_column(Text, primary_key=True)
+    year: Mapped[int] = mapped_column(primary_key=True)
+    last: Mapped[int] = mapped_column()
+
+
+class Case(Placed, Base):
+    """A dispatched detection under supervision (问题/台账条目)."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        Index("ix_cases_geom", "geom", postgresql_using="gist"),
+        Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
+        Index("ix_cases_state", "state"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    number: Mapped[str] = mapped_column(Text, unique=True)
+    state: Mapped[CaseState] = mapped_column(text_enum(CaseState, "state"))
+    version: Mapped[int] = mapped_column(default=1)
+    detection_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"), unique=True)
+    simulated: Mapped[bool] = mapped_column(default=False)
+    activity: Mapped[str] = mapped_column(Text)
+    priority: Mapped[str] = mapped_column(Text)
+    supervision_source: Mapped[str] = mapped_column(Text)
+    lead_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    accepting_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    dispatching_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
+    area_m2: Mapped[float] = mapped_column()
+    opened_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # The five precisions, the plan and the notice as the commands gave them; their history is in the ledger.
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    plan: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    first_due_on: Mapped[date | None] = mapped_column()
+    due_on: Mapped[date | None] = mapped_column()
+    notice_until: Mapped[date | None] = mapped_column()
+
+
+class CaseParticipation(Base):
+    """Who takes part in a case, and as what. Sees what its case sees."""
+
+    __tablename__ = "case_participations"
+    __table_args__ = (UniqueConstraint("case_id", "unit_id", "kind"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    kind: Mapped[Participation] = mapped_column(text_enum(Participation, "kind"))
+
+
+class Evidence(Base):
+    """A file that proves something about a case, kept by its content. Sees what its case sees."""
+
+    __tablename__ = "evidence"
+    __table_args__ = (UniqueConstraint("case_id", "sha256"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    kind: Mapped[EvidenceKind] = mapped_column(text_enum(EvidenceKind, "kind"))
+    filename: Mapped[str] = mapped_column(Text)
+    media_type: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    taken_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    longitude: Mapped[float | None] = mapped_column()
+    latitude: Mapped[float | None] = mapped_column()
+    # Distance of the photo's position from the case's ground, metres; None without a position.
+    distance_m: Mapped[float | None] = mapped_column()
+    uploaded_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    uploaded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class LedgerHead(Base):
+    """The one row that orders the ledger: the last sequence and instant given out."""
+
+    __tablename__ = "ledger_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class CaseEvent(Base):
+    """An event of the ledger. Written once; the database refuses to change or delete it. Sees what its case sees."""
+
+    __tablename__ = "case_events"
+    __table_args__ = (
+        UniqueConstraint("case_id", "case_sequence"),
+        Index("ix_case_events_recorded_at", "recorded_at"),
+    )
+
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[UUID] = mapped_column(unique=True, default=new_id)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    case_sequence: Mapped[int] = mapped_column()
+    kind: Mapped[str] = mapped_column(Text)
+    actor_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    actor_role: Mapped[str] = mapped_column(Text)
+    actor_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    occurred_on: Mapped[date] = mapped_column()
+    state_before: Mapped[CaseState | None] = mapped_column(text_enum(CaseState, "state_before"))
+    state_after: Mapped[CaseState] = mapped_column(text_enum(CaseState, "state_after"))
+    note: Mapped[str | None] = mapped_column(Text)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,69 @@
+"""The database: one engine a process, one transaction a request or job step, and who is asking.
+
+Row-level security needs to know the caller. Each transaction starts by setting `redline.scope` (`all`, `units` or
+nothing) and `redline.units` for itself alone (`set_config(…, true)`); a transaction without them sees no row of a
+table that holds a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine, MetaData, create_engine, text
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Database:
+    """The engine and its sessions."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.engine: Engine = create_engine(url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True)
+        self.session = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self, *, see_all: bool = False) -> Iterator[Session]:
+        """One transaction, committed at the end or rolled back. `see_all` is the named context of workers."""
+        with self.session() as session, session.begin():
+            if see_all:
+                set_scope(session, None)
+            yield session
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+
+def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
+    """Say for this transaction whose rows may be seen: those of `units`, or all when None."""
+    session.execute(
+        text("select set_config('redline.scope', :scope, true), set_config('redline.units', :units, true)"),
+        {
+            "scope": "all" if units is None else "units",
+            "units": "{}" if units is None else "{" + ",".join(str(unit) for unit in units) + "}",
+        },
+    )
+
+
+def _request_session(request: Request) -> Iterator[Session]:
+    database: Database = request.app.state.database
+    with database.transaction() as session:
+        yield session
+
+
+# scope="function": the commit happens before the response is sent, so a failing commit is a 500 and not a lie.
+SessionDep = Annotated[Session, Depends(_request_session, scope="function")]

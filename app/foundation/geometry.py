@@ -1,0 +1,71 @@
+"""Geometry: MultiPolygon in EPSG:4490, GeoJSON of RFC 7946, geodesic measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import shapely
+from geoalchemy2 import Geometry
+from geoalchemy2.elements import WKBElement
+from geoalchemy2.shape import from_shape, to_shape
+from pyproj import Geod
+from shapely import MultiPolygon, Polygon
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
+
+SRID = 4490
+CRS = "EPSG:4490"
+# EPSG:4490 is CGCS2000; its ellipsoid differs from that of WGS 84 by a tenth of a millimetre.
+GEOD = Geod(ellps="GRS80")
+MU_M2 = 2000 / 3
+
+
+def multipolygon_column() -> Geometry:
+    return Geometry("MULTIPOLYGON", srid=SRID, spatial_index=False)
+
+
+def as_multipolygon(geometry: BaseGeometry) -> MultiPolygon:
+    """The polygons of a geometry as one MultiPolygon.
+
+    Raises:
+        ValueError: there is no polygon in it.
+    """
+    parts = [part for part in shapely.get_parts(geometry, return_index=False) if isinstance(part, Polygon)]
+    nested = [p for part in shapely.get_parts(geometry) if isinstance(part, MultiPolygon) for p in part.geoms]
+    polygons = [polygon for polygon in [*parts, *nested] if not polygon.is_empty]
+    if not polygons:
+        raise ValueError("the geometry has no polygon")
+    return MultiPolygon(polygons)
+
+
+def to_database(geometry: BaseGeometry) -> WKBElement:
+    return from_shape(as_multipolygon(geometry), srid=SRID)
+
+
+def from_database(value: Any) -> BaseGeometry:
+    """The shapely geometry of a loaded column."""
+    return to_shape(value)
+
+
+def geojson(geometry: BaseGeometry, *, digits: int = 7) -> dict[str, Any]:
+    """A GeoJSON geometry; 7 digits are a centimetre. Exterior rings run counter-clockwise (RFC 7946, 3.1.6)."""
+    rounded = shapely.transform(geometry, lambda xy: np.round(xy, digits))
+    if isinstance(rounded, MultiPolygon):
+        rounded = MultiPolygon([shapely.geometry.polygon.orient(part) for part in rounded.geoms])
+    elif isinstance(rounded, Polygon):
+        rounded = shapely.geometry.polygon.orient(rounded)
+    return dict(mapping(rounded))
+
+
+def geodesic_area_m2(geometry: BaseGeometry) -> float:
+    """Area on the ellipsoid, in square metres; edges are straight in longitude and latitude, cut to 100 m."""
+    if geometry.is_empty:
+        return 0.0
+    dense = shapely.segmentize(geometry, 0.001)
+    total = 0.0
+    for part in shapely.get_parts(dense):
+        if isinstance(part, Polygon):
+            ring = shapely.geometry.polygon.orient(part)
+            total += abs(GEOD.geometry_area_perimeter(ring)[0])
+    return total

@@ -1,0 +1,58 @@
+"""Logs: one line an event through structlog, plain for people on a terminal, JSON otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import FastAPI, Request, Response
+
+from app.foundation.identity import new_id
+
+
+def configure_logging(*, level: int = logging.INFO) -> None:
+    """Send everything, the standard library's loggers too, through one structlog chain to standard error."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    terminal = sys.stderr.isatty()
+    renderer: structlog.types.Processor = (
+        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    last: list[structlog.types.Processor] = [] if terminal else [structlog.processors.format_exc_info]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("rasterio", "apscheduler", "alembic", "uvicorn.access", "pyogrio", "fiona"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def install_request_log(app: FastAPI) -> None:
+    """Log every request with an id that the answer carries as `X-Request-Id`."""
+    log = logging.getLogger("redline.http")
+
+    @app.middleware("http")
+    async def write(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request_id = str(new_id())
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        try:
+            response = await call_next(request)
+            response.headers["X-Request-Id"] = request_id
+            elapsed = (time.perf_counter() - started) * 1000
+            log.info("%s %s %d %.0f ms", request.method, request.url.path, response.status_code, elapsed)
+            return response
+        finally:
+            structlog.contextvars.unbind_contextvars("request_id")

@@ -1,0 +1,133 @@
+"""The HTTP service."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import RedirectResponse
+from sqlalchemy import text
+
+from app import __version__
+from app.access import routes as access
+from app.access.service import has_demo_accounts
+from app.boundaries import routes as boundaries
+from app.casework import routes as casework
+from app.foundation.connect import DatabaseNotReady, open_database
+from app.foundation.database import Database
+from app.foundation.errors import Problem, install_error_handlers, problem_responses
+from app.foundation.logging import install_request_log
+from app.foundation.migrate import is_current
+from app.foundation.storage import Storage
+from app.imagery import routes as imagery
+from app.monitoring import routes as monitoring
+from app.settings import Settings, get_settings
+from app.statistics import routes as statistics
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+ROUTERS = (
+    access.router,
+    *boundaries.routers,
+    *imagery.routers,
+    *monitoring.routers,
+    *casework.routers,
+    statistics.router,
+)
+DESCRIPTION = """
+Finds human activity inside ecological red lines and protected areas from satellite images, judges it by the law of
+the place, and carries each finding through a case ledger to a rectified, re-checked, closed case.
+
+Sign in with `POST /api/v1/auth/token` (OAuth 2 password form). Errors are problem details (RFC 9457). Lists answer
+`{"items": [...]}` with a `Link: rel="next"` header. Writes on a versioned resource need `If-Match`.
+"""
+
+
+class DemoAccountsExposed(RuntimeError):
+    """The demo accounts' password is public, so they are for this machine alone."""
+
+
+def check_exposure(database: Database, host: str) -> None:
+    """Refuse to serve demo accounts on anything but a loopback address."""
+    if host in LOOPBACK:
+        return
+    with database.transaction() as session:
+        if has_demo_accounts(session):
+            raise DemoAccountsExposed(
+                f"This database has demo accounts, whose password is public; it is not served on {host}. "
+                "Serve it on 127.0.0.1, or deactivate them with `redline user deactivate-demo`."
+            )
+
+
+def create_app(settings: Settings | None = None, *, database: Database | None = None) -> FastAPI:
+    """The service. `database` is for callers that have one open; else the settings name it at start-up."""
+    settings = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.database = database or stack.enter_context(open_database(settings))
+            check_exposure(app.state.database, settings.host)
+            yield
+
+    app = FastAPI(
+        title="Redline",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.settings = settings
+    app.state.storage = Storage(settings.storage)
+    install_error_handlers(app)
+    install_request_log(app)
+    api = APIRouter(prefix="/api/v1")
+    for router in ROUTERS:
+        api.include_router(router)
+    app.include_router(api)
+    _add_health(app)
+    return app
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    def show_root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.get("/livez", tags=["health"])
+    def check_live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], responses=problem_responses(503))
+    def check_ready() -> dict[str, Any]:
+        """The database answers, its tables are of this version, spatial indexes work behind row-level security."""
+        checks: dict[str, Callable[[Database], bool]] = {
+            "database": _answers,
+            "tables": lambda database: is_current(database.engine),
+            "spatial_index": _overlap_is_leakproof,
+        }
+        failed = [name for name, check in checks.items() if not _passes(check, app.state.database)]
+        if failed:
+            raise DatabaseNotReady("Not ready: " + ", ".join(failed) + ".", checks=failed)
+        return {"status": "ok", "checks": list(checks)}
+
+
+def _passes(check: Callable[[Database], bool], database: Database) -> bool:
+    try:
+        return check(database)
+    except Problem:
+        raise
+    except Exception:  # whatever it was, the answer is "not ready"
+        return False
+
+
+def _answers(database: Database) -> bool:
+    with database.transaction() as session:
+        return session.scalar(text("select postgis_lib_version()")) is not None
+
+
+def _overlap_is_leakproof(database: Database) -> bool:
+    # Otherwise a policy hides the spatial index and `&&` scans the table (DESIGN section 6).
+    statement = "select proleakproof from pg_proc where oid = 'geometry_overlaps(geometry, geometry)'::regprocedure"
+    with database.transaction() as session:
+        return bool(session.scalar(text(statement)))

@@ -1,0 +1,194 @@
+"""Tables of monitoring: plans, runs, tiles and their state, and the detections that runs publish."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import WKBElement
+from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.access.models import Placed, text_enum
+from app.foundation.database import Base
+from app.foundation.geometry import multipolygon_column
+from app.foundation.identity import new_id
+
+
+class RunStatus(StrEnum):
+    queued = "queued"
+    running = "running"
+    succeeded = "succeeded"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+class TileStatus(StrEnum):
+    pending = "pending"
+    done = "done"
+    failed = "failed"
+
+
+class Confidence(StrEnum):
+    low = "low"
+    high = "high"
+
+
+class ChangeType(StrEnum):
+    new = "new"
+    expanded = "expanded"
+
+
+class Verdict(StrEnum):
+    """合规判定"""
+
+    prohibited = "prohibited"
+    needs_recognition = "needs_recognition"
+    allowed = "allowed"
+    boundary = "boundary"
+    undetermined = "undetermined"
+
+
+class Plan(Placed, Base):
+    """What is watched, with what, and when (`configuration`: schemas.PlanConfiguration)."""
+
+    __tablename__ = "plans"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    title: Mapped[str] = mapped_column(Text)
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id"))
+    area: Mapped[WKBElement] = mapped_column(multipolygon_column())
+    history_from: Mapped[date] = mapped_column()
+    history_until: Mapped[date] = mapped_column()
+    until: Mapped[date | None] = mapped_column()
+    cron: Mapped[str | None] = mapped_column(Text)
+    is_active: Mapped[bool] = mapped_column(default=True)
+    configuration: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    __table_args__ = (Index("ix_plans_unit_ids", "unit_ids", postgresql_using="gin"),)
+
+
+class Run(Placed, Base):
+    """One pass of a plan over its area up to a day. Runs of one plan never overlap in time."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        # One live run a plan: the database, not good manners, keeps runs from overlapping.
+        Index(
+            "uq_runs_plan_id_live",
+            "plan_id",
+            unique=True,
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        UniqueConstraint("plan_id", "tick"),
+        Index("ix_runs_unit_ids", "unit_ids", postgresql_using="gin"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plans.id"))
+    status: Mapped[RunStatus] = mapped_column(text_enum(RunStatus, "status"), default=RunStatus.queued)
+    until: Mapped[date] = mapped_column()
+    # The timetable's tick that asked for it, None when a person did.
+    tick: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    requested_by: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    attempts: Mapped[int] = mapped_column(default=0)
+    tiles_total: Mapped[int] = mapped_column(default=0)
+    tiles_done: Mapped[int] = mapped_column(default=0)
+    detections_published: Mapped[int] = mapped_column(default=0)
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class RunTile(Base):
+    """What one tile of one run saw, and the changed pixels it found. Sees what its run sees."""
+
+    __tablename__ = "run_tiles"
+    __table_args__ = (UniqueConstraint("run_id", "row", "col"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    row: Mapped[int] = mapped_column()
+    col: Mapped[int] = mapped_column()
+    status: Mapped[TileStatus] = mapped_column(text_enum(TileStatus, "status"), default=TileStatus.pending)
+    scenes_used: Mapped[int] = mapped_column(default=0)
+    # Share of the tile's pixels that were clear, mean over the scenes of this run; None: no scene.
+    clear_share: Mapped[float | None] = mapped_column()
+    valid_observations: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    changed_pixels: Mapped[bytes | None] = mapped_column(LargeBinary)
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class TileState(Base):
+    """The pointer to a tile's monitor state in storage; moved by compare-and-set on `sequence`."""
+
+    __tablename__ = "tile_states"
+    __table_args__ = (UniqueConstraint("plan_id", "row", "col"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plans.id"))
+    row: Mapped[int] = mapped_column()
+    col: Mapped[int] = mapped_column()
+    sequence: Mapped[int] = mapped_column()
+    key: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(Text)
+    detector: Mapped[str] = mapped_column(Text)
+    last_acquired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Scenes that went into the state, so that none is used twice.
+    scene_ids: Mapped[list[str]] = mapped_column(JSONB, default=list)
+
+
+class Detection(Placed, Base):
+    """A change that touches a monitored area (疑似问题图斑), with recognised activity and legal overlay."""
+
+    __tablename__ = "detections"
+    __table_args__ = (
+        Index("ix_detections_geom", "geom", postgresql_using="gist"),
+        Index("ix_detections_unit_ids", "unit_ids", postgresql_using="gin"),
+        Index("ix_detections_plan_id", "plan_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plans.id"))
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    simulated: Mapped[bool] = mapped_column(default=False)
+    geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
+    area_m2: Mapped[float] = mapped_column()
+    change_type: Mapped[ChangeType] = mapped_column(text_enum(ChangeType, "change_type"), default=ChangeType.new)
+    activity: Mapped[str] = mapped_column(Text)
+    activities: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    confidence: Mapped[Confidence] = mapped_column(text_enum(Confidence, "confidence"))
+    # The four instants of DESIGN section 4.
+    last_clear_on: Mapped[date | None] = mapped_column()
+    first_seen_on: Mapped[date] = mapped_column()
+    confirmed_on: Mapped[date | None] = mapped_column()
+    published_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    detector: Mapped[str] = mapped_column(Text)
+    # Legal overlay: the lead unit, areas by unit, what it touches, the verdict and the versions it was judged by.
+    lead_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+    unit_areas: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    overlaps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    verdict: Mapped[Verdict] = mapped_column(text_enum(Verdict, "verdict"))
+    verdict_ground: Mapped[str] = mapped_column(Text)
+    judged_by: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+
+
+class DetectionChange(Base):
+    """How a detection grew, run by run. Sees what its detection sees."""
+
+    __tablename__ = "detection_changes"
+    __table_args__ = (UniqueConstraint("detection_id", "run_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"))
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
+    area_m2: Mapped[float] = mapped_column()
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,0 +1,60 @@
+"""Every setting of the service, read from the environment (prefix `REDLINE_`) or `.env`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Unset database addresses mean the embedded cluster under `data_dir`."""
+
+    model_config = SettingsConfigDict(env_prefix="REDLINE_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(Path(".redline"), description="Everything the service keeps on disk by itself")
+    database_url: str | None = Field(None, description="Login of the application role (postgresql+psycopg://)")
+    database_owner_url: str | None = Field(
+        None, description="Login of the role that owns the tables; used by `redline db upgrade` only"
+    )
+    storage_url: str | None = Field(None, description="Evidence and monitor state: file:// or s3://")
+    dask_scheduler: str | None = Field(None, description="tcp:// address; unset: runs are computed in the worker")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    workers: int = Field(1, ge=0, description="Worker processes that `redline up` starts beside the API")
+    token_hours: float = Field(12.0, gt=0, description="Life of a token given out at sign-in")
+    sample_dir: Path = Field(REPOSITORY / "sample", description="The sample data of the repository")
+    max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file or boundary layer")
+    max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
+
+    @field_validator("data_dir", "sample_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("database_url", "database_owner_url")
+    @classmethod
+    def _psycopg(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        for prefix in ("postgresql://", "postgres://"):
+            if value.startswith(prefix):
+                return "postgresql+psycopg://" + value.removeprefix(prefix)
+        return value
+
+    @property
+    def storage(self) -> str:
+        """Address of the object storage, a folder of the data directory when nothing else is set."""
+        return self.storage_url or (self.data_dir / "storage").as_uri()
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()
+
+
+__all__ = ["REPOSITORY", "Settings", "get_settings"]

@@ -1,0 +1,13 @@
+"""All tables, for migrations: importing a room's models registers them."""
+
+from app.access import models as access
+from app.boundaries import models as boundaries
+from app.casework import models as casework
+from app.foundation import timetable
+from app.foundation.database import Base
+from app.imagery import models as imagery
+from app.monitoring import models as monitoring
+
+metadata = Base.metadata
+
+__all__ = ["access", "boundaries", "casework", "imagery", "metadata", "monitoring", "timetable"]

@@ -1,0 +1,1 @@
+"""Change detectors: arrays in, findings out. No database, no web, no files."""

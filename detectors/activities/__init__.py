@@ -1,0 +1,1 @@
+"""What a change is: one file an activity."""

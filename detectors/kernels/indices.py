@@ -1,0 +1,111 @@
+"""Spectral indices of observed and expected reflectance, and what differs between the two.
+
+Bands always come in the order of ``detectors.types.BANDS``: blue, green, red, nir, swir16.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+NDVI, BSI, WATER = 0, 1, 2
+"""Channels: vegetation (Rouse 1974), bare soil (Rikimaru 2002), water (Xu 2006 MNDWI; McFeeters 1996 NDWI
+without swir16). All lie in -1..1 and are ratios, so that the light of the day mostly cancels."""
+
+CHANNELS = 3
+OFF, USED, SNOW = 0, 1, 2
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _ratio(a: float, b: float) -> float:
+    """(a - b) / (a + b) of reflectances, which atmospheric correction can push below zero."""
+    a = max(a, 0.001)
+    b = max(b, 0.001)
+    return (a - b) / (a + b)
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _is_snow(
+    green: float, red: float, nir: float, swir: float, has_green: bool, has_nir: bool, has_swir: bool
+) -> bool:
+    if has_green and has_swir:
+        # water passes 0.4 too, but snow is bright in green and nir and water is not
+        return green > 0.12 and nir > 0.11 and _ratio(green, swir) > 0.4
+    return has_green and has_nir and min(green, red, nir) > 0.35
+
+
+@numba.njit(nogil=True, cache=True)
+def snow_mask(data: NDArray[np.float32], valid: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Valid pixels that are snow which the mask missed.
+
+    NDSI of green and swir16 above 0.4 on bright ground (Hall 1995); without swir16 white ground: green,
+    red and nir all above 0.35.
+
+    Args:
+        data: ``float32 (5, pixel)``. valid: ``bool (pixel,)``. present: ``bool (5,)``, bands there are.
+    """
+    out = np.zeros(valid.shape[0], np.bool_)
+    for p in range(valid.shape[0]):
+        if valid[p]:
+            out[p] = _is_snow(data[1, p], data[2, p], data[3, p], data[4, p], present[1], present[3], present[4])
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def residuals(
+    data: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    coefficients: NDArray[np.int16],
+    usable: NDArray[np.bool_],
+    regressors: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    expected: NDArray[np.float32],
+    index: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    look: NDArray[np.uint8],
+) -> None:
+    """Expected reflectance, expected indices, observed minus expected indices, for one scene.
+
+    Snow (``snow_mask``) is no look at the ground.
+
+    Args:
+        data: ``float32 (5, pixel)``. valid, usable: ``bool (pixel,)``.
+        coefficients: ``int16 (pixel, 5, 5)``, 1e-4 reflectance. regressors: ``float64 (5,)`` of the day.
+        present: ``bool (5,)``, bands in both fit and scene.
+        expected: out, ``float32 (pixel, 5)``. index: out, ``float32 (pixel, 3)``, expected.
+        residual: out, ``float32 (pixel, 3)``. look: out, ``uint8 (pixel,)``, OFF, USED or SNOW.
+    """
+    blue, green, red, nir, swir = present[0], present[1], present[2], present[3], present[4]
+    for p in range(valid.shape[0]):
+        look[p] = OFF
+        if not valid[p]:
+            continue
+        if _is_snow(data[1, p], data[2, p], data[3, p], data[4, p], green, nir, swir):
+            look[p] = SNOW
+            continue
+        if not usable[p]:
+            continue
+        look[p] = USED
+        for b in range(5):
+            hat = 0.0
+            for r in range(5):
+                hat += coefficients[p, b, r] * regressors[r]
+            expected[p, b] = hat * 1e-4
+        for c in range(CHANNELS):
+            index[p, c] = 0.0
+            residual[p, c] = 0.0
+        if red and nir:
+            index[p, 0] = _ratio(expected[p, 3], expected[p, 2])
+            residual[p, 0] = _ratio(data[3, p], data[2, p]) - index[p, 0]
+        if blue and red and nir and swir:
+            soil = max(expected[p, 4], 0.001) + max(expected[p, 2], 0.001)
+            plant = max(expected[p, 3], 0.001) + max(expected[p, 0], 0.001)
+            index[p, 1] = (soil - plant) / (soil + plant)
+            soil = max(data[4, p], 0.001) + max(data[2, p], 0.001)
+            plant = max(data[3, p], 0.001) + max(data[0, p], 0.001)
+            residual[p, 1] = (soil - plant) / (soil + plant) - index[p, 1]
+        if green and (swir or nir):
+            dark = 4 if swir else 3
+            index[p, 2] = _ratio(expected[p, 1], expected[p, dark])
+            residual[p, 2] = _ratio(data[1, p], data[dark, p]) - index[p, 2]

@@ -1,0 +1,115 @@
+"""What a monitor (finds change) and a recogniser (names its cause) must offer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from detectors.state import MonitorState
+from detectors.types import ChangeMap, Patch, RasterBlock, Reason
+
+
+class Parameters(BaseModel):
+    """Base of a detector's parameters: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def digest(self) -> str:
+        """The same 16 hexadecimal digits for the same values, on every machine and in every version of Python."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What one scene showed of one window. Shares are of all pixels of the window, 0..1.
+
+    Attributes:
+        day: of acquisition, days since 1970-01-01.
+        pixels: of the window.
+        valid: pixels that were valid in the scene; used: those that also passed the monitor's own tests.
+        clear_share: used / pixels.
+        snow_share: valid pixels that the monitor took for snow.
+        anomalous, confirmed: pixels that were anomalous in this scene, and newly confirmed by it.
+        missing_bands: bands of the fit that the scene lacked: the evidence is narrower.
+    """
+
+    day: int
+    pixels: int
+    valid: int
+    used: int
+    clear_share: float
+    snow_share: float
+    anomalous: int
+    confirmed: int
+    missing_bands: tuple[str, ...]
+
+
+@runtime_checkable
+class Monitor(Protocol):
+    """Finds when pixels change. Pure: no method changes its arguments, equal input gives equal output."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever equal input may give other output."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """Frozen parameters."""
+
+    def parameter_hash(self) -> str:
+        """Digest of the parameters; with name and version it makes a result reproducible."""
+
+    def fit(self, history: Sequence[RasterBlock]) -> MonitorState:
+        """Learn what is normal. Blocks must share grid; order does not matter.
+
+        Raises:
+            ValueError: no block, or blocks of different grids.
+        """
+
+    def update(self, state: MonitorState, block: RasterBlock) -> tuple[MonitorState, Coverage]:
+        """Take in one scene, at a cost that does not grow with the length of the history.
+
+        Raises:
+            ValueError: a state of another monitor, version or parameters; another grid; or a scene that is
+                not newer than the state.
+        """
+
+    def report(self, state: MonitorState) -> ChangeMap:
+        """What has changed so far."""
+
+    def state_to_arrays(self, state: MonitorState) -> dict[str, NDArray[Any]]:
+        """Named arrays to store."""
+
+    def state_from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> MonitorState:
+        """The stored state, bit by bit.
+
+        Raises:
+            ValueError: not a state, one of another schema version, or of another monitor or parameters.
+        """
+
+
+@runtime_checkable
+class Recogniser(Protocol):
+    """Says how well a patch fits one activity."""
+
+    @property
+    def code(self) -> str:
+        """Activity code of DESIGN section 5."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever equal input may give another score."""
+
+    def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
+        """Log-odds-like score (higher fits better; 0 is what ``other`` gets) and the measured reasons."""

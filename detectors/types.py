@@ -1,0 +1,361 @@
+"""What travels between detectors and their callers: rasters in, change maps, patches and findings out.
+
+Days are ``int32`` days since 1970-01-01 (UTC); ``NONE`` (0) means "no such day", ``UNKNOWN`` (-1) in
+``ChangeMap.confirmed`` means "not observed enough to say". Axis order is always ``(band, y, x)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS: Final = ("blue", "green", "red", "nir", "swir16")
+"""The band names (STAC common names) that detectors understand."""
+
+EVIDENCE: Final = ("vegetation_loss", "soil_gain", "water_gain", "water_loss")
+"""Kinds of evidence, in the order of the first axis of ``ChangeMap.evidence``."""
+
+NONE: Final = 0
+UNKNOWN: Final = -1
+EPOCH: Final = date(1970, 1, 1)
+
+Floats = NDArray[np.float32]
+Days = NDArray[np.int32]
+Bools = NDArray[np.bool_]
+
+
+def to_day(moment: datetime | date) -> int:
+    """Days since 1970-01-01 of a date, or of an aware instant in UTC."""
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError("the instant has no time zone")
+        moment = moment.astimezone(UTC).date()
+    return (moment - EPOCH).days
+
+
+def from_day(day: int) -> date | None:
+    """The date of a day number; None for ``NONE`` and ``UNKNOWN``."""
+    return EPOCH + timedelta(days=int(day)) if day > 0 else None
+
+
+def _require(name: str, array: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a numpy array, not {type(array).__name__}")
+    if array.dtype != np.dtype(dtype):
+        raise ValueError(f"{name} must have dtype {dtype}, not {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, not {array.shape}")
+
+
+def _require_bands(bands: tuple[str, ...]) -> None:
+    unknown = [b for b in bands if b not in BANDS]
+    if not bands or unknown or len(set(bands)) != len(bands):
+        raise ValueError(f"bands must be distinct names out of {BANDS}, not {bands}")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A north-up pixel grid.
+
+    Attributes:
+        crs: any text that names the CRS, e.g. ``"EPSG:32652"``; detectors never interpret it.
+        transform: ``(a, b, c, d, e, f)``: x = a*col + b*row + c, y = d*col + e*row + f.
+        shape: ``(rows, columns)``.
+    """
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if len(self.transform) != 6 or not all(np.isfinite(v) for v in self.transform):
+            raise ValueError("transform must be six finite numbers (a, b, c, d, e, f)")
+        if len(self.shape) != 2 or min(self.shape) < 1:
+            raise ValueError(f"shape must be two positive numbers, not {self.shape}")
+        if self.pixel_area <= 0:
+            raise ValueError("the transform has no area")
+
+    @property
+    def pixel_area(self) -> float:
+        """Area of a pixel in square units of the CRS: m² where the CRS is projected in metres."""
+        a, b, _, d, e, _ = self.transform
+        return abs(a * e - b * d)
+
+    @property
+    def pixel_size(self) -> float:
+        """Side of a square of a pixel's area, in units of the CRS."""
+        return float(np.sqrt(self.pixel_area))
+
+    def window(self, row0: int, col0: int, shape: tuple[int, int]) -> Grid:
+        """The grid of a window of this one; row0 and col0 are the window's first row and column."""
+        a, b, c, d, e, f = self.transform
+        origin = (a * col0 + b * row0 + c, d * col0 + e * row0 + f)
+        return Grid(self.crs, (a, b, origin[0], d, e, origin[1]), shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RasterBlock:
+    """One acquisition over one window of the plan's grid.
+
+    Attributes:
+        data: ``float32 (band, y, x)``, surface reflectance 0..1; anything (also NaN) where not ``valid``.
+        valid: ``bool (y, x)``: clear land or water that was looked at; snow and cloud are not valid.
+        grid: the window's grid; its shape is that of ``valid``.
+        bands: names of the first axis of ``data``, STAC common names out of ``BANDS``.
+        acquired: aware instant of acquisition.
+
+    Raises:
+        ValueError: when the parts do not fit together.
+    """
+
+    data: Floats
+    valid: Bools
+    grid: Grid
+    bands: tuple[str, ...]
+    acquired: datetime
+
+    def __post_init__(self) -> None:
+        _require_bands(self.bands)
+        _require("data", self.data, "float32", (len(self.bands), *self.grid.shape))
+        _require("valid", self.valid, "bool", self.grid.shape)
+        if self.acquired.tzinfo is None:
+            raise ValueError("acquired must carry a time zone")
+
+    @property
+    def day(self) -> int:
+        """Day of acquisition (UTC), days since 1970-01-01."""
+        return to_day(self.acquired)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChangedPixels:
+    """The changed pixels of any number of tiles as a table: one row a pixel, columns are arrays.
+
+    Attributes:
+        row, col: ``int32 (n,)``, place in the plan's whole grid.
+        first_seen, confirmed, last_clear: ``int32 (n,)`` days; ``confirmed`` is ``NONE`` while it is not.
+        before, after: ``float32 (n, band)``, expected (unchanged) and observed reflectance since the change.
+        evidence: ``float32 (n, 4)``, strength by kind, in the order of ``EVIDENCE``.
+        bands: names of the second axis of ``before`` and ``after``; NaN in a band that was missing.
+    """
+
+    row: Days
+    col: Days
+    first_seen: Days
+    confirmed: Days
+    last_clear: Days
+    before: Floats
+    after: Floats
+    evidence: Floats
+    bands: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require_bands(self.bands)
+        n = len(self.row)
+        for name in ("row", "col", "first_seen", "confirmed", "last_clear"):
+            _require(name, getattr(self, name), "int32", (n,))
+        _require("before", self.before, "float32", (n, len(self.bands)))
+        _require("after", self.after, "float32", (n, len(self.bands)))
+        _require("evidence", self.evidence, "float32", (n, len(EVIDENCE)))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: NDArray[Any]) -> ChangedPixels:
+        """The rows that ``index`` (integers or a boolean mask) selects, in its order."""
+        parts = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "bands"}
+        return ChangedPixels(**parts, bands=self.bands)
+
+    @staticmethod
+    def empty(bands: tuple[str, ...] = BANDS) -> ChangedPixels:
+        """A table without rows."""
+        day, spectrum = np.zeros(0, np.int32), np.zeros((0, len(bands)), np.float32)
+        kinds = np.zeros((0, len(EVIDENCE)), np.float32)
+        return ChangedPixels(day, day, day, day, day, spectrum, spectrum, kinds, bands)
+
+    @staticmethod
+    def concatenate(tables: Sequence[ChangedPixels]) -> ChangedPixels:
+        """One table of all rows; all tables must have the same bands."""
+        if not tables:
+            return ChangedPixels.empty()
+        bands = tables[0].bands
+        if any(t.bands != bands for t in tables):
+            raise ValueError("tables with different bands cannot be joined")
+        names = [f.name for f in fields(ChangedPixels) if f.name != "bands"]
+        parts = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
+        return ChangedPixels(**parts, bands=bands)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Named arrays that ``from_arrays`` reads back unchanged; fit for ``numpy.savez``."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bands"}
+        return {**parts, "bands": np.array(self.bands, dtype="U16")}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> ChangedPixels:
+        """The table that ``to_arrays`` wrote."""
+        names = [f.name for f in fields(ChangedPixels) if f.name != "bands"]
+        missing = [n for n in (*names, "bands") if n not in arrays]
+        if missing:
+            raise ValueError(f"the table of changed pixels lacks {', '.join(missing)}")
+        parts = {n: arrays[n] for n in names}
+        return ChangedPixels(**parts, bands=tuple(str(b) for b in arrays["bands"]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChangeMap:
+    """What a monitor reports of one window, dense.
+
+    Attributes:
+        grid: the window's grid, shape (y, x).
+        bands: names of the first axis of ``before`` and ``after``.
+        first_seen: ``int32 (y, x)``, day of the first anomaly of the change in progress, else ``NONE``.
+        confirmed: ``int32 (y, x)``, day of confirmation, ``NONE``, or ``UNKNOWN`` where too little was seen.
+        last_clear: ``int32 (y, x)``, last clear view before the change; last clear view where there is none.
+        evidence: ``float32 (4, y, x)``, strength by kind (``EVIDENCE``), in standard deviations.
+        before, after: ``float32 (band, y, x)``, expected and observed mean reflectance since ``first_seen``;
+            NaN where nothing changed or the band was missing.
+        observations: ``int32 (y, x)``, valid observations of the history and since.
+    """
+
+    grid: Grid
+    bands: tuple[str, ...]
+    first_seen: Days
+    confirmed: Days
+    last_clear: Days
+    evidence: Floats
+    before: Floats
+    after: Floats
+    observations: Days
+
+    def __post_init__(self) -> None:
+        _require_bands(self.bands)
+        shape = self.grid.shape
+        for name in ("first_seen", "confirmed", "last_clear", "observations"):
+            _require(name, getattr(self, name), "int32", shape)
+        _require("evidence", self.evidence, "float32", (len(EVIDENCE), *shape))
+        _require("before", self.before, "float32", (len(self.bands), *shape))
+        _require("after", self.after, "float32", (len(self.bands), *shape))
+
+    def pixels(self, row0: int = 0, col0: int = 0) -> ChangedPixels:
+        """The changed pixels, placed in the plan's grid by the window's first row and column."""
+        y, x = np.nonzero(self.first_seen > 0)
+        return ChangedPixels(
+            row=(y + row0).astype(np.int32),
+            col=(x + col0).astype(np.int32),
+            first_seen=self.first_seen[y, x],
+            confirmed=np.maximum(self.confirmed[y, x], NONE).astype(np.int32),
+            last_clear=self.last_clear[y, x],
+            before=np.ascontiguousarray(self.before[:, y, x].T),
+            after=np.ascontiguousarray(self.after[:, y, x].T),
+            evidence=np.ascontiguousarray(self.evidence[:, y, x].T),
+            bands=self.bands,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Measures of a patch, from ``skimage.measure.regionprops`` on its pixels and their size in metres.
+
+    Attributes:
+        area_px: pixels.
+        area_m2: pixels times the grid's pixel area (the caller's polygon has the geodesic one).
+        length_m: length of the longest way along the skeleton, at least the pixel size.
+        width_m: mean width: area over length.
+        elongation: length over width, at least 1.
+        solidity: area over area of the convex hull, 0..1.
+        compactness: 4*pi*area over squared perimeter, 0..1 (1 is a disc).
+    """
+
+    area_px: int
+    area_m2: float
+    length_m: float
+    width_m: float
+    elongation: float
+    solidity: float
+    compactness: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """A connected set of changed pixels.
+
+    Attributes:
+        label: 1, 2, 3 … in reading order of the first pixel.
+        row0, col0: place of ``mask[0, 0]`` in the plan's grid.
+        mask: ``bool (y, x)`` inside the bounding box.
+        first_seen: earliest day of its pixels; last_clear: last clear view before it (``NONE`` if none).
+        confirmed: day when the confirmed pixels first reached the least area, ``NONE`` while they have not.
+        confidence: ``"high"`` once confirmed, else ``"low"``.
+        before, after: mean reflectance by band name (missing bands left out).
+        evidence: mean strength by kind.
+        shape: its geometry.
+    """
+
+    label: int
+    row0: int
+    col0: int
+    mask: Bools
+    first_seen: int
+    confirmed: int
+    last_clear: int
+    confidence: str
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    evidence: Mapping[str, float]
+    shape: Shape
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of its pixels in the plan's grid."""
+        return np.nonzero(self.mask)[0] + self.row0
+
+    @property
+    def cols(self) -> NDArray[np.int64]:
+        """Columns of its pixels in the plan's grid, in step with ``rows``."""
+        return np.nonzero(self.mask)[1] + self.col0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One measured value held against what an activity looks like.
+
+    Attributes:
+        name: machine name, e.g. ``ndvi_after``; value: measured; unit: ``""`` where it has none.
+        expectation: what was expected, in words and numbers; support: 0 (against) .. 1 (for).
+        text: a sentence for people.
+    """
+
+    name: str
+    value: float
+    unit: str
+    expectation: str
+    support: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankedActivity:
+    """An activity code of DESIGN section 5 with its probability and reasons."""
+
+    code: str
+    probability: float
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A patch with what it probably is, most probable first; probabilities add up to 1."""
+
+    patch: Patch
+    activities: tuple[RankedActivity, ...]
+    change_type: str = "new"
+
+    @property
+    def activity(self) -> str:
+        """Code of the most probable activity."""
+        return self.activities[0].code
