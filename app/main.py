@@ -16,6 +16,7 @@ from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
 from app.foundation.database import Database
 from app.foundation.errors import Problem, install_error_handlers, problem_responses
+from app.foundation.limits import BodyLimit
 from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
 from app.foundation.storage import Storage
@@ -79,6 +80,8 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.settings = settings
     app.state.storage = Storage(settings.storage)
     install_error_handlers(app)
+    # A form's headers and boundaries come on top of the file that it carries.
+    app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + 2**20)
     install_request_log(app)
     api = APIRouter(prefix="/api/v1")
     for router in ROUTERS:

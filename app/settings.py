@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=0, description="Worker processes that `redline up` starts beside the API")
+    run_threads: int = Field(2, ge=1, description="Tiles computed at once by one worker")
     token_hours: float = Field(12.0, gt=0, description="Life of a token given out at sign-in")
     sample_dir: Path = Field(REPOSITORY / "sample", description="The sample data of the repository")
     max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file or boundary layer")

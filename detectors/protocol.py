@@ -112,4 +112,4 @@ class Recogniser(Protocol):
         """Changes whenever equal input may give another score."""
 
     def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
-        """Log-odds-like score (higher fits better; 0 is what ``other`` gets) and the measured reasons."""
+        """How well the patch fits, from -1 (not at all) to 1 (in every respect), and the measured reasons."""

@@ -8,9 +8,8 @@ from typing import Any, Final, TypeVar
 
 from detectors.activities.clearing import Clearing
 from detectors.activities.construction import Construction
-from detectors.activities.cultivation import Cultivation
+from detectors.activities.drought import Drought
 from detectors.activities.fire import Fire
-from detectors.activities.flood import Flood
 from detectors.activities.impoundment import Impoundment
 from detectors.activities.mining import Mining
 from detectors.activities.quarry import Quarry
@@ -50,9 +49,8 @@ ACTIVITIES: Final[Mapping[str, Recogniser]] = register(
         Impoundment(),
         Construction(),
         Clearing(),
-        Cultivation(),
         Fire(),
-        Flood(),
+        Drought(),
     )
 )
 

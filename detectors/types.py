@@ -288,7 +288,8 @@ class Patch:
         label: 1, 2, 3 … in reading order of the first pixel.
         row0, col0: place of ``mask[0, 0]`` in the plan's grid.
         mask: ``bool (y, x)`` inside the bounding box.
-        first_seen: earliest day of its pixels; last_clear: last clear view before it (``NONE`` if none).
+        first_seen: day when the pixels seen to change first reached the least area (one noisy pixel that
+            drops early does not date a patch). last_clear: last clear view before it (``NONE`` if none).
         confirmed: day when the confirmed pixels first reached the least area, ``NONE`` while they have not.
         confidence: ``"high"`` once confirmed, else ``"low"``.
         before, after: mean reflectance by band name (missing bands left out).

@@ -231,3 +231,11 @@ def get_placed(session: Session, caller: Caller, entity: type[Any], row_id: UUID
     if row is None:
         raise NotFound()
     return row
+
+
+def deactivate_demo_accounts(session: Session) -> int:
+    """Close every demo account; its tokens stop working with it. Returns how many there were."""
+    accounts = list(session.scalars(select(Account).where(Account.is_demo, Account.is_active)))
+    for account in accounts:
+        account.is_active = False
+    return len(accounts)

@@ -70,3 +70,13 @@ class BoundaryFeature(Placed, Base):
     geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
     # Divisions only: the ground this unit answers for, its polygon less the enclaves that override it.
     ground: Mapped[WKBElement | None] = mapped_column(multipolygon_column())
+
+
+class Verdict(StrEnum):
+    """合规判定"""
+
+    prohibited = "prohibited"
+    needs_recognition = "needs_recognition"
+    allowed = "allowed"
+    boundary = "boundary"
+    undetermined = "undetermined"

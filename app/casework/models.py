@@ -90,7 +90,7 @@ class Case(Placed, Base):
 
 
 class CaseParticipation(Base):
-    """Who takes part in a case, and as what. Sees what its case sees."""
+    """Who takes part in a case, and as what. Seen with its case."""
 
     __tablename__ = "case_participations"
     __table_args__ = (UniqueConstraint("case_id", "unit_id", "kind"),)
@@ -102,7 +102,7 @@ class CaseParticipation(Base):
 
 
 class Evidence(Base):
-    """A file that proves something about a case, kept by its content. Sees what its case sees."""
+    """A file that proves something about a case, kept by its content. Seen with its case."""
 
     __tablename__ = "evidence"
     __table_args__ = (UniqueConstraint("case_id", "sha256"),)
@@ -135,7 +135,7 @@ class LedgerHead(Base):
 
 
 class CaseEvent(Base):
-    """An event of the ledger. Written once; the database refuses to change or delete it. Sees what its case sees."""
+    """An event of the ledger. Written once; the database refuses to change or delete it. Seen with its case."""
 
     __tablename__ = "case_events"
     __table_args__ = (

@@ -6,7 +6,7 @@ Redline does not run itself; keep the two alike.
 
 from __future__ import annotations
 
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -19,10 +19,11 @@ LOCALE = "C.UTF-8"
 
 def connect(url: URL | str, database: str | None = None) -> psycopg.Connection[tuple[object, ...]]:
     """Opens an autocommitting connection to ``url``, or to another ``database`` of the same server."""
-    target = make_url(url).set(drivername="postgresql")
-    if database is not None:
-        target = target.set(database=database)
-    return psycopg.connect(target.render_as_string(hide_password=False), autocommit=True)
+    target = make_url(url).set(database=database) if database else make_url(url)
+    # Not as one string: SQLAlchemy and libpq quote spaces differently.
+    parameters: dict[str, Any] = target.translate_connect_args(username="user", database="dbname")
+    parameters.update(target.query)
+    return psycopg.connect(**parameters, autocommit=True)
 
 
 def ensure_roles(superuser_url: URL | str, owner_password: str, application_password: str) -> None:

@@ -53,10 +53,12 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_min_messages": "warning",
+    "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "cluster_name": "redline",
 }
-_UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+# Commits are still handed to the operating system at once, so that a killed server loses none.
+_UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 logger = logging.getLogger(__name__)
 
@@ -170,16 +172,24 @@ class EmbeddedCluster:
         if not self._server.exists():
             logger.info("making a database cluster in %s", self._home)
             self._server.initialise(SUPERUSER_ROLE, self._write_passwords()[SUPERUSER_ROLE])
-        self._socket_directory = self._server.adopt() or self._server.launch()
+        for attempts_left in (2, 1, 0):
+            self._socket_directory = self._server.adopt() or self._server.launch()
+            try:
+                self._set_up()
+                return
+            except psycopg.Error as problem:
+                # An adopted server may have been dying: a moment later it is gone and a new one can be started.
+                if attempts_left == 0:
+                    raise ClusterError(
+                        f"The embedded database runs but could not be set up; see {self._server.log}: {problem}"
+                    ) from problem
+                time.sleep(0.5)
+
+    def _set_up(self) -> None:
         passwords = self._read_passwords()
         maintenance = self.urls_of("postgres").superuser
-        try:
-            ensure_roles(maintenance, passwords[OWNER_ROLE], passwords[APPLICATION_ROLE])
-            prepare_database(maintenance, DATABASE)
-        except psycopg.Error as problem:
-            raise ClusterError(
-                f"The embedded database runs but could not be set up; see {self._server.log}: {problem}"
-            ) from problem
+        ensure_roles(maintenance, passwords[OWNER_ROLE], passwords[APPLICATION_ROLE])
+        prepare_database(maintenance, DATABASE)
 
     def _leave(self) -> None:
         """Gives up this process's share of the cluster and stops the server if no other holds one."""

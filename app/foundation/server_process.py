@@ -50,7 +50,7 @@ class PidFile:
 
     pid: int
     started_at: int
-    socket_directory: Path | None
+    socket_directory: Path
     status: str
 
 
@@ -69,6 +69,7 @@ class ServerProcess:
         self._lock_path = home / "cluster.server"
         self._settings = settings
         self._sync = sync
+        self._sockets: Path | None = None
 
     def exists(self) -> bool:
         """Whether a complete cluster has been made: an unfinished one has another name."""
@@ -105,22 +106,18 @@ class ServerProcess:
             if self._proved_dead():
                 return None
             state = self._read_pid_file()
-            if (
-                state is not None
-                and state.status == _READY
-                and self._works_here(state.pid) is not False
-                and state.socket_directory
-            ):
-                if (state.socket_directory / f".s.PGSQL.{PORT}").is_socket():
-                    return state.socket_directory
+            if state is not None and state.status == _READY and self._works_here(state.pid) is not False:
+                self._sockets = state.socket_directory
+                if (self._sockets / f".s.PGSQL.{PORT}").is_socket():
+                    return self._sockets
                 logger.warning("the socket of the embedded database was removed; restarting the server")
                 self.end()
                 return None
             time.sleep(0.05)
-        pids = ", ".join(map(str, self._strangers())) or "not visible from here"
         raise ClusterError(
             f"Processes of the database in {self.pgdata} are neither ready nor ended after {START_SECONDS:.0f} "
-            f"seconds (process ids: {pids}). See {self.log}; end them and try again."
+            f"seconds (process ids: {', '.join(map(str, self._workers())) or 'not visible from here'}). "
+            f"See {self.log}; end them and try again."
         )
 
     def launch(self) -> Path:
@@ -134,8 +131,8 @@ class ServerProcess:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.old"))
         self.log.touch(mode=0o600)
-        sockets = _make_socket_directory(account)
-        settings = {**self._settings, "unix_socket_directories": str(sockets), "port": str(PORT)}
+        self._sockets = _make_socket_directory(account)
+        settings = {**self._settings, "unix_socket_directories": str(self._sockets), "port": str(PORT)}
         with (
             self._server_lock() as lock,
             _reachable(self.pgdata, account) as (directory, fds),
@@ -154,9 +151,8 @@ class ServerProcess:
             self._await_ready(server, start_of_log)
         except BaseException:
             self.end()
-            _remove_socket_directory(sockets)
             raise
-        return sockets
+        return self._sockets
 
     def end(self) -> None:
         """Stops the server in order, hard if need be, and returns once no process of the cluster lives."""
@@ -168,8 +164,10 @@ class ServerProcess:
                     break
             else:
                 raise ClusterError(f"The database server in {self.pgdata} does not stop; see {self.log}.")
-        if state is not None and state.socket_directory is not None:
-            _remove_socket_directory(state.socket_directory)
+        for sockets in (self._sockets, state.socket_directory if state else None):
+            if sockets is not None:
+                _remove_socket_directory(sockets)
+        self._sockets = None
 
     # Proofs of life and death
 
@@ -198,18 +196,18 @@ class ServerProcess:
         None when that cannot be seen: root in a container may be kept from looking into other users' processes.
         """
         process = Path("/proc") / str(pid)
-        try:
+        with suppress(OSError):
             name, fields = _process_status(pid)
             if name != "postgres" or fields[0] in "ZX":  # Ended, but its parent has not taken note.
                 return False
-            return (process / "cwd").samefile(self.pgdata)
-        except PermissionError:
-            return None if process.stat().st_uid == self.pgdata.stat().st_uid else False
-        except OSError:
-            return False
+            try:
+                return (process / "cwd").samefile(self.pgdata)
+            except PermissionError:
+                return None if process.stat().st_uid == self.pgdata.stat().st_uid else False
+        return False
 
-    def _strangers(self) -> list[int]:
-        """Processes that work in the data directory; while the lock is free, they are not of our making."""
+    def _workers(self) -> list[int]:
+        """PostgreSQL processes that work in the data directory, as far as can be seen."""
         pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
         found = [pid for pid in pids if self._works_here(pid)]
         state = self._read_pid_file()
@@ -226,15 +224,14 @@ class ServerProcess:
         lines += [""] * (8 - len(lines))
         if not (lines[0].isdigit() and lines[2].isdigit()):  # Not all written yet.
             return None
-        socket_directory = Path(lines[4]) if lines[4] else None
-        return PidFile(int(lines[0]), int(lines[2]), socket_directory, lines[7].strip())
+        return PidFile(int(lines[0]), int(lines[2]), Path(lines[4]), lines[7].strip())
 
     def _clear_stale_pid_file(self) -> None:
         """Removes a pid file that no living server can own: the lock is free and no process works in the directory."""
         leftover = self.pgdata / "postmaster.pid"
         if not leftover.exists():
             return
-        strangers = self._strangers()
+        strangers = self._workers()  # The lock is free, so they are not of our making.
         if strangers:
             raise ClusterError(
                 f"A PostgreSQL server that Redline did not start uses {self.pgdata} (process ids: "
@@ -242,7 +239,7 @@ class ServerProcess:
             )
         state = self._read_pid_file()
         logger.warning("clearing the pid file of a database server that was killed")
-        if state is not None and state.socket_directory is not None:
+        if state is not None:
             _remove_socket_directory(state.socket_directory)
         leftover.unlink()
 

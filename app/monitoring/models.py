@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
+from app.boundaries.models import Verdict
 from app.foundation.database import Base
 from app.foundation.geometry import multipolygon_column
 from app.foundation.identity import new_id
@@ -40,16 +41,6 @@ class ChangeType(StrEnum):
     expanded = "expanded"
 
 
-class Verdict(StrEnum):
-    """合规判定"""
-
-    prohibited = "prohibited"
-    needs_recognition = "needs_recognition"
-    allowed = "allowed"
-    boundary = "boundary"
-    undetermined = "undetermined"
-
-
 class Plan(Placed, Base):
     """What is watched, with what, and when (`configuration`: schemas.PlanConfiguration)."""
 
@@ -66,7 +57,8 @@ class Plan(Placed, Base):
     cron: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool] = mapped_column(default=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
-    version: Mapped[int] = mapped_column(default=1)
+    # CRS, transform and shape, fixed by the first run: the state of the tiles lies on it.
+    grid: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     __table_args__ = (Index("ix_plans_unit_ids", "unit_ids", postgresql_using="gin"),)
@@ -101,12 +93,18 @@ class Run(Placed, Base):
     attempts: Mapped[int] = mapped_column(default=0)
     tiles_total: Mapped[int] = mapped_column(default=0)
     tiles_done: Mapped[int] = mapped_column(default=0)
-    detections_published: Mapped[int] = mapped_column(default=0)
+    # The scenes there were when the run began: a run that is started again sees no others.
+    scene_ids: Mapped[list[str] | None] = mapped_column(JSONB)
+    detections_new: Mapped[int] = mapped_column(default=0)
+    detections_grown: Mapped[int] = mapped_column(default=0)
+    detections_withdrawn: Mapped[int] = mapped_column(default=0)
+    # Patches put down to a natural or routine cause: what, how large, since when, where.
+    set_aside: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
     detail: Mapped[str | None] = mapped_column(Text)
 
 
 class RunTile(Base):
-    """What one tile of one run saw, and the changed pixels it found. Sees what its run sees."""
+    """What one tile of one run saw. Seen with its run."""
 
     __tablename__ = "run_tiles"
     __table_args__ = (UniqueConstraint("run_id", "row", "col"),)
@@ -120,13 +118,14 @@ class RunTile(Base):
     # Share of the tile's pixels that were clear, mean over the scenes of this run; None: no scene.
     clear_share: Mapped[float | None] = mapped_column()
     valid_observations: Mapped[int] = mapped_column(default=0)
+    snow_share: Mapped[float | None] = mapped_column()
+    # Scenes that could not be used, each with its reason: unreadable, or older than the state.
     failures: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
-    changed_pixels: Mapped[bytes | None] = mapped_column(LargeBinary)
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class TileState(Base):
-    """The pointer to a tile's monitor state in storage; moved by compare-and-set on `sequence`."""
+    """The pointer to a tile's monitor state in storage, moved by compare-and-set on `sequence`. Seen with its plan."""
 
     __tablename__ = "tile_states"
     __table_args__ = (UniqueConstraint("plan_id", "row", "col"),)
@@ -140,8 +139,10 @@ class TileState(Base):
     sha256: Mapped[str] = mapped_column(Text)
     detector: Mapped[str] = mapped_column(Text)
     last_acquired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # Scenes that went into the state, so that none is used twice.
+    # Scenes that went into the state, so that none is used twice and a late one is known as late.
     scene_ids: Mapped[list[str]] = mapped_column(JSONB, default=list)
+    # The state's changed pixels (numpy .npz of detectors.types.ChangedPixels); the finishing transaction joins them.
+    changed_pixels: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Detection(Placed, Base):
@@ -169,6 +170,9 @@ class Detection(Placed, Base):
     first_seen_on: Mapped[date] = mapped_column()
     confirmed_on: Mapped[date | None] = mapped_column()
     published_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # A suspicion that never was confirmed and is gone from the imagery; it stays, with its reason.
+    withdrawn_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    withdrawn_reason: Mapped[str | None] = mapped_column(Text)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     detector: Mapped[str] = mapped_column(Text)
     # Legal overlay: the lead unit, areas by unit, what it touches, the verdict and the versions it was judged by.
@@ -181,7 +185,7 @@ class Detection(Placed, Base):
 
 
 class DetectionChange(Base):
-    """How a detection grew, run by run. Sees what its detection sees."""
+    """How a detection grew, run by run. Seen with its detection."""
 
     __tablename__ = "detection_changes"
     __table_args__ = (UniqueConstraint("detection_id", "run_id"),)

@@ -70,12 +70,12 @@ def _snow_pack(temperature: Series, precipitation: Series) -> tuple[Series, Seri
     return snow, fresh
 
 
-def _levels(rng: Generator, inflow: Series, drop: Series) -> tuple[Series, Series]:
+def _levels(rng: Generator, inflow: Series) -> tuple[Series, Series]:
     """Lake (slow) and river (quick) levels in metres from the liquid inflow in mm a day."""
     slow = lfilter([1 / 45.0], [1, -(1 - 1 / 45.0)], inflow)
     quick = lfilter([1 / 6.0], [1, -(1 - 1 / 6.0)], inflow)
-    lake = np.clip((slow - 2.2) * 0.42, -1.0, 1.3) - drop
-    river = np.clip(0.32 * np.log((quick + 0.35) / 1.8), -0.55, 1.1) - 0.3 * drop
+    lake = np.clip((slow - 2.2) * 0.42, -1.0, 1.3)
+    river = np.clip(0.32 * np.log((quick + 0.35) / 1.8), -0.55, 1.1)
     return lake + 0.03 * rng.standard_normal(len(lake)), river
 
 
@@ -121,8 +121,12 @@ def build_climate(
     lowest = open_days[int(rng.integers(0, len(open_days)))] if open_days else end
     half = int(rng.integers(32, 46))
     offset = np.array([(d - lowest).days for d in days], dtype=np.float64)
-    drop = 1.5 * np.exp(-0.5 * (offset / (half / 1.8)) ** 2)
-    lake, river = _levels(rng, np.minimum(liquid, 40.0), drop)
+    lake, river = _levels(rng, np.minimum(liquid, 40.0))
+    # Low enough to bare bed that no ordinary open season bares.
+    ordinary = np.quantile(lake[(doy > 120) & (doy < 300)], 0.1)
+    fall = max(0.5, float(lake[offset == 0][0] - ordinary) + 0.55)
+    drop = fall * np.exp(-0.5 * (offset / (half / 1.8)) ** 2)
+    lake, river = lake - drop, river - 0.3 * drop
     cold = lfilter([1 / 10.0], [1, -(1 - 1 / 10.0)], temperature)
     flood = lfilter([0.35], [1, -0.65], np.maximum(liquid - 12, 0))
     return Climate(

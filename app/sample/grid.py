@@ -59,6 +59,11 @@ class Grid:
         west, _, _, north = self.bounds
         return Affine(pixel_m, 0.0, float(west), 0.0, -pixel_m, float(north))
 
+    def centre_of(self, row: float, col: float) -> tuple[float, float]:
+        """Easting and northing of a pixel's centre."""
+        west, _, _, north = self.bounds
+        return west + (float(col) + 0.5) * PIXEL_M, north - (float(row) + 0.5) * PIXEL_M
+
     def coordinates(self, oversample: int = 1) -> tuple[FloatArray, FloatArray]:
         """Pixel-centre offsets from CENTRE in metres, east and north, each (n*k, n*k) float32."""
         count = self.size * oversample
@@ -93,14 +98,15 @@ class Grid:
         rows, cols = window
         height, width = rows.stop - rows.start, cols.stop - cols.start
         fine = PIXEL_M / oversample
-        origin = self.transform() * (cols.start, rows.start)
+        west, _, _, north = self.bounds
+        origin = (west + cols.start * PIXEL_M, north - rows.start * PIXEL_M)
         burned = rasterize(
             [geometry],
             out_shape=(height * oversample, width * oversample),
             transform=Affine(fine, 0.0, origin[0], 0.0, -fine, origin[1]),
         )
         blocks = np.asarray(burned, dtype=np.float32).reshape(height, oversample, width, oversample)
-        return blocks.mean(axis=(1, 3), dtype=np.float32)
+        return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32)
 
 
 def sun_position(day: date) -> tuple[float, float]:
@@ -126,9 +132,9 @@ def sun_position(day: date) -> tuple[float, float]:
     minutes = ACQUISITION_UTC[0] * 60 + ACQUISITION_UTC[1] + 4 * LONGITUDE + equation_min
     hour_angle = math.radians(minutes / 4 - 180)
     latitude = math.radians(LATITUDE)
-    sin_elevation = math.sin(latitude) * math.sin(declination) + math.cos(latitude) * math.cos(
-        declination
-    ) * math.cos(hour_angle)
+    sin_elevation = math.sin(latitude) * math.sin(declination) + math.cos(latitude) * math.cos(declination) * math.cos(
+        hour_angle
+    )
     elevation = math.asin(sin_elevation)
     azimuth = math.atan2(
         -math.sin(hour_angle),

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from app.sample.grid import FloatArray, Grid, IntArray
 from app.sample.noise import enlarge, fractal
 from app.sample.season import LEVELS, Entities, Phenology, draw_fields
 from app.sample.spectra import CROPS, FOREST, TEXTURE, LandCover
 
-OVERSAMPLE = 3
+OVERSAMPLE = 2
 #: Depth below mean level given to ground that no water reaches, metres.
 DRY = -99.0
 
@@ -95,8 +94,7 @@ def draw_frame(rng: Generator, grid: Grid) -> Frame:
 
     def terms(count: int, height: float, longest: float) -> tuple[tuple[float, float, float], ...]:
         return tuple(
-            (height / (k + 1), longest / (k + 1) ** 1.1, float(rng.uniform(0, 2 * math.pi)))
-            for k in range(count)
+            (height / (k + 1), longest / (k + 1) ** 1.1, float(rng.uniform(0, 2 * math.pi))) for k in range(count)
         )
 
     return Frame(
@@ -120,7 +118,7 @@ def _relief(rng: Generator, grid: Grid, frame: Frame) -> FloatArray:
     small = fractal(rng, grid.size, 3.6, longest=60)
     upstream = np.clip(frame.stream_side * u / (0.3 * grid.side_m), 0, 1)
     notch = np.exp(-((frame.stream_distance(u, v) / 190) ** 2)) * upstream
-    height = 470 + 0.004 * v + slope * (330 + 95 * spurs + 20 * small) * (1 - 0.55 * notch) + 1.2 * spurs
+    height = 470 + 0.004 * v + slope * (270 + 70 * spurs + 9 * small) * (1 - 0.55 * notch) + 1.2 * spurs
     return np.asarray(ndimage.gaussian_filter(height, 2.0), dtype=np.float32)
 
 
@@ -135,13 +133,13 @@ def _waters(rng: Generator, grid: Grid, frame: Frame) -> tuple[FloatArray, Float
     radius = 300 * grid.scale
     lake_v = float(rng.choice([-1, 1]) * rng.uniform(0.22, 0.32) * grid.side_m)
     at = np.array([lake_v], dtype=np.float32)
-    lake_u = float(frame.river_u(at)[0]) - frame.stream_side * (radius + 150 * grid.scale)
+    lake_u = float(frame.river_u(at)[0]) - frame.stream_side * (radius + 190 * grid.scale)
     du, dv = u - lake_u, (v - lake_v) * 0.72
     angle = np.arctan2(dv, du)
     edge = radius * (1 + 0.16 * np.sin(2 * angle + 1.1) + 0.08 * np.sin(3 * angle + 4.0))
     edge = edge * (1 + 0.03 * np.sin(7 * angle + 0.5))
     away = np.hypot(du, dv)
-    lake = (edge - away) / 30 + 0.12 * bars
+    lake = (edge - away) / 24 + 0.12 * bars
     lake = np.where(away < edge + 75 * max(grid.scale, 0.7), np.minimum(lake, 8.0), DRY)
     return lake.astype(np.float32), river.astype(np.float32)
 
@@ -164,23 +162,28 @@ class _Entities:
         self.label[where] = start
 
 
-def _warped(rng: Generator, grid: Grid, east: FloatArray, north: FloatArray, metres: float) -> tuple[FloatArray, FloatArray]:
-    """Coordinates bent by smooth noise, so that no edge is straight where nature would not have it so."""
-    bend = [enlarge(fractal(rng, grid.size, 3.0, longest=45), OVERSAMPLE) * np.float32(metres) for _ in range(2)]
-    return east + bend[0], north + bend[1]
+def _cells(rng: Generator, grid: Grid, points: FloatArray, bend_m: float) -> IntArray:
+    """Index of the nearest of `points` (metres east, north), with edges bent by smooth noise.
 
-
-def _nearest(points: FloatArray, east: FloatArray, north: FloatArray) -> IntArray:
-    """Index of the nearest point of each pixel."""
-    flat = np.column_stack([east.ravel(), north.ravel()])
-    index = cKDTree(points).query(flat, k=1)[1]
-    return np.asarray(index, dtype=np.int32).reshape(east.shape)
+    No border is straight where nature would not have it so. Shape of the oversampled grid.
+    """
+    size, step = grid.size * OVERSAMPLE, 10.0 / OVERSAMPLE
+    cols = np.clip((points[:, 0] + grid.side_m / 2) / step, 0, size - 1).astype(np.intp)
+    rows = np.clip((grid.side_m / 2 - points[:, 1]) / step, 0, size - 1).astype(np.intp)
+    seeds = np.full((size, size), -1, dtype=np.int32)
+    seeds[rows, cols] = np.arange(len(points))
+    nearest = ndimage.distance_transform_edt(seeds < 0, return_distances=False, return_indices=True)
+    plain = seeds[nearest[0], nearest[1]]
+    bend = [enlarge(fractal(rng, grid.size, 3.8, longest=40), OVERSAMPLE) * (bend_m / step) for _ in range(2)]
+    axis = np.arange(size, dtype=np.float32)
+    row = np.clip(np.rint(axis[:, None] + bend[0]), 0, size - 1).astype(np.intp)
+    col = np.clip(np.rint(axis[None, :] + bend[1]), 0, size - 1).astype(np.intp)
+    return np.asarray(plain[row, col], dtype=np.int32)
 
 
 def _stands(book: _Entities, grid: Grid, height: FloatArray) -> None:
     """Forest stands of some 10 to 30 ha, kind by height and chance."""
     rng = book.rng
-    east, north = _warped(rng, grid, *grid.coordinates(OVERSAMPLE), 55.0)
     count = max(24, int(grid.side_m**2 / 190_000))
     points = (rng.random((count, 2)) - 0.5) * grid.side_m * 1.05
     cell = np.clip(((points + grid.side_m / 2) / 10).astype(int), 0, grid.size - 1)
@@ -191,20 +194,17 @@ def _stands(book: _Entities, grid: Grid, height: FloatArray) -> None:
         odds = np.array([0.50 - 0.20 * h, 0.08 + 0.20 * h, 0.24 + 0.06 * h, 0.18 - 0.06 * h])
         kinds.append(int(rng.choice([int(k) for k in FOREST], p=odds / odds.sum())))
     start = book.add(kinds)
-    book.label[:] = start + _nearest(points.astype(np.float32), east, north)
+    book.label[:] = start + _cells(rng, grid, points.astype(np.float32), 45.0)
 
 
 def _fields(book: _Entities, grid: Grid, frame: Frame, where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
     """Strip fields: blocks of one orientation cut into strips 30 to 80 m wide and 120 to 260 m long."""
     rng = book.rng
-    east, north = _warped(rng, grid, *grid.coordinates(OVERSAMPLE), 7.0)
     count = max(10, int(grid.side_m**2 / 550_000))
     points = ((rng.random((count, 2)) - 0.5) * grid.side_m).astype(np.float32)
-    block = _nearest(points, east, north)
-    u, v = frame.rotate(east, north)
-    river_tilt = frame.river_u(v + 50) - frame.river_u(v - 50)
-    base = np.arctan2(river_tilt, np.float32(100.0))
-    turn = rng.normal(0, 0.25, count).astype(np.float32)[block] + base * 0
+    block = _cells(rng, grid, points, 20.0)
+    u, v = frame.rotate(*grid.coordinates(OVERSAMPLE))
+    turn = rng.normal(0, 0.25, count).astype(np.float32)[block]
     width = rng.uniform(34, 80, count).astype(np.float32)[block]
     length = rng.uniform(130, 260, count).astype(np.float32)[block]
     p = u * np.cos(turn) + v * np.sin(turn)
@@ -214,7 +214,13 @@ def _fields(book: _Entities, grid: Grid, frame: Frame, where: np.ndarray[tuple[i
     code = (block.astype(np.int64) * 4096 + strip + 2048) * 4096 + part + 2048
     _, inverse = np.unique(code[where], return_inverse=True)
     total = int(inverse.max()) + 1 if inverse.size else 0
-    kinds = rng.choice([int(c) for c in CROPS], size=total, p=[0.58, 0.24, 0.18])
+    across = np.abs(u - frame.river_u(v))[where]
+    mean = np.bincount(inverse, across) / np.maximum(np.bincount(inverse), 1)
+    dice = rng.random(total)
+    # Paddies lie low, by the water.
+    paddy = dice < np.where(mean < 230 * grid.scale, 0.45, 0.04)
+    upland = np.where(rng.random(total) < 0.70, int(LandCover.MAIZE), int(LandCover.SOY))
+    kinds = np.where(paddy, int(LandCover.RICE), upland)
     start = book.add([int(k) for k in kinds])
     book.label[where] = start + inverse.astype(np.int32)
 
@@ -240,16 +246,18 @@ def _settle(book: _Entities, grid: Grid, frame: Frame, dry: FloatArray) -> None:
     book.paint(np.hypot(u - old_u, v - old_v) < 55 * grid.scale * (1 + 0.2 * np.sin(3 * angle)), LandCover.ROCK)
 
 
-def _cover_labels(rng: Generator, grid: Grid, frame: Frame, height: FloatArray) -> tuple[_Entities, FloatArray, FloatArray]:
+def _cover_labels(
+    rng: Generator, grid: Grid, frame: Frame, height: FloatArray
+) -> tuple[_Entities, FloatArray, FloatArray]:
     """Entity labels on the oversampled grid, and both beds' depths there."""
     book = _Entities(rng, grid.size * OVERSAMPLE)
     _stands(book, grid, height)
     lake, river = _waters(rng, grid, frame)
     u, v = frame.rotate(*grid.coordinates(OVERSAMPLE))
     across = np.abs(u - frame.river_u(v))
-    plain = enlarge(fractal(rng, grid.size, 3.0, longest=90), OVERSAMPLE)
+    plain = enlarge(fractal(rng, grid.size, 3.6, longest=90), OVERSAMPLE)
     width = 560 * grid.scale * (1 + 0.28 * plain)
-    rough = enlarge(fractal(rng, grid.size, 2.8, longest=40), OVERSAMPLE)
+    rough = enlarge(fractal(rng, grid.size, 3.4, longest=40), OVERSAMPLE)
     wild = (across < 60 * grid.scale + 18 * rough) | ((across < width) & (rough > 1.25))
     farmed = (across < width) & ~wild
     edge = (across >= width) & (across < width + 45 + 25 * rough)
@@ -271,7 +279,7 @@ def _majority(label: IntArray, size: int) -> tuple[IntArray, IntArray, FloatArra
     blocks = label.reshape(size, OVERSAMPLE, size, OVERSAMPLE).transpose(0, 2, 1, 3).reshape(size, size, -1)
     votes = np.sort(blocks, axis=-1)
     middle = votes[..., votes.shape[-1] // 2]
-    # With nine sorted votes the middle one is the majority wherever there is one.
+    # Of sorted votes the middle one is the majority wherever there is one.
     same = (votes == middle[..., None]).sum(-1)
     low, high = votes[..., 0], votes[..., -1]
     take_low = (votes == low[..., None]).sum(-1) * (low != middle)
@@ -287,15 +295,17 @@ def _describe(rng: Generator, kinds: list[int], years: tuple[int, ...], phenolog
     count = len(kind)
     crop, plough, harvest, turned = draw_fields(rng, kind, years, phenology)
     farmed = np.isin(kind, CROPS)
+    steady = rng.normal(1.0, np.where(farmed, 0.06, 0.04))
+    yearly = rng.normal(0.0, np.where(farmed, 0.045, 0.015)[:, None], (count, len(years)))
     return Entities(
         years=years,
         kind=kind,
         shift=np.where(farmed, rng.normal(0, 5, count), rng.normal(0, 2.2, count)).astype(np.float32),
-        vigour=np.clip(rng.normal(1.0, np.where(farmed, 0.07, 0.04)), 0.75, 1.12).astype(np.float32),
+        vigour=np.clip(steady[:, None] + yearly, 0.75, 1.12).astype(np.float32),
         share=rng.uniform(0.25, 0.7, count).astype(np.float32),
-        tone=np.clip(
-            1 + rng.normal(0, 0.045, (count, 1)) + rng.normal(0, 0.02, (count, 5)), 0.8, 1.25
-        ).astype(np.float32),
+        tone=np.clip(1 + rng.normal(0, 0.045, (count, 1)) + rng.normal(0, 0.02, (count, 5)), 0.8, 1.25).astype(
+            np.float32
+        ),
         crop=crop,
         plough=plough,
         harvest=harvest,
@@ -329,14 +339,14 @@ def build_landscape(rng: Generator, grid: Grid, years: tuple[int, ...], phenolog
     river = river_fine.reshape(shape).mean(axis=(1, 3), dtype=np.float32)
     cover = np.where((lake > 0) | (river > 0), int(LandCover.WATER), entities.kind[first]).astype(np.int32)
 
-    north_slope, east_slope = np.gradient(height, 10.0)
+    south_slope, east_slope = (np.asarray(g, dtype=np.float32) for g in np.gradient(height, 10.0))
     flat = np.isin(cover, (*CROPS, LandCover.WATER, LandCover.SHORE, LandCover.VILLAGE))
     relief = ndimage.gaussian_filter(np.where(flat, 0.15, 1.0).astype(np.float32), 2.0)
     delay = (height - 560) / 100 * 2.4 + 1.8 * fractal(rng, grid.size, 2.2, longest=30)
     level = np.clip(np.rint((delay - LEVELS[0]) / (LEVELS[1] - LEVELS[0])), 0, len(LEVELS) - 1)
     # Northern slopes keep their snow longest; drifts and wind do the rest.
-    shade = 3.0 * -north_slope
-    snow = 1 + (height - 560) / 700 + 0.5 * shade + 0.30 * fractal(rng, grid.size, 2.2, longest=40)
+    shade = 3.0 * south_slope
+    snow = 1 + (height - 560) / 700 + 0.5 * shade + 0.22 * fractal(rng, grid.size, 2.2, longest=40)
     return Landscape(
         grid=grid,
         frame=frame,
@@ -347,11 +357,11 @@ def build_landscape(rng: Generator, grid: Grid, years: tuple[int, ...], phenolog
         level=level.astype(np.int32),
         cover=cover,
         height=height,
-        east_slope=east_slope.astype(np.float32),
-        north_slope=(-north_slope).astype(np.float32),
+        east_slope=east_slope,
+        north_slope=-south_slope,
         relief=relief.astype(np.float32),
         depth_lake=lake,
         depth_river=river,
         texture=_texture(rng, grid, cover),
-        snow_factor=np.clip(snow, 0.3, 2.4).astype(np.float32),
+        snow_factor=np.clip(snow, 0.25, 2.4).astype(np.float32),
     )

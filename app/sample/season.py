@@ -37,7 +37,7 @@ _CALENDAR: dict[LandCover, tuple[float, float, float, float]] = {
 class Entities:
     """Stands, fields and other units of ground; arrays of E entities, crops of E x Y years.
 
-    kind: LandCover code; shift: days later than the class; vigour: about 1; share: conifer share of mixed
+    kind: LandCover code; shift: days later than the class; vigour: (E, Y), about 1; share: conifer share of mixed
     stands; tone: (E, 5) static factor; crop: LandCover of the field in each year; plough, harvest: day of
     year; autumn_plough: the stubble is turned over in the same autumn.
     """
@@ -161,6 +161,10 @@ class SeasonTable:
         table[:, :, :5] *= self._entities.tone[:, None, :]
         return table
 
+    def _vigour(self, rows: NDArray[np.intp]) -> FloatArray:
+        year = self._entities.years.index(self._year)
+        return np.asarray(self._entities.vigour[rows, year][:, None], dtype=np.float32)
+
     # Each painter returns (rows, L, 6).
     def _season(
         self, rows: NDArray[np.intp], kind: LandCover, drought_days: float = 0.0
@@ -177,12 +181,12 @@ class SeasonTable:
 
     def _deciduous(self, rows: NDArray[np.intp], kind: LandCover, name: str, stress: float) -> FloatArray:
         green, since_up, since_down = self._season(rows, kind, 5.0)
-        vigour = self._entities.vigour[rows][:, None] * (1 - stress * self._drought)
-        flush = np.exp(-0.5 * ((since_up - 12) / 9) ** 2)
-        colour = np.exp(-0.5 * ((since_down + 1) / 7.5) ** 2)
-        leaf = blend(MATERIALS[f"{name}_summer"], MATERIALS[f"{name}_flush"], 0.8 * flush)
+        vigour = self._vigour(rows) * (1 - stress * self._drought)
+        flush = np.asarray(np.exp(-0.5 * ((since_up - 12) / 9) ** 2), dtype=np.float32)
+        colour = np.asarray(0.75 * np.exp(-0.5 * ((since_down + 1) / 7.5) ** 2), dtype=np.float32)
+        leaf = blend(MATERIALS[f"{name}_summer"], MATERIALS[f"{name}_flush"], np.float32(0.8) * flush)
         spectrum = blend(MATERIALS[f"{name}_bare"], leaf, np.clip(green * vigour, 0, 1.1))
-        return blend(spectrum, MATERIALS[f"{name}_autumn"], 0.75 * colour)
+        return blend(spectrum, MATERIALS[f"{name}_autumn"], colour)
 
     def _with_snow(self, spectrum: FloatArray, visible: FloatArray) -> FloatArray:
         return np.concatenate([spectrum, np.clip(visible, 0, 1)[..., None]], axis=-1, dtype=np.float32)
@@ -190,16 +194,16 @@ class SeasonTable:
     def _broadleaf(self, rows: NDArray[np.intp]) -> FloatArray:
         green = self._season(rows, LandCover.BROADLEAF)[0]
         spectrum = self._deciduous(rows, LandCover.BROADLEAF, "broadleaf", 0.10)
-        return self._with_snow(spectrum, (0.40 + 0.12 * self._fresh) * (1 - 0.8 * green))
+        return self._with_snow(spectrum, (0.30 + 0.10 * self._fresh) * (1 - 0.8 * green))
 
     def _larch(self, rows: NDArray[np.intp]) -> FloatArray:
         green = self._season(rows, LandCover.LARCH)[0]
         spectrum = self._deciduous(rows, LandCover.LARCH, "larch", 0.08)
-        return self._with_snow(spectrum, (0.36 + 0.15 * self._fresh) * (1 - 0.8 * green))
+        return self._with_snow(spectrum, (0.27 + 0.12 * self._fresh) * (1 - 0.8 * green))
 
     def _conifer(self, rows: NDArray[np.intp]) -> FloatArray:
         green, *_ = self._season(rows, LandCover.CONIFER)
-        vigour = self._entities.vigour[rows][:, None] * (1 - 0.05 * self._drought)
+        vigour = self._vigour(rows) * (1 - 0.05 * self._drought)
         spectrum = blend(MATERIALS["conifer_winter"], MATERIALS["conifer_summer"], green * vigour)
         return self._with_snow(spectrum, np.full(green.shape, 0.09 + 0.32 * self._fresh, np.float32))
 
@@ -210,14 +214,14 @@ class SeasonTable:
 
     def _meadow(self, rows: NDArray[np.intp]) -> FloatArray:
         green, *_ = self._season(rows, LandCover.MEADOW, 12.0)
-        vigour = self._entities.vigour[rows][:, None] * (1 - 0.30 * self._drought)
+        vigour = self._vigour(rows) * (1 - 0.30 * self._drought)
         bare = soil("meadow_dormant", 0.6 * self._wetness)
         spectrum = blend(bare, MATERIALS["meadow_summer"], np.clip(green * vigour, 0, 1.1))
         return self._with_snow(spectrum, np.full(green.shape, 0.95, np.float32))
 
     def _shrub(self, rows: NDArray[np.intp]) -> FloatArray:
         green, *_ = self._season(rows, LandCover.SHRUB, 6.0)
-        vigour = self._entities.vigour[rows][:, None] * (1 - 0.15 * self._drought)
+        vigour = self._vigour(rows) * (1 - 0.15 * self._drought)
         spectrum = blend(MATERIALS["shrub_bare"], MATERIALS["shrub_summer"], np.clip(green * vigour, 0, 1.1))
         return self._with_snow(spectrum, 0.65 * (1 - 0.5 * green))
 
@@ -264,11 +268,11 @@ class SeasonTable:
         pale = np.clip((self._doy - plough) / 45, 0, 1) * worked * (1 - self._wetness)
         ground = np.asarray(ground * (1 + 0.22 * pale[:, None]), dtype=np.float32)
         if name == "rice":
-            flood = sigmoid((self._doy - plough - 16) / 2) - sigmoid((self._doy - 240) / 6)
+            flood = sigmoid((self._doy - plough - 16) / 2) * np.float32(self._doy < 240)
             paddy = 0.75 * MATERIALS["water_turbid"] + 0.25 * MATERIALS["mud"]
             ground = blend(ground, paddy.astype(np.float32), flood)
         green, _, since_down = self._season(rows, code, 8.0)
-        vigour = np.clip(ent.vigour[rows][:, None] * (1 - 0.28 * self._drought), 0, 1.1)
+        vigour = np.clip(self._vigour(rows) * (1 - 0.28 * self._drought), 0, 1.1)
         ripe = sigmoid(since_down / 5.0)
         canopy = blend(MATERIALS[f"{name}_peak"], MATERIALS[f"{name}_ripe"], ripe)
         cover = np.clip(np.maximum(green, 0.9 * ripe) * vigour, 0, 1)

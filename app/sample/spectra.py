@@ -88,9 +88,7 @@ _TABLE: Final[dict[str, tuple[float, float, float, float, float]]] = {
     "snow_old": (0.600, 0.610, 0.610, 0.530, 0.065),
 }
 
-MATERIALS: Final[dict[str, FloatArray]] = {
-    name: np.array(value, dtype=np.float32) for name, value in _TABLE.items()
-}
+MATERIALS: Final[dict[str, FloatArray]] = {name: np.array(value, dtype=np.float32) for name, value in _TABLE.items()}
 
 #: Standard deviation of the static per-pixel texture, as a share of reflectance: visible, NIR, SWIR.
 TEXTURE: Final[dict[LandCover, tuple[float, float, float]]] = {

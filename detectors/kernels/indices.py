@@ -13,6 +13,10 @@ NDVI, BSI, WATER = 0, 1, 2
 """Channels: vegetation (Rouse 1974), bare soil (Rikimaru 2002), water (Xu 2006 MNDWI; McFeeters 1996 NDWI
 without swir16). All lie in -1..1 and are ratios, so that the light of the day mostly cancels."""
 
+SNOW_NDSI = 0.1
+"""Soil, rock and plants reflect more in swir16 than in green. What is bright and does not is snow, also in
+patches and under trees, where it stays below the usual 0.4 of full cover (Klein 1998), or icy cloud."""
+
 CHANNELS = 3
 OFF, USED, SNOW = 0, 1, 2
 
@@ -26,12 +30,10 @@ def _ratio(a: float, b: float) -> float:
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _is_snow(
-    green: float, red: float, nir: float, swir: float, has_green: bool, has_nir: bool, has_swir: bool
-) -> bool:
+def _is_snow(green: float, red: float, nir: float, swir: float, has_green: bool, has_nir: bool, has_swir: bool) -> bool:
     if has_green and has_swir:
-        # water passes 0.4 too, but snow is bright in green and nir and water is not
-        return green > 0.12 and nir > 0.11 and _ratio(green, swir) > 0.4
+        # water passes too, but snow is bright in green and nir and water is not
+        return green > 0.1 and nir > 0.11 and _ratio(green, swir) > SNOW_NDSI
     return has_green and has_nir and min(green, red, nir) > 0.35
 
 
@@ -39,8 +41,8 @@ def _is_snow(
 def snow_mask(data: NDArray[np.float32], valid: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Valid pixels that are snow which the mask missed.
 
-    NDSI of green and swir16 above 0.4 on bright ground (Hall 1995); without swir16 white ground: green,
-    red and nir all above 0.35.
+    NDSI of green and swir16 (Hall 1995) above ``SNOW_NDSI`` on bright ground; without swir16 white ground:
+    green, red and nir all above 0.35.
 
     Args:
         data: ``float32 (5, pixel)``. valid: ``bool (pixel,)``. present: ``bool (5,)``, bands there are.
@@ -50,6 +52,15 @@ def snow_mask(data: NDArray[np.float32], valid: NDArray[np.bool_], present: NDAr
         if valid[p]:
             out[p] = _is_snow(data[1, p], data[2, p], data[3, p], data[4, p], present[1], present[3], present[4])
     return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _predict(coefficients: NDArray[np.int16], regressors: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    for b in range(5):
+        hat = 0.0
+        for r in range(5):
+            hat += coefficients[b, r] * regressors[r]
+        out[b] = hat * 1e-4
 
 
 @numba.njit(nogil=True, cache=True)
@@ -87,11 +98,7 @@ def residuals(
         if not usable[p]:
             continue
         look[p] = USED
-        for b in range(5):
-            hat = 0.0
-            for r in range(5):
-                hat += coefficients[p, b, r] * regressors[r]
-            expected[p, b] = hat * 1e-4
+        _predict(coefficients[p], regressors, expected[p])
         for c in range(CHANNELS):
             index[p, c] = 0.0
             residual[p, c] = 0.0
@@ -99,12 +106,8 @@ def residuals(
             index[p, 0] = _ratio(expected[p, 3], expected[p, 2])
             residual[p, 0] = _ratio(data[3, p], data[2, p]) - index[p, 0]
         if blue and red and nir and swir:
-            soil = max(expected[p, 4], 0.001) + max(expected[p, 2], 0.001)
-            plant = max(expected[p, 3], 0.001) + max(expected[p, 0], 0.001)
-            index[p, 1] = (soil - plant) / (soil + plant)
-            soil = max(data[4, p], 0.001) + max(data[2, p], 0.001)
-            plant = max(data[3, p], 0.001) + max(data[0, p], 0.001)
-            residual[p, 1] = (soil - plant) / (soil + plant) - index[p, 1]
+            index[p, 1] = _ratio(expected[p, 4] + expected[p, 2], expected[p, 3] + expected[p, 0])
+            residual[p, 1] = _ratio(data[4, p] + data[2, p], data[3, p] + data[0, p]) - index[p, 1]
         if green and (swir or nir):
             dark = 4 if swir else 3
             index[p, 2] = _ratio(expected[p, 1], expected[p, dark])

@@ -10,8 +10,9 @@ and withdrawn when it looks again as it should before that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,16 @@ SAMPLE: Final = 4000
 LEAST_OF_KIND: Final = 40
 """Pixels of a kind seen on a date below which the shift of the whole window is taken."""
 
+LOW: Final = 0.8
+"""Looks of full weight from which an unconfirmed change is reported: one strong anomaly."""
+
+SEASONS: Final = 24
+"""Parts of the year that the spread of a kind is told apart in."""
+
+TAIL_STEP: Final = 0.1
+TAIL_BINS: Final = 200
+"""Histogram of |residual| / sigma that the spread of a kind in a season is read from."""
+
 SIGMA_FLOOR: Final = 0.02
 """Indices are never trusted better than this: calibration and registration differ that much."""
 
@@ -54,6 +65,7 @@ class HarmonicParameters(Parameters):
         leaf_on: vegetation is judged while its expected NDVI is above this share of its yearly peak.
         missed_cloud_rate: share of looks that are cloud or shadow in spite of the mask.
         confirm_looks: looks of full weight that confirm a change.
+        patience_days: a change that is not confirmed after that many days is dropped (a winter fits in).
     """
 
     least_observations: int = Field(12, ge=8)
@@ -67,29 +79,34 @@ class HarmonicParameters(Parameters):
     leaf_on: float = Field(0.75, gt=0, lt=1)
     missed_cloud_rate: float = Field(0.05, gt=0, lt=0.5)
     confirm_looks: float = Field(2.5, ge=1)
+    patience_days: int = Field(270, ge=1)
+
+    @property
+    def limit(self) -> float:
+        """The most that one look can say, as a log-likelihood ratio."""
+        return math.log((1 - self.missed_cloud_rate) / self.missed_cloud_rate)
 
 
-def _canonical(block: RasterBlock) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Data as ``float32 (5, pixel)`` in the order of BANDS (0 where missing) and which bands there are."""
-    data = np.zeros((len(BANDS), block.valid.size), np.float32)
+def _canonical(block: RasterBlock) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Data ``float32 (5, pixel)`` in the order of BANDS, which pixels are valid, which bands there are.
+
+    What is missing, not valid or not finite is 0; a pixel with a value that is not finite is not valid.
+    """
+    valid = block.valid.ravel() & np.isfinite(block.data).all(axis=0).ravel()
+    data = np.zeros((len(BANDS), valid.size), np.float32)
     present = np.zeros(len(BANDS), np.bool_)
     for i, name in enumerate(BANDS):
         if name in block.bands:
-            data[i] = block.data[block.bands.index(name)].ravel()
+            np.copyto(data[i], block.data[block.bands.index(name)].ravel(), where=valid)
             present[i] = True
-    return data, present
-
-
-def _finite(data: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    ok: NDArray[np.bool_] = valid & np.isfinite(data.sum(axis=0))
-    return ok
+    return data, valid, present
 
 
 @dataclass(frozen=True)
 class HarmonicMonitor:
     """See the module. Implements ``detectors.protocol.Monitor``."""
 
-    parameters: HarmonicParameters = HarmonicParameters()
+    parameters: HarmonicParameters = field(default_factory=HarmonicParameters)
     name: str = "harmonic"
     version: str = "1"
 
@@ -134,7 +151,6 @@ class HarmonicMonitor:
     ) -> dict[str, NDArray[Any]]:
         q = self.parameters
         present = np.array([b in bands for b in BANDS])
-        columns = np.flatnonzero(present)
         regressors = kernel.design(days)
         n = blocks[0].valid.size
         fixed: dict[str, NDArray[Any]] = {
@@ -144,33 +160,33 @@ class HarmonicMonitor:
             "history": np.zeros(n, np.int32),
             "last": np.zeros(n, np.int32),
         }
-        needed = np.array([q.least_observations, q.least_observations, 2 * q.least_observations], np.int64)
-        cube = [_canonical(b)[0] for b in blocks]
-        for start in range(0, n, STRIP):
-            part = slice(start, min(start + STRIP, n))
-            data = np.stack([c[:, part] for c in cube])
-            valid = np.stack([b.valid.ravel()[part] for b in blocks])
-            for t in range(len(blocks)):
-                valid[t] = _finite(data[t], valid[t])
-                valid[t] &= ~indices.snow_mask(data[t], valid[t], present)
-            series = np.ascontiguousarray(data.transpose(2, 0, 1)[:, :, columns])
-            looked = np.ascontiguousarray(valid.T)
+        cube = [_canonical(b)[:2] for b in blocks]
+        for part in _strips(n):
+            data, valid = _strip(cube, part, present)
             found, count = kernel.fit_pixels(
-                series, looked, regressors, 0, q.passes, q.tuning, q.ridge, needed
-            )
-            coefficients = np.zeros((len(count), len(BANDS), kernel.MAX_TERMS), np.int16)
-            coefficients[:, columns] = np.clip(np.rint(found * 1e4), -32767, 32767)
-            first = np.where(looked, days, np.iinfo(np.int64).max).min(axis=1)
-            last = np.where(looked, days, 0).max(axis=1)
-            usable = (count >= q.least_observations) & (last - first >= q.least_span_days)
-            fixed["coefficients"][part] = coefficients
-            fixed["usable"][part] = usable
+                np.ascontiguousarray(data[:, present]), valid, regressors, 0,
+                q.passes, q.tuning, q.ridge, q.least_observations,
+            )  # fmt: skip
+            first = np.where(valid, days[:, None], np.iinfo(np.int64).max).min(axis=0)
+            last = np.where(valid, days[:, None], 0).max(axis=0)
+            scaled = np.clip(np.rint(found * 1e4), -32767, 32767)
+            fixed["coefficients"][part, present] = scaled.astype(np.int16)
+            fixed["usable"][part] = (count >= q.least_observations) & (last - first >= q.least_span_days)
             fixed["history"][part] = count
             fixed["last"][part] = last
-            fixed["sigma"][part] = _spreads(data, valid, coefficients, usable, regressors, present)
         course = _yearly_course(fixed["coefficients"], fixed["usable"], present)
         fixed["kind"] = _kinds(course, fixed["usable"], q.kinds)
         fixed["peak"] = np.rint(course[:, :, indices.NDVI].max(axis=1) * 1e4).astype(np.int16)
+        tails = np.zeros((q.kinds, SEASONS, indices.CHANNELS, TAIL_BINS), np.int64)
+        for part in _strips(n):
+            data, valid = _strip(cube, part, present)
+            residual, looked = _history_residuals(
+                data, valid, fixed["coefficients"][part], fixed["usable"][part], regressors, present
+            )
+            sigma = kernel.spreads(residual, looked, SIGMA_FLOOR)
+            fixed["sigma"][part] = np.minimum(np.rint(sigma * 1e4), 32767).astype(np.int16)
+            kernel.count_tails(residual, looked, sigma, fixed["kind"][part], season_of(days), TAIL_STEP, tails)
+        fixed["season"] = _season_factors(tails)
         return fixed
 
     def update(self, state: MonitorState, block: RasterBlock) -> tuple[MonitorState, Coverage]:
@@ -181,9 +197,8 @@ class HarmonicMonitor:
         day = block.day
         if day < state.updated_until:
             raise ValueError(f"the scene of day {day} is older than the state, which is of {state.updated_until}")
-        data, there = _canonical(block)
+        data, valid, there = _canonical(block)
         present = there & np.array([b in state.bands for b in BANDS])
-        valid = _finite(data, block.valid.ravel())
         fixed = state.fixed
         n = valid.size
         expected = np.zeros((n, len(BANDS)), np.float32)
@@ -198,13 +213,13 @@ class HarmonicMonitor:
         dynamic = {name: array.copy() for name, array in state.dynamic.items()}
         undisturbed = (look == indices.USED) & ((dynamic["confirmed"] == NONE) | (dynamic["recovered"] > 0))
         shift, scatter = _reference(residual, undisturbed, fixed["kind"], fixed["sigma"], self.parameters.kinds)
+        season = np.ascontiguousarray(fixed["season"][:, season_of(np.array([day]))[0]])
         missing = tuple(b for b in state.bands if b not in block.bands)
         q = self.parameters
-        limit = float(np.log((1 - q.missed_cloud_rate) / q.missed_cloud_rate))
         anomalous, confirmed = decision.decide(
             day, data, look, expected, index, residual, fixed["kind"], fixed["peak"], fixed["sigma"],
-            shift, scatter, present, not missing, q.loss_share, q.gain_share, q.leaf_on,
-            limit, 0.8 * limit, q.confirm_looks * limit, *(dynamic[name] for name in DYNAMIC),
+            shift, scatter, season, present, not missing, np.array([q.loss_share, *(q.gain_share,) * 3]), q.leaf_on,
+            q.limit, q.confirm_looks * q.limit, q.patience_days, *(dynamic[name] for name in DYNAMIC),
         )  # fmt: skip
         used = int(np.count_nonzero(look == indices.USED))
         coverage = Coverage(
@@ -223,12 +238,13 @@ class HarmonicMonitor:
     def report(self, state: MonitorState) -> ChangeMap:
         """See ``Monitor.report``. A confirmed change stays, also when the ground recovers later."""
         self._check(state)
-        q = self.parameters
-        limit = np.log((1 - q.missed_cloud_rate) / q.missed_cloud_rate)
         shape = state.grid.shape
         d, fixed = state.dynamic, state.fixed
         confirmed = d["confirmed"]
-        shown = (confirmed > 0) | ((d["first_seen"] > 0) & (d["score"] >= 0.8 * limit))
+        lead = d["score"].argmax(axis=1)[:, None]
+        top, start, prior = (np.take_along_axis(d[n], lead, 1)[:, 0] for n in ("score", "start", "prior"))
+        waiting = (confirmed == NONE) & (top >= LOW * self.parameters.limit)
+        shown = (confirmed > 0) | waiting
         present = [i for i, b in enumerate(BANDS) if b in state.bands]
 
         def spectra(name: str) -> NDArray[np.float32]:
@@ -239,9 +255,11 @@ class HarmonicMonitor:
         return ChangeMap(
             grid=state.grid,
             bands=state.bands,
-            first_seen=np.where(shown, d["first_seen"], NONE).astype(np.int32).reshape(shape),
+            first_seen=np.where(waiting, start, d["first_seen"]).astype(np.int32).reshape(shape),
             confirmed=np.where(fixed["usable"], confirmed, UNKNOWN).astype(np.int32).reshape(shape),
-            last_clear=np.where(shown, d["last_clear"], d["clear"]).astype(np.int32).reshape(shape),
+            last_clear=np.where(waiting, prior, np.where(shown, d["last_clear"], d["last_look"]))
+            .astype(np.int32)
+            .reshape(shape),
             evidence=np.ascontiguousarray(evidence.T.reshape(-1, *shape), np.float32),
             before=spectra("before"),
             after=spectra("after"),
@@ -268,50 +286,85 @@ class HarmonicMonitor:
 
 
 DYNAMIC: Final = (
-    "score", "first_seen", "confirmed", "last_clear", "recovered", "again", "clear",
+    "score", "start", "prior", "first_seen", "confirmed", "last_clear", "recovered", "last_look",
     "seen", "looks", "spectra", "before", "after", "evidence",
 )  # fmt: skip
+"""Names of the dynamic arrays in the order in which ``decide`` takes them."""
 
 
 def _fresh(n: int, last: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-    """The dynamic part of a state before the first update."""
-    out: dict[str, NDArray[Any]] = {"score": np.zeros(n, np.float32)}
-    for name in ("first_seen", "confirmed", "last_clear", "recovered", "again", "clear", "seen"):
-        out[name] = np.zeros(n, np.int32)
-    out["clear"] = last.copy()
-    for name in ("looks", "spectra"):
-        out[name] = np.zeros(n, np.uint8)
-    for name in ("before", "after"):
-        out[name] = np.zeros((n, len(BANDS)), np.float32)
-    out["evidence"] = np.zeros((n, 4), np.float32)
-    return out
+    """The dynamic part of a state before the first update; last is the day of each pixel's last look."""
+    days = ("first_seen", "confirmed", "last_clear", "recovered", "seen")
+    return {
+        "score": np.zeros((n, decision.KINDS), np.float32),
+        "start": np.zeros((n, decision.KINDS), np.uint16),
+        "prior": np.zeros((n, decision.KINDS), np.uint16),
+        **{name: np.zeros(n, np.int32) for name in days},
+        "last_look": last.copy(),
+        "looks": np.zeros(n, np.uint8),
+        "spectra": np.zeros(n, np.uint8),
+        "before": np.zeros((n, len(BANDS)), np.float32),
+        "after": np.zeros((n, len(BANDS)), np.float32),
+        "evidence": np.zeros((n, decision.KINDS), np.float32),
+    }
 
 
-def _spreads(
+def season_of(days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Half-month of the year, 0..23, of days since 1970-01-01."""
+    return (np.asarray(days) % kernel.YEAR / kernel.YEAR * SEASONS).astype(np.int64)
+
+
+def _strips(n: int) -> Iterator[slice]:
+    for start in range(0, n, STRIP):
+        yield slice(start, min(start + STRIP, n))
+
+
+def _strip(
+    cube: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], part: slice, present: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """``float32 (t, 5, pixel)`` and ``bool (t, pixel)`` of a strip, without snow."""
+    data = np.stack([values[:, part] for values, _ in cube])
+    valid = np.stack([ok[part] for _, ok in cube])
+    for t in range(len(cube)):
+        valid[t] &= ~indices.snow_mask(data[t], valid[t], present)
+    return data, valid
+
+
+def _history_residuals(
     data: NDArray[np.float32],
     valid: NDArray[np.bool_],
     coefficients: NDArray[np.int16],
     usable: NDArray[np.bool_],
     regressors: NDArray[np.float64],
     present: NDArray[np.bool_],
-) -> NDArray[np.int16]:
-    """Robust standard deviation of each index around its expectation, ``int16 (pixel, 3)`` in 1e-4."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Residuals of the indices ``float32 (t, pixel, 3)`` and where there are any, ``bool (t, pixel)``."""
     times, _, n = data.shape
-    all_residuals = np.full((times, n, indices.CHANNELS), np.nan, np.float32)
+    residual = np.zeros((times, n, indices.CHANNELS), np.float32)
     expected = np.zeros((n, len(BANDS)), np.float32)
     index = np.zeros((n, indices.CHANNELS), np.float32)
-    look = np.zeros(n, np.uint8)
+    look = np.zeros((times, n), np.uint8)
     for t in range(times):
-        one = np.zeros((n, indices.CHANNELS), np.float32)
         indices.residuals(
-            data[t], valid[t], coefficients, usable, regressors[t], present, expected, index, one, look
-        )
-        all_residuals[t] = np.where((look == indices.USED)[:, None], one, np.nan)
-    out = np.full((n, indices.CHANNELS), SIGMA_FLOOR)
-    if usable.any():
-        absolute = np.abs(all_residuals[:, usable])
-        out[usable] = np.maximum(1.4826 * np.nanmedian(absolute, axis=0), SIGMA_FLOOR)
-    return np.minimum(np.rint(out * 1e4), 32767).astype(np.int16)
+            data[t], valid[t], coefficients, usable, regressors[t], present,
+            expected, index, residual[t], look[t],
+        )  # fmt: skip
+    return residual, look == indices.USED
+
+
+def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
+    """How much wider than usual the residuals of a kind are at each time of year, ``float32 (kind, 24, 3)``.
+
+    The 90th percentile of |residual| / sigma over that of a normal distribution, at least 1: above the share
+    of missed clouds, below that of fields that are flooded or ploughed at about this time. Times of the year
+    next to each other share the larger factor, because the season shifts.
+    """
+    total = tails.sum(axis=-1)
+    reached = np.cumsum(tails, axis=-1) >= 0.9 * total[..., None]
+    quantile = (reached.argmax(axis=-1) + 1) * TAIL_STEP
+    factor = np.where(total >= LEAST_OF_KIND, np.maximum(quantile / 1.645, 1.0), 1.0)
+    wide = np.maximum(factor, np.maximum(np.roll(factor, 1, axis=1), np.roll(factor, -1, axis=1)))
+    return wide.astype(np.float32)
 
 
 def _yearly_course(
@@ -325,9 +378,7 @@ def _yearly_course(
     index, look = np.zeros((n, indices.CHANNELS), np.float32), np.zeros(n, np.uint8)
     for month in range(12):
         regressors = kernel.design(np.array([round((month + 0.5) * kernel.YEAR / 12)]))[0]
-        indices.residuals(
-            nothing, usable, coefficients, usable, regressors, present, expected, index, spare, look
-        )
+        indices.residuals(nothing, usable, coefficients, usable, regressors, present, expected, index, spare, look)
         out[:, month] = index
     return out
 
@@ -338,7 +389,7 @@ def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -
     where = np.flatnonzero(usable)
     if len(where) < kinds * 10:
         return out
-    features = course[where].reshape(len(where), -1).astype(np.float64)
+    features = course[where].reshape(len(where), -1)
     sample = features[:: max(1, len(where) // SAMPLE)]
     centres, _ = kmeans2(sample, kinds, minit="++", rng=np.random.default_rng(0))
     out[where] = vq(features, centres)[0]

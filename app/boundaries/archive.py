@@ -1,0 +1,110 @@
+"""A zipped Shapefile, unpacked without trusting the archive: sizes, names and counts are checked as it streams."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from app.foundation.errors import Invalid
+
+MAX_MEMBERS = 200
+# DEFLATE cannot pack tighter than about 1032 : 1; honest Shapefiles stay well below 100 : 1.
+MAX_RATIO = 200
+# Small archives may pack tighter: a table of blanks is no bomb.
+RATIO_FROM_BYTES = 16 * 2**20
+_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+_CHUNK = 2**20
+_SHAPE_MAGIC = b"\x00\x00\x27\x0a"
+
+
+@dataclass(frozen=True)
+class Shapefile:
+    """An unpacked Shapefile. `cpg` is the name of the encoding that its .cpg file states."""
+
+    shp: Path
+    cpg: str | None
+
+
+def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
+    """Unpack the one Shapefile of a zip archive into `folder`, under names of our own.
+
+    Args:
+        max_bytes: largest unpacked content, declared and real.
+
+    Raises:
+        Invalid: no zip archive, a bomb, unsafe names, or not exactly one complete Shapefile.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = _checked_members(opened, max_bytes)
+            parts = _parts_of_shapefile(members)
+            left = max_bytes
+            for suffix, member in parts.items():
+                left = _extract(opened, member, folder / f"layer{suffix}", left)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        raise Invalid("The zip archive is damaged, or its sizes are not what it declares.") from None
+    shp = folder / "layer.shp"
+    with shp.open("rb") as file:
+        if file.read(4) != _SHAPE_MAGIC:
+            raise Invalid("The .shp file in the archive is not a Shapefile.")
+    cpg = folder / "layer.cpg"
+    stated = cpg.read_bytes()[:64].decode("ascii", "replace").strip() if ".cpg" in parts else None
+    # Text is decoded by us alone; GDAL would recode by a .cpg that lies beside the table.
+    cpg.unlink(missing_ok=True)
+    return Shapefile(shp, stated or None)
+
+
+def _checked_members(opened: zipfile.ZipFile, max_bytes: int) -> list[zipfile.ZipInfo]:
+    members = opened.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise Invalid(f"The archive holds {len(members)} files; a zipped Shapefile holds at most {MAX_MEMBERS}.")
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
+            raise Invalid("The archive holds a file name that leads out of it; zip the plain files again.")
+        if member.flag_bits & 0x1:
+            raise Invalid("The archive is encrypted; zip the files again without a password.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Invalid("The archive is packed in an unusual way; zip the files again (DEFLATE).")
+        if name.lower().endswith(".zip"):
+            raise Invalid("The archive holds another archive; zip the files of one Shapefile.")
+    unpacked = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if unpacked > max_bytes:
+        raise Invalid(f"The archive declares {unpacked:,} bytes of content; at most {max_bytes:,} are unpacked.")
+    if unpacked > RATIO_FROM_BYTES and unpacked > MAX_RATIO * max(packed, 1):
+        raise Invalid(f"The archive is packed tighter than {MAX_RATIO} : 1, as a zip bomb is; it was not unpacked.")
+    return members
+
+
+def _parts_of_shapefile(members: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """The files of the one Shapefile, by suffix in lower case."""
+    by_stem: dict[PurePosixPath, dict[str, zipfile.ZipInfo]] = {}
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        suffix = path.suffix.lower()
+        if suffix in _PARTS and "__MACOSX" not in path.parts and not member.is_dir():
+            parts = by_stem.setdefault(path.with_suffix(""), {})
+            if suffix in parts:
+                raise Invalid(f"The archive holds two {suffix} files of one name.")
+            parts[suffix] = member
+    shapefiles = [parts for parts in by_stem.values() if ".shp" in parts]
+    if len(shapefiles) != 1:
+        raise Invalid(f"The archive holds {len(shapefiles)} Shapefiles; it must hold exactly one.")
+    missing = [suffix for suffix in (".shx", ".dbf") if suffix not in shapefiles[0]]
+    if missing:
+        raise Invalid(f"The Shapefile lacks its {' and '.join(missing)} file.")
+    return shapefiles[0]
+
+
+def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:
+    """Stream one member out; what is left of the allowance afterwards. Declared sizes are not believed."""
+    with opened.open(member) as source, target.open("wb") as sink:
+        while chunk := source.read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise Invalid("The archive unpacks to more than it declares, as a zip bomb does.")
+            sink.write(chunk)
+    return left

@@ -1,0 +1,181 @@
+"""Divisions become supervising units: who answers for which ground, and who sees what lies on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from uuid import UUID
+
+import shapely
+from shapely import MultiPolygon
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.access.models import Unit, UnitLevel
+from app.boundaries.models import Layer, LayerVersion
+from app.boundaries.reading import Feature
+from app.foundation.errors import Invalid
+from app.foundation.geometry import as_multipolygon
+
+# A contact of less than this is the noise of two drawings of one border.
+LEAST_CONTACT_M2 = 1.0
+_RANK = {
+    UnitLevel.province: 0,
+    UnitLevel.prefecture: 1,
+    UnitLevel.county: 2,
+    UnitLevel.zone: 3,
+    UnitLevel.agency: 3,
+    UnitLevel.department: 3,
+}
+
+
+def level_of(feature: Feature) -> UnitLevel:
+    return UnitLevel(feature.level or "")
+
+
+def parent_of(feature: Feature) -> str | None:
+    parent = feature.attributes.get("parent")
+    return str(parent) if parent else None
+
+
+def check_hierarchy(divisions: Mapping[str, Feature]) -> None:
+    """Every unit but a province has a parent of a higher level; so the tree has no loop.
+
+    Raises:
+        Invalid: naming each unit that does not.
+    """
+    errors = []
+    for code, feature in divisions.items():
+        level, parent = level_of(feature), parent_of(feature)
+        above = divisions.get(parent) if parent else None
+        if level is UnitLevel.province:
+            reason = "a province has no parent" if parent else None
+        elif parent is None:
+            reason = f"a {level.value} needs a parent"
+        elif above is None:
+            reason = f"its parent {parent} is neither in this file nor imported before"
+        elif _RANK[level_of(above)] >= _RANK[level]:
+            reason = f"its parent {parent} is a {above.level}, which does not stand above a {level.value}"
+        else:
+            reason = None
+        if reason:
+            errors.append({"pointer": f"features/{code}", "feature": None, "code": code, "detail": reason})
+    if errors:
+        first = errors[0]
+        raise Invalid(f"{first['code']}: {first['detail']}. Nothing was imported.", errors=errors[:20])
+
+
+def grounds(divisions: Mapping[str, Feature], on: date) -> dict[str, MultiPolygon]:
+    """The ground that each unit answers for, by code: a partition, so that areas by unit add up.
+
+    Counties, zones, and prefectures or provinces without a county below answer for ground; a zone overrides
+    whatever lies beneath it, and of two zones that overlap the one with the smaller code has the common part.
+    """
+    above_counties = {parent_of(feature) for feature in divisions.values() if _RANK[level_of(feature)] in (1, 2)}
+    answering = [
+        feature
+        for code, feature in sorted(divisions.items())
+        if level_of(feature) in (UnitLevel.county, UnitLevel.zone)
+        or (level_of(feature) in (UnitLevel.prefecture, UnitLevel.province) and code not in above_counties)
+    ]
+    found: dict[str, MultiPolygon] = {}
+    taken: list[BaseGeometry] = []
+    for feature in answering:
+        in_force = feature.valid_to is None or feature.valid_to >= on
+        if level_of(feature) is UnitLevel.zone and in_force:
+            _add_ground(found, feature, taken)
+            taken.append(feature.geometry)
+    for feature in answering:
+        if level_of(feature) is not UnitLevel.zone:
+            _add_ground(found, feature, taken)
+    return found
+
+
+def _add_ground(found: dict[str, MultiPolygon], feature: Feature, taken: Sequence[BaseGeometry]) -> None:
+    over = [other for other in taken if other.intersects(feature.geometry)]
+    left = feature.geometry if not over else shapely.difference(feature.geometry, shapely.union_all(over))
+    if left.area > 0:
+        found[feature.code] = as_multipolygon(left)
+
+
+def upsert_units(session: Session, divisions: Mapping[str, Feature], default_from: date) -> dict[str, UUID]:
+    """Add and update the units of all divisions; a parent accepts for its children.
+
+    Returns:
+        The id of each unit, by code.
+    """
+    units = {unit.code: unit for unit in session.scalars(select(Unit).where(Unit.code.in_(divisions)))}
+    by_rank = sorted(divisions.values(), key=lambda feature: (_RANK[level_of(feature)], feature.code))
+    for feature in by_rank:
+        parent = units.get(parent_of(feature) or "")
+        unit = units.get(feature.code)
+        if unit is None:
+            unit = units[feature.code] = Unit(code=feature.code, accepting_unit_id=parent.id if parent else None)
+            session.add(unit)
+        elif unit.accepting_unit_id == unit.parent_id:
+            unit.accepting_unit_id = parent.id if parent else None  # it was never set apart from the parent
+        unit.name, unit.level = feature.name, level_of(feature)
+        unit.parent_id = parent.id if parent else None
+        unit.valid_from = feature.valid_from or default_from
+        unit.valid_to = feature.valid_to
+        session.flush()
+    return {code: unit.id for code, unit in units.items()}
+
+
+_OWN_AND_BELOW = text(
+    """
+    with recursive below (code, unit_id) as (
+        select code, id from units
+        union all
+        select below.code, child.id from below join units child on child.parent_id = below.unit_id
+    ), seen as (
+        select code, array_agg(unit_id order by unit_id) as unit_ids from below group by code
+    )
+    update boundary_features f set unit_ids = seen.unit_ids
+    from seen
+    where f.layer = 'divisions' and f.code = seen.code and f.unit_ids is distinct from seen.unit_ids
+    """
+)
+
+_TOUCHED = text(
+    """
+    with touched as (
+        select f.id, coalesce(array_agg(u.id order by u.id) filter (where u.id is not null), '{}') as unit_ids
+        from boundary_features f
+        left join boundary_features d
+            on d.version_id = :divisions and d.ground && f.geom
+            and ST_Area(ST_Intersection(d.ground, f.geom)::geography) >= :least
+        left join units u on u.code = d.code
+        where f.layer <> 'divisions' and (cast(:only as uuid) is null or f.version_id = cast(:only as uuid))
+        group by f.id
+    )
+    update boundary_features f set unit_ids = touched.unit_ids
+    from touched
+    where f.id = touched.id and f.unit_ids is distinct from touched.unit_ids
+    """
+)
+
+
+def replace_unit_ids(session: Session, version_id: UUID | None = None) -> None:
+    """Work out anew who sees each feature, after units changed; of one version only when it is named.
+
+    A division is seen by its own unit and all below it (all above see it as they see those); any other feature by
+    the units that answer for ground it touches by at least `LEAST_CONTACT_M2`.
+    """
+    session.flush()
+    if version_id is None:
+        session.execute(_OWN_AND_BELOW)
+    divisions = newest_divisions(session)
+    if divisions is not None:
+        session.execute(_TOUCHED, {"divisions": divisions, "least": LEAST_CONTACT_M2, "only": version_id})
+
+
+def newest_divisions(session: Session) -> UUID | None:
+    """The version of divisions by which jurisdiction goes now; None before the first import."""
+    return session.scalar(
+        select(LayerVersion.id)
+        .where(LayerVersion.layer == Layer.divisions)
+        .order_by(LayerVersion.number.desc())
+        .limit(1)
+    )

@@ -1,0 +1,160 @@
+"""Rows of casework as the API gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.access.models import Account, Role, Unit
+from app.access.schemas import UnitAnswer
+from app.casework.lifecycle import STATE_LABELS, ReviewState
+from app.casework.models import Case, CaseEvent, CaseParticipation, Review
+from app.casework.schemas import (
+    CaseAnswer,
+    CaseSummary,
+    DetectionAnswer,
+    EventAnswer,
+    ParticipationAnswer,
+    ReviewAnswer,
+)
+from app.foundation.geometry import from_database, geojson
+from app.monitoring.models import Detection
+
+Units = dict[UUID, UnitAnswer]
+
+
+def load_units(session: Session, ids: Iterable[UUID | None]) -> Units:
+    wanted = {unit_id for unit_id in ids if unit_id is not None}
+    rows = session.scalars(select(Unit).where(Unit.id.in_(wanted)))
+    return {row.id: UnitAnswer.model_validate(row) for row in rows}
+
+
+def detection_answers(
+    session: Session, detections: Sequence[Detection], reviews: dict[UUID, Review]
+) -> list[DetectionAnswer]:
+    units = load_units(session, (detection.lead_unit_id for detection in detections))
+    return [_detection(row, reviews.get(row.id), units) for row in detections]
+
+
+def _detection(row: Detection, review: Review | None, units: Units) -> DetectionAnswer:
+    return DetectionAnswer(
+        id=row.id,
+        plan_id=row.plan_id,
+        run_id=row.run_id,
+        simulated=row.simulated,
+        geometry=geojson(from_database(row.geom)),
+        area_m2=row.area_m2,
+        change_type=row.change_type,
+        activity=row.activity,
+        activities=row.activities,
+        confidence=row.confidence,
+        last_clear_on=row.last_clear_on,
+        first_seen_on=row.first_seen_on,
+        confirmed_on=row.confirmed_on,
+        published_at=row.published_at,
+        withdrawn_at=row.withdrawn_at,
+        withdrawn_reason=row.withdrawn_reason,
+        evidence=row.evidence,
+        detector=row.detector,
+        lead_unit=units[row.lead_unit_id] if row.lead_unit_id else None,
+        unit_areas=row.unit_areas,
+        overlaps=row.overlaps,
+        verdict=row.verdict,
+        verdict_ground=row.verdict_ground,
+        judged_by=row.judged_by,
+        review=_review(review),
+    )
+
+
+def _review(row: Review | None) -> ReviewAnswer:
+    if row is None:
+        return ReviewAnswer(state=ReviewState.new, version=0)
+    return ReviewAnswer(
+        state=row.state,
+        version=row.version,
+        reason=row.reason,
+        note=row.note,
+        case_id=row.case_id,
+        decided_at=row.decided_at,
+    )
+
+
+def case_summaries(session: Session, cases: Sequence[Case]) -> list[CaseSummary]:
+    units = load_units(
+        session, (unit for row in cases for unit in (row.lead_unit_id, row.accepting_unit_id, row.dispatching_unit_id))
+    )
+    return [_summary(row, units) for row in cases]
+
+
+def _summary(row: Case, units: Units) -> CaseSummary:
+    return CaseSummary(
+        id=row.id,
+        number=row.number,
+        state=row.state,
+        state_label=STATE_LABELS[row.state],
+        version=row.version,
+        detection_id=row.detection_id,
+        simulated=row.simulated,
+        activity=row.activity,
+        priority=row.priority,
+        supervision_source=row.supervision_source,
+        lead_unit=units[row.lead_unit_id],
+        accepting_unit=units[row.accepting_unit_id],
+        dispatching_unit=units[row.dispatching_unit_id],
+        area_m2=row.area_m2,
+        opened_at=row.opened_at,
+        first_due_on=row.first_due_on,
+        due_on=row.due_on,
+        notice_until=row.notice_until,
+    )
+
+
+def participation_answers(session: Session, case: Case) -> list[ParticipationAnswer]:
+    rows = session.execute(
+        select(CaseParticipation.kind, Unit)
+        .join(Unit, Unit.id == CaseParticipation.unit_id)
+        .where(CaseParticipation.case_id == case.id)
+        .order_by(CaseParticipation.id)
+    )
+    return [ParticipationAnswer(kind=kind, unit=UnitAnswer.model_validate(unit)) for kind, unit in rows]
+
+
+def case_answer(session: Session, row: Case) -> CaseAnswer:
+    summary = case_summaries(session, [row])[0]
+    return CaseAnswer(
+        **dict(summary),
+        geometry=geojson(from_database(row.geom)),
+        facts=row.facts,
+        plan=row.plan,
+        participations=participation_answers(session, row),
+    )
+
+
+def event_answers(session: Session, events: Sequence[CaseEvent]) -> list[EventAnswer]:
+    statement = select(Account.id, Account.display_name).where(Account.id.in_({event.actor_id for event in events}))
+    names = {row.id: row.display_name for row in session.execute(statement)}
+    return [
+        EventAnswer(
+            sequence=row.sequence,
+            id=row.id,
+            case_id=row.case_id,
+            case_sequence=row.case_sequence,
+            kind=row.kind,
+            actor=names[row.actor_id],
+            actor_id=row.actor_id,
+            actor_role=Role(row.actor_role),
+            actor_unit_id=row.actor_unit_id,
+            recorded_at=row.recorded_at,
+            occurred_on=row.occurred_on,
+            state_before=row.state_before,
+            state_after=row.state_after,
+            note=row.note,
+            payload=row.payload,
+            previous_hash=row.previous_hash.hex(),
+            hash=row.hash.hex(),
+        )
+        for row in events
+    ]

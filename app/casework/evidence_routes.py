@@ -1,0 +1,143 @@
+"""Evidence over HTTP: files come in measured as they arrive, and go out as downloads that no browser runs."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, BinaryIO
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from fastapi.routing import APIRoute
+from sqlalchemy import select
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from app.access.routes import CallerDep
+from app.access.service import get_placed
+from app.casework import evidence
+from app.casework.models import Case, Evidence, EvidenceKind
+from app.casework.schemas import EvidenceAnswer
+from app.casework.vocabulary import Words
+from app.foundation.database import SessionDep
+from app.foundation.errors import Invalid, NotFound, TooLarge, problem_responses
+from app.foundation.paging import Page, PageDep, fetch_page, link_next
+from app.foundation.storage import CHUNK, Storage, blob_key
+from app.foundation.time import legal_day, utc_now
+
+# What a multipart body may hold besides the file.
+_ENVELOPE_BYTES = 64 * 1024
+
+
+class UploadRoute(APIRoute):
+    """Stops reading a body once it is larger than an upload may be, so that it never fills memory or disk."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def limited(request: Request) -> Response:
+            limit: int = request.app.state.settings.max_upload_bytes
+            received = 0
+
+            async def receive() -> Message:
+                nonlocal received
+                message = await request.receive()
+                received += len(message.get("body", b""))
+                if received > limit + _ENVELOPE_BYTES:
+                    # Other exceptions FastAPI would turn into "400, error parsing the body".
+                    raise HTTPException(413)
+                return message
+
+            try:
+                return await handler(Request(request.scope, receive))
+            except HTTPException as error:
+                if error.status_code != 413:
+                    raise
+                raise TooLarge(f"A file has at most {limit:,} bytes.", limit_bytes=limit) from None
+
+        return limited
+
+
+router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"])
+uploads = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"], route_class=UploadRoute)
+
+
+@uploads.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422))
+def create_evidence(
+    case_id: UUID,
+    request: Request,
+    session: SessionDep,
+    caller: CallerDep,
+    response: Response,
+    file: Annotated[UploadFile, File(description="JPEG, PNG or PDF; its content counts, not its name")],
+    kind: Annotated[EvidenceKind, Form()],
+    description: Annotated[Words | None, Form()] = None,
+    longitude: Annotated[float | None, Form(ge=-180, le=180, description="When the file carries no position")] = None,
+    latitude: Annotated[float | None, Form(ge=-90, le=90)] = None,
+) -> EvidenceAnswer:
+    """Add a file to a case. A photo's own position and time are read from it."""
+    if (longitude is None) != (latitude is None):
+        raise Invalid("Mend these fields: longitude, latitude. Give both or neither.")
+    upload = evidence.Upload(file.file, file.filename or "", kind, description, longitude, latitude)
+    added = evidence.add_evidence(
+        session,
+        request.app.state.storage,
+        caller,
+        case_id,
+        upload,
+        limit=request.app.state.settings.max_upload_bytes,
+        today=legal_day(utc_now()),
+    )
+    location = request.url_for("show_evidence", case_id=case_id, evidence_id=added.id)
+    response.headers["Location"] = location.path
+    return EvidenceAnswer.model_validate(added)
+
+
+@router.get("", responses=problem_responses(400, 401, 404))
+def list_evidence(
+    case_id: UUID, session: SessionDep, caller: CallerDep, page: PageDep, request: Request, response: Response
+) -> Page[EvidenceAnswer]:
+    """The evidence of a case, newest first."""
+    case: Case = get_placed(session, caller, Case, case_id)
+    rows, cursor = fetch_page(session, select(Evidence).where(Evidence.case_id == case.id), page, Evidence.id)
+    link_next(request, response, cursor)
+    return Page(items=[EvidenceAnswer.model_validate(row) for row in rows])
+
+
+@router.get("/{evidence_id}", responses=problem_responses(401, 404))
+def show_evidence(case_id: UUID, evidence_id: UUID, session: SessionDep, caller: CallerDep) -> EvidenceAnswer:
+    """What is known of one file."""
+    return EvidenceAnswer.model_validate(evidence.get_evidence(session, caller, case_id, evidence_id))
+
+
+@router.get(
+    "/{evidence_id}/content",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        **problem_responses(401, 404),
+    },
+)
+def show_evidence_content(
+    case_id: UUID, evidence_id: UUID, request: Request, session: SessionDep, caller: CallerDep
+) -> StreamingResponse:
+    """The file itself, as it was sent."""
+    row = evidence.get_evidence(session, caller, case_id, evidence_id)
+    storage: Storage = request.app.state.storage
+    try:
+        stream = storage.open(blob_key(row.sha256))
+    except FileNotFoundError:
+        raise NotFound("The file is not in the storage; tell the operators.") from None
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.filename)}",
+        "Content-Length": str(row.size_bytes),
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-store",
+    }
+    return StreamingResponse(_chunks(stream), media_type=row.media_type, headers=headers)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk

@@ -1,0 +1,188 @@
+"""How a case begins: dispatched from a detection, or imported in the state it had before the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+from pydantic import ValidationError
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.access.models import Role, Unit
+from app.access.service import Caller
+from app.casework.commands import ConfirmFields, PlanFields
+from app.casework.ledger import append
+from app.casework.lifecycle import CaseState
+from app.casework.models import Case, CaseSequence
+from app.casework.participation import assign, find_lead, find_units, set_lead
+from app.casework.vocabulary import Activity, Priority, SupervisionSource, pointers
+from app.foundation.errors import Invalid
+from app.foundation.geometry import geodesic_area_m2, to_database
+from app.foundation.identity import new_id
+from app.foundation.time import utc_now
+from app.monitoring.models import Detection
+
+# States in which a due date has been approved, so that an imported case must bring it.
+_HAS_DUE_DATE = frozenset({CaseState.rectifying, CaseState.closure_requested, CaseState.accepted, CaseState.publicised})
+
+
+def open_from_detection(
+    session: Session,
+    caller: Caller,
+    detection: Detection,
+    lead: Unit,
+    *,
+    activity: str,
+    priority: Priority,
+    co_responsible: Iterable[Unit],
+    note: str | None,
+    today: date,
+) -> Case:
+    """A new case `dispatched` to its lead unit, with number, participants and first event.
+
+    Units whose ground the detection touches join as co-responsible, so that each of them reads it.
+    """
+    touched = session.scalars(select(Unit).where(Unit.id.in_(detection.unit_ids)).order_by(Unit.code))
+    case = Case(
+        id=new_id(),
+        state=CaseState.dispatched,
+        detection_id=detection.id,
+        simulated=detection.simulated,
+        activity=activity,
+        priority=priority.value,
+        supervision_source=SupervisionSource.satellite_monitoring.value,
+        geom=detection.geom,
+        area_m2=detection.area_m2,
+    )
+    joining = [*touched, *co_responsible]
+    return _open(session, caller, case, lead, joining, "dispatch", note=note, occurred_on=today)
+
+
+def import_case(
+    session: Session,
+    caller: Caller,
+    *,
+    state: CaseState,
+    lead_unit: str,
+    geometry: BaseGeometry,
+    activity: Activity,
+    supervision_source: SupervisionSource,
+    occurred_on: date,
+    today: date,
+    area_m2: float | None = None,
+    co_responsible: Iterable[str] = (),
+    priority: Priority = Priority.ordinary,
+    facts: Mapping[str, Any] | None = None,
+    plan: Mapping[str, Any] | None = None,
+    first_due_on: date | None = None,
+    due_on: date | None = None,
+    notice_until: date | None = None,
+    simulated: bool = False,
+    note: str | None = None,
+) -> Case:
+    """A case from before the service, entered in a stated state by one `imported` event (the province).
+
+    Args:
+        lead_unit, co_responsible: codes of units.
+        geometry: its ground, longitude and latitude (EPSG:4490).
+        occurred_on: the day on which it came into that state.
+        area_m2: as the list it came from says; else measured.
+        facts, plan: the fields of `confirm` and of `submit_plan`.
+
+    Raises:
+        Forbidden: the caller is not the province.
+        Invalid: a day lies in the future, or the state needs facts that are not given.
+    """
+    caller.require(Role.province)
+    if occurred_on > today:
+        raise Invalid("An imported case came into its state in the past, not in the future.")
+    if state is CaseState.planned and plan is None:
+        raise Invalid("A case imported as planned brings its plan.")
+    if state in _HAS_DUE_DATE and due_on is None:
+        raise Invalid(f"A case imported as {state} brings the due date that was approved.")
+    if state is CaseState.publicised and notice_until is None:
+        raise Invalid("A case imported as publicised brings the end of its notice.")
+    case = Case(
+        id=new_id(),
+        state=state,
+        simulated=simulated,
+        activity=activity.value,
+        priority=priority.value,
+        supervision_source=supervision_source.value,
+        geom=to_database(geometry),
+        area_m2=geodesic_area_m2(geometry) if area_m2 is None else area_m2,
+        facts=_checked(ConfirmFields, facts),
+        plan=_checked(PlanFields, plan),
+        first_due_on=first_due_on or due_on,
+        due_on=due_on,
+        notice_until=notice_until,
+    )
+    lead = find_lead(session, caller, lead_unit)
+    joining = find_units(session, caller, list(co_responsible))
+    return _open(session, caller, case, lead, joining, "imported", note=note, occurred_on=occurred_on)
+
+
+def _open(
+    session: Session,
+    caller: Caller,
+    case: Case,
+    lead: Unit,
+    joining: Iterable[Unit],
+    kind: str,
+    *,
+    note: str | None,
+    occurred_on: date,
+) -> Case:
+    case.number = _number(session, lead.code, occurred_on.year)
+    case.dispatching_unit_id = caller.unit_id
+    case.opened_at = utc_now()
+    case.version = 1
+    set_lead(case, lead)
+    case.unit_ids = [caller.unit_id, lead.id]
+    session.add(case)
+    # Participants refer to the case, so its row goes first.
+    session.flush()
+    assign(session, case, lead, joining)
+    payload = {
+        "number": case.number,
+        "lead_unit_id": str(case.lead_unit_id),
+        "accepting_unit_id": str(case.accepting_unit_id),
+        "dispatching_unit_id": str(case.dispatching_unit_id),
+        "activity": case.activity,
+        "priority": case.priority,
+        "supervision_source": case.supervision_source,
+        "area_m2": case.area_m2,
+        "detection_id": str(case.detection_id) if case.detection_id else None,
+        "simulated": case.simulated,
+        "first_due_on": case.first_due_on.isoformat() if case.first_due_on else None,
+        "due_on": case.due_on.isoformat() if case.due_on else None,
+    }
+    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
+    return case
+
+
+def _number(session: Session, unit_code: str, year: int) -> str:
+    """The next case number of a unit's year; the counter's row stays locked until commit, so there are no gaps."""
+    statement = insert(CaseSequence).values(unit_code=unit_code, year=year, last=1)
+    last = session.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[CaseSequence.unit_code, CaseSequence.year], set_={"last": CaseSequence.last + 1}
+        ).returning(CaseSequence.last)
+    )
+    return f"RL-{unit_code}-{year}-{last:04d}"
+
+
+def _checked(kind: type[ConfirmFields] | type[PlanFields], values: Mapping[str, Any] | None) -> dict[str, Any]:
+    if values is None:
+        return {}
+    try:
+        return kind.model_validate(values).model_dump(mode="json", exclude_none=True)
+    except ValidationError as error:
+        raise Invalid(
+            "The facts or the plan of an imported case are incomplete.",
+            errors=pointers(error.errors(include_url=False), kind.__name__),
+        ) from None

@@ -1,0 +1,5 @@
+"""All of casework's routes, one file per resource."""
+
+from app.casework import case_routes, detection_routes, evidence_routes
+
+routers = (detection_routes.router, case_routes.router, evidence_routes.router, evidence_routes.uploads)

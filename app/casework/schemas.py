@@ -1,0 +1,170 @@
+"""What the casework API takes and gives. The fields of each command stand in `commands`."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access.models import Role
+from app.access.schemas import UnitAnswer
+from app.boundaries.models import Verdict
+from app.casework.commands import PermitFields
+from app.casework.lifecycle import CaseState, Command, ReviewState
+from app.casework.models import EvidenceKind, Participation
+from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
+from app.monitoring.models import ChangeType, Confidence
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    note: Words | None = None
+
+
+class StartReviewRequest(_Request):
+    """Take a detection on the desk."""
+
+
+class DismissRequest(_Request):
+    reason: DismissReason = Field(description="`other` needs a note", examples=["crop"])
+
+
+class AuthoriseRequest(PermitFields):
+    note: Words | None = None
+
+
+class LinkRequest(_Request):
+    case_id: UUID
+
+
+class DispatchRequest(_Request):
+    lead_unit: UnitCode | None = Field(None, description="Code; unset: the unit with the largest part")
+    co_responsible: list[UnitCode] = Field([], max_length=20, description="Codes of units that join")
+    activity: Activity | None = Field(None, description="Unset: as recognised")
+    priority: Priority = Priority.ordinary
+
+
+class ReviewAnswer(BaseModel):
+    """The state on the officer's desk; a detection that nobody touched is `new`, at version 0."""
+
+    state: ReviewState
+    version: int = Field(examples=[0])
+    reason: str | None = None
+    note: str | None = None
+    case_id: UUID | None = None
+    decided_at: datetime | None = None
+
+
+class DetectionAnswer(BaseModel):
+    """疑似问题图斑"""
+
+    id: UUID
+    plan_id: UUID
+    run_id: UUID
+    simulated: bool
+    geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
+    area_m2: float
+    change_type: ChangeType
+    activity: str = Field(examples=["mining"])
+    activities: list[dict[str, Any]] = Field(description="Ranked, with probability and reasons")
+    confidence: Confidence
+    last_clear_on: date | None = Field(description="Last clear view before the change")
+    first_seen_on: date
+    confirmed_on: date | None
+    published_at: datetime
+    withdrawn_at: datetime | None
+    withdrawn_reason: str | None
+    evidence: dict[str, Any]
+    detector: str
+    lead_unit: UnitAnswer | None = Field(description="Null: outside the province")
+    unit_areas: list[dict[str, Any]]
+    overlaps: list[dict[str, Any]]
+    verdict: Verdict
+    verdict_ground: str
+    judged_by: dict[str, Any]
+    review: ReviewAnswer
+
+
+class CaseSummary(BaseModel):
+    """问题/台账条目"""
+
+    id: UUID
+    number: str = Field(examples=["RL-220621-2024-0001"])
+    state: CaseState
+    state_label: str = Field(examples=["整改中"])
+    version: int
+    detection_id: UUID | None
+    simulated: bool
+    activity: str = Field(examples=["mining"])
+    priority: str = Field(examples=["ordinary"])
+    supervision_source: str = Field(examples=["satellite_monitoring"])
+    lead_unit: UnitAnswer
+    accepting_unit: UnitAnswer
+    dispatching_unit: UnitAnswer
+    area_m2: float
+    opened_at: datetime
+    first_due_on: date | None = Field(description="The first due date that was approved")
+    due_on: date | None
+    notice_until: date | None = Field(description="From this day on the case may be closed")
+
+
+class ParticipationAnswer(BaseModel):
+    kind: Participation
+    unit: UnitAnswer
+
+
+class CaseAnswer(CaseSummary):
+    geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
+    facts: dict[str, Any] = Field(description="The five precisions")
+    plan: dict[str, Any]
+    participations: list[ParticipationAnswer]
+
+
+class EventAnswer(BaseModel):
+    """An event of the ledger, with everything that its hash covers."""
+
+    sequence: int
+    id: UUID
+    case_id: UUID
+    case_sequence: int
+    kind: str = Field(examples=["confirm"])
+    actor: str = Field(description="Display name of the account")
+    actor_id: UUID
+    actor_role: Role
+    actor_unit_id: UUID
+    recorded_at: datetime
+    occurred_on: date
+    state_before: CaseState | None
+    state_after: CaseState
+    note: str | None
+    payload: dict[str, Any]
+    previous_hash: str = Field(description="Hexadecimal")
+    hash: str = Field(description="SHA-256 over the hash before it and the canonical JSON of the event, hexadecimal")
+
+
+class PossibleCommand(BaseModel):
+    """A command that the caller may give now."""
+
+    command: Command
+    target: CaseState
+    fields: str = Field(description="Name of the schema of its fields", examples=["ConfirmFields"])
+    conditions: list[str] = Field(description="What is checked besides")
+
+
+class EvidenceAnswer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    case_id: UUID
+    kind: EvidenceKind
+    filename: str = Field(examples=["IMG_0412.jpg"])
+    media_type: str = Field(examples=["image/jpeg"])
+    size_bytes: int
+    sha256: str
+    description: str | None
+    taken_at: datetime | None
+    longitude: float | None
+    latitude: float | None
+    distance_m: float | None = Field(description="From the position to the case's ground, metres")
+    uploaded_at: datetime

@@ -1,0 +1,176 @@
+"""The one place where it is decided whether a command on a case is carried out, and where it is.
+
+`refusal` reads the table of `lifecycle` against the caller; `execute` adds version, state and guards, then writes
+state and event together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from app.access.service import Caller, get_placed, in_jurisdiction
+from app.casework.commands import FIELDS, Fields
+from app.casework.effects import EFFECTS
+from app.casework.guards import GUARDS, Context, invalid
+from app.casework.ledger import append, history
+from app.casework.lifecycle import (
+    ACTOR_LABELS,
+    DEEDS,
+    TRANSITIONS,
+    Actor,
+    Command,
+    Transition,
+    commands_from,
+)
+from app.casework.models import Case
+from app.casework.participation import actors_of
+from app.casework.vocabulary import pointers
+from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Problem, StaleVersion
+
+
+def refusal(
+    transition: Transition, caller: Caller, actors: frozenset[Actor], events: Sequence[Row[Any]]
+) -> Forbidden | None:
+    """Why this account may not give this command on this case; None: it may.
+
+    Role first, then what its unit is to the case, then what it did in the case before (separation of duties).
+    """
+    if caller.role not in transition.roles:
+        allowed = ", ".join(sorted(transition.roles))
+        return Forbidden(f"{transition.command} needs the role {allowed}; you are signed in as {caller.role}.")
+    if transition.actor not in actors:
+        return Forbidden(f"{transition.command} is for {ACTOR_LABELS[transition.actor]}, which yours is not.")
+    mine = {event.kind for event in events if event.actor_id == caller.account_id}
+    barred = [deed for deed in transition.never if mine & DEEDS[deed]]
+    if barred:
+        deeds = " and ".join(barred)
+        return Forbidden(f"Separation of duties: the account that {deeds} this case does not {transition.command} it.")
+    return None
+
+
+def execute(
+    session: Session,
+    caller: Caller,
+    case_id: UUID,
+    command: Command,
+    fields: Mapping[str, Any],
+    *,
+    expected_version: int,
+    occurred_on: date | None,
+    note: str | None,
+    today: date,
+) -> Case:
+    """Carry out a command: the case's new state and its event, or neither.
+
+    Args:
+        fields: what the command must be given, as its schema in `commands` says.
+        expected_version: the version that the caller decided on.
+        occurred_on: when it happened; None means today.
+        today: the legal day (Asia/Shanghai).
+
+    Raises:
+        NotFound: no such case in the caller's jurisdiction.
+        Forbidden: role, participation or separation of duties.
+        StaleVersion: the case changed since `expected_version`.
+        Conflict: not possible in the case's state, or not yet.
+        Invalid: a field is missing or wrong.
+    """
+    transition = TRANSITIONS[command]
+    given = _read_fields(transition, fields)
+    other_id: UUID | None = getattr(given, "into_case_id", None)
+    case, other = _lock(session, caller, case_id, other_id)
+    events = history(session, case.id)
+    problem = refusal(transition, caller, actors_of(session, caller, case), events)
+    if problem:
+        raise problem
+    check_version(case.version, expected_version)
+    if case.state not in transition.sources:
+        raise _impossible(case, command)
+    day = _day(occurred_on, events, today)
+    context = Context(session, caller, case, given, events, other, today)
+    for guard in transition.guards:
+        GUARDS[guard](context)
+
+    before = case.state
+    effect = EFFECTS.get(command)
+    changed = effect(context) if effect else {}
+    case.state = transition.leads_to(before)
+    case.version += 1
+    payload = given.model_dump(mode="json", exclude_none=True) | changed
+    append(session, caller, case, command.value, state_before=before, occurred_on=day, note=note, payload=payload)
+    return case
+
+
+def possible_now(session: Session, caller: Caller, case_id: UUID) -> tuple[Case, list[Transition]]:
+    """The commands that the caller may give on a case as it stands. Guards look at what is given, so not here.
+
+    Raises:
+        NotFound: no such case in the caller's jurisdiction.
+    """
+    case: Case = get_placed(session, caller, Case, case_id)
+    actors = actors_of(session, caller, case)
+    events = history(session, case.id)
+    rows = [TRANSITIONS[command] for command in commands_from(case.state)]
+    return case, [row for row in rows if refusal(row, caller, actors, events) is None]
+
+
+def check_version(actual: int, expected: int) -> None:
+    """Raises StaleVersion unless the versions are the same."""
+    if actual != expected:
+        raise StaleVersion(
+            f"It is at version {actual} now, you decided on version {expected}; read it again.", version=actual
+        )
+
+
+def _read_fields(transition: Transition, fields: Mapping[str, Any]) -> Fields:
+    try:
+        return FIELDS[transition.fields].model_validate(fields)
+    except ValidationError as error:
+        errors = pointers(error.errors(include_url=False), "fields")
+        names = ", ".join(item["pointer"] for item in errors)
+        raise Invalid(f"Mend these fields: {names}.", errors=errors) from None
+
+
+def lock_cases(session: Session, caller: Caller, case_ids: Sequence[UUID]) -> dict[UUID, Case]:
+    """Cases of the caller's jurisdiction, locked in the order of their ids, as they stand now."""
+    statement = (
+        in_jurisdiction(select(Case).where(Case.id.in_(case_ids)), caller, Case)
+        .order_by(Case.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {case.id: case for case in session.scalars(statement)}
+
+
+def _lock(session: Session, caller: Caller, case_id: UUID, other_id: UUID | None) -> tuple[Case, Case | None]:
+    cases = lock_cases(session, caller, [case_id] if other_id is None else [case_id, other_id])
+    if case_id not in cases:
+        raise NotFound()
+    return cases[case_id], cases.get(other_id) if other_id else None
+
+
+def _impossible(case: Case, command: Command) -> Problem:
+    possible = [other.value for other in commands_from(case.state)]
+    return Conflict(
+        f"{command} is not possible while the case is {case.state}. Possible now: {', '.join(possible) or 'nothing'}.",
+        state=case.state.value,
+        possible=possible,
+    )
+
+
+def _day(occurred_on: date | None, events: Sequence[Row[Any]], today: date) -> date:
+    """The day of the event: not in the future, and not before the step that it follows."""
+    day = occurred_on or today
+    if day > today:
+        raise invalid("occurred_on", "lies in the future")
+    steps = [event.occurred_on for event in events if event.state_before != event.state_after]
+    if steps and day < steps[-1]:
+        raise invalid("occurred_on", f"lies before {steps[-1]}, the day of the step that it follows")
+    return day

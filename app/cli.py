@@ -1,0 +1,322 @@
+"""The `redline` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy import select
+
+from app.access import service as access
+from app.access.models import Role
+from app.boundaries.models import Layer
+from app.boundaries.service import import_layer
+from app.casework.ledger import verify
+from app.foundation import migrate
+from app.foundation.connect import DatabaseNotReady, addresses, open_database
+from app.foundation.database import Database
+from app.foundation.embedded import ClusterError
+from app.foundation.errors import Problem
+from app.foundation.logging import configure_logging
+from app.foundation.processes import Supervisor, exit_with_parent
+from app.imagery.models import Source
+from app.imagery.service import sync
+from app.main import DemoAccountsExposed, check_exposure, create_app
+from app.monitoring import service as monitoring
+from app.monitoring.execution import execute
+from app.monitoring.models import Run, RunStatus
+from app.settings import Settings, get_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+db = typer.Typer(no_args_is_help=True, help="The database.")
+scenes = typer.Typer(no_args_is_help=True, help="Image scenes.")
+user = typer.Typer(no_args_is_help=True, help="Accounts.")
+token = typer.Typer(no_args_is_help=True, help="API tokens.")
+ledger = typer.Typer(no_args_is_help=True, help="The case ledger.")
+sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
+for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
+    app.add_typer(group, name=name)
+app.add_typer(sample, name="sample")
+
+# Words for people go to standard error; standard output carries results that a script may read.
+say = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Any]:
+    """A bar; yields `advance(done, total)`. Where there is no terminal, a line every tenth."""
+    if not say.is_terminal:
+        last = -1
+
+        def advance_plainly(done: int, total: int) -> None:
+            nonlocal last
+            tenth = 10 * done // max(total, 1)
+            if tenth != last:
+                last = tenth
+                say.print(f"{title}: {done}/{total}")
+
+        yield advance_plainly
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=say) as progress:
+        task = progress.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Settings, Database]]:
+    settings = get_settings()
+    with open_database(settings) as database:
+        yield settings, database
+
+
+@app.command()
+def up() -> None:
+    """Serve the API and work the timetable: the whole service in one command."""
+    raise typer.Exit(serve_all(get_settings()))
+
+
+def serve_all(settings: Settings) -> int:
+    """Run the API and its workers until told to stop; the exit status."""
+    configure_logging()
+    with open_database(settings) as database, Supervisor() as supervisor:
+        check_exposure(database, settings.host)
+        program = [sys.executable, "-m", "app.cli"]
+        supervisor.start("api", [*program, "api"])
+        for number in range(settings.workers):
+            supervisor.start(f"worker-{number + 1}", [*program, "worker"])
+        say.print(f"Redline is coming up on http://{settings.host}:{settings.port} (API: /docs). Ctrl-C ends it.")
+        return supervisor.wait()
+
+
+@app.command()
+def api() -> None:
+    """Serve the API alone."""
+    import uvicorn
+
+    exit_with_parent()
+    configure_logging()
+    settings = get_settings()
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+
+
+@app.command()
+def worker() -> None:
+    """Work the timetable and the queue of runs."""
+    from app.worker import stop_on_signals, work
+
+    exit_with_parent()
+    configure_logging()
+    stop = stop_on_signals()
+    with _database() as (settings, database):
+        work(database, settings, stop)
+
+
+@app.command()
+def demo() -> None:
+    """Load the sample, find changes, open cases, and serve it all on this machine."""
+    from app.demo.setup import prepare
+
+    settings = get_settings()
+    configure_logging()
+    with Supervisor():
+        # The supervisor's signal handling ends the preparation cleanly; serving brings its own.
+        try:
+            prepare(settings, progress_bar, say.print)
+        except KeyboardInterrupt:
+            say.print("Stopped. `make demo` goes on where this ended.")
+            raise typer.Exit(130) from None
+    raise typer.Exit(serve_all(settings))
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the tables to this version."""
+    with addresses(get_settings()) as where:
+        if where.owner is None:
+            raise DatabaseNotReady("Name the owner's login in REDLINE_DATABASE_OWNER_URL; the application may not.")
+        migrate.upgrade(where.owner)
+    say.print(f"The tables are at revision {migrate.head()}.")
+
+
+@app.command("import")
+def import_(
+    layer: Layer,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="GeoPackage, Shapefile zip or GeoJSON")],
+    valid_from: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="In force since; today")] = None,
+    document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
+    crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
+) -> None:
+    """Import a boundary layer as a new version."""
+    with _database() as (_, database), database.transaction(see_all=True) as session:
+        report = import_layer(
+            session,
+            layer=layer,
+            path=file,
+            valid_from=valid_from.date() if valid_from else date.today(),  # noqa: DTZ011  # the user's day
+            source_document=document or file.name,
+            imported_by=None,
+            crs=crs,
+            encoding=encoding,
+        )
+    _print_json(report)
+
+
+@scenes.command("sync")
+def scenes_sync(
+    source: Annotated[str | None, typer.Option(help="Name of one source; all of them when unset")] = None,
+) -> None:
+    """Find new scenes of the image sources and take them in once."""
+    with _database() as (_, database):
+        with database.transaction(see_all=True) as session:
+            statement = select(Source.id, Source.name).order_by(Source.name)
+            rows = session.execute(statement.where(Source.name == source) if source else statement).all()
+        if source and not rows:
+            raise typer.BadParameter(f"there is no source named {source!r}")
+        for source_id, source_name in rows:
+            with database.transaction(see_all=True) as session:
+                report = sync(session, session.get_one(Source, source_id))
+            say.print(f"{source_name}: {report.found} found, {report.added} added, {report.updated} updated")
+
+
+@app.command()
+def run(
+    plan: str,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day to look at")] = None,
+) -> None:
+    """Run a monitoring plan now, or go on with a run of it that broke off."""
+    configure_logging()
+    with _database() as (settings, database):
+        done = run_plan(database, settings, plan, until.date() if until else None)
+        _print_json({"run": str(done.id), "status": done.status, "new": done.detections_new, "detail": done.detail})
+    if done.status is not RunStatus.succeeded:
+        raise typer.Exit(1)
+
+
+def run_plan(database: Database, settings: Settings, name: str, until: date | None = None) -> Run:
+    """Carry out the plan's live run, or a new one.
+
+    Raises:
+        Problem: another worker is at it.
+    """
+    with database.transaction(see_all=True) as session:
+        plan = monitoring.plan_by_name(session, name)
+        live = session.scalar(select(Run).where(Run.plan_id == plan.id, Run.status.in_(monitoring.LIVE)))
+        run_id = (live or monitoring.request_run(session, plan, until=until)).id
+    with progress_bar(f"plan {name}") as advance:
+        outcome = execute(database, settings, run_id, advance)
+    if outcome is None:
+        raise Problem(f"Another worker is at the run of {name}; follow it at /api/v1/runs/{run_id}.")
+    with database.transaction(see_all=True) as session:
+        return session.get_one(Run, run_id)
+
+
+@user.command("add")
+def user_add(
+    username: str,
+    role: Annotated[Role, typer.Option()],
+    unit: Annotated[str, typer.Option(help="Code of the supervising unit")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+    display_name: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Add an account; the password is asked for."""
+    with _database() as (_, database), database.transaction(see_all=True) as session:
+        access.add_account(
+            session, username=username, password=password, role=role, unit_code=unit, display_name=display_name
+        )
+    say.print(f"Account {username} added.")
+
+
+@user.command("deactivate-demo")
+def user_deactivate_demo() -> None:
+    """Close the demo accounts, so that the service may be served beyond this machine."""
+    with _database() as (_, database), database.transaction(see_all=True) as session:
+        count = access.deactivate_demo_accounts(session)
+    say.print(f"{count} demo accounts closed.")
+
+
+@token.command("create")
+def token_create(
+    username: Annotated[str, typer.Option("--user", help="Whose token")],
+    label: Annotated[str, typer.Option("--name", help="What it is for")] = "command line",
+    days: Annotated[float, typer.Option(min=0.01, max=366)] = 30,
+) -> None:
+    """Print a new API token, and nothing else."""
+    with _database() as (_, database), database.transaction(see_all=True) as session:
+        account = access.account_by_name(session, username)
+        secret, _ = access.issue_token(session, account, label, timedelta(days=days))
+    sys.stdout.write(secret + "\n")
+
+
+@ledger.command("verify")
+def ledger_verify() -> None:
+    """Check every event's hash, every chain and the order of the whole ledger; exit 1 where it breaks."""
+    with _database() as (_, database), database.transaction(see_all=True) as session:
+        report = verify(session)
+    table = Table("case", "sequence", "what")
+    for fault in report.breaks:
+        table.add_row(str(fault.case), str(fault.sequence), fault.what)
+    say.print(f"{report.events} events of {report.cases} cases: " + ("intact" if not report.breaks else "BROKEN"))
+    if report.breaks:
+        say.print(table)
+        raise typer.Exit(1)
+
+
+@sample.command("build")
+def sample_build(
+    out: Annotated[Path, typer.Option(help="Folder to write")],
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Simulate an area in the Changbai mountains: scenes, boundaries, and the truth that was planted."""
+    from app.sample.build import build
+
+    with progress_bar("simulated scenes") as advance:
+        info = build(
+            out,
+            seed=seed,
+            divisions=get_settings().sample_dir / "jilin" / "divisions.geojson",
+            progress=advance,
+            workers=os.cpu_count() or 1,
+        )
+    say.print(f"Simulated sample in {out}: seed {seed}, history until {info.history_until}, until {info.until}.")
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    _print_json(create_app(get_settings()).openapi())
+
+
+def _print_json(value: Any) -> None:
+    content = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def main() -> None:
+    """Run the command; what people can mend is said in a line, without a traceback."""
+    try:
+        app()
+    except (Problem, ClusterError, DemoAccountsExposed) as error:
+        say.print(f"[red]{getattr(error, 'detail', None) or error}[/red]", markup=True)
+        for fault in getattr(error, "members", {}).get("errors", []):
+            say.print("  " + " ".join(str(value) for value in fault.values()), markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

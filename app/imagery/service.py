@@ -1,0 +1,194 @@
+"""Sources, and the scenes found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import Boolean, func, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.boundaries.overlay import units_touching
+from app.foundation.errors import Conflict, Invalid, NotFound
+from app.foundation.geometry import to_database
+from app.foundation.identity import new_id
+from app.foundation.time import utc_now
+from app.imagery.found import FailedItem, FoundScene, base_of, is_remote, local_path
+from app.imagery.models import MaskKind, Scene, Source, SourceKind
+from app.imagery.pixels import AssetRef, SceneRef
+from app.imagery.schemas import SourceConfiguration, SourceRequest
+from app.imagery.sources import read_source
+
+
+@dataclass
+class SyncReport:
+    """What one sync found. `found` counts scenes: added + updated + unchanged."""
+
+    found: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failures: list[FailedItem] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+
+def add_source(session: Session, request: SourceRequest) -> Source:
+    """A new source. A local location is kept absolute, so that it does not depend on where the service was started.
+
+    Raises:
+        Conflict: the name is taken.
+        Invalid: the location does not go with the kind, or a folder has no pattern.
+    """
+    if request.kind is SourceKind.stac_api and not request.location.startswith(("http://", "https://")):
+        raise Invalid("The location of a STAC API starts with http:// or https://.")
+    if request.kind is SourceKind.folder and is_remote(request.location):
+        raise Invalid("The location of a folder is a path on the service's machine.")
+    if (request.kind is SourceKind.folder) != (request.configuration.pattern is not None):
+        raise Invalid("A folder needs `pattern` in its configuration; no other kind takes one.")
+    if session.scalar(select(Source.id).where(Source.name == request.name)):
+        raise Conflict(f"There is a source named {request.name!r} already.")
+    source = Source(
+        name=request.name,
+        title=request.title,
+        kind=request.kind,
+        location=request.location if is_remote(request.location) else str(local_path(request.location).resolve()),
+        simulated=request.simulated,
+        configuration=request.configuration.model_dump(mode="json"),
+    )
+    session.add(source)
+    session.flush()
+    return source
+
+
+def source_by_name(session: Session, name: str) -> Source:
+    """Raises: NotFound: there is none."""
+    source = session.scalar(select(Source).where(Source.name == name))
+    if source is None:
+        raise NotFound(f"There is no image source named {name!r}.")
+    return source
+
+
+def configuration_of(source: Source) -> SourceConfiguration:
+    return SourceConfiguration.model_validate(source.configuration)
+
+
+def sync(session: Session, source: Source, progress: Callable[[int], None] | None = None) -> SyncReport:
+    """Find the scenes of a source and keep each once; run again, it changes only what changed at the source.
+
+    Scenes that the source no longer lists stay: detections were judged by them. A scene's units are found anew each
+    time, so a sync after an import of divisions puts old scenes in their place.
+
+    Args:
+        progress: called with the number of items seen so far, after each.
+
+    Raises:
+        SourceUnreadable: the source itself cannot be read; nothing is kept of this sync.
+    """
+    # One sync of a source at a time; the lock lets others go on referring to the source.
+    session.refresh(source, with_for_update={"key_share": True})
+    known: dict[str, tuple[str, list[UUID]]] = {
+        row.external_id: (row.digest, row.unit_ids)
+        for row in session.execute(
+            select(Scene.external_id, Scene.digest, Scene.unit_ids).where(Scene.source_id == source.id)
+        )
+    }
+    report = SyncReport()
+    seen: set[str] = set()
+    units: dict[bytes, list[UUID]] = {}
+    for number, item in enumerate(read_source(source.kind, source.location, configuration_of(source)), start=1):
+        if isinstance(item, FoundScene) and item.external_id in seen:
+            item = FailedItem(item.external_id, "the source lists this identifier twice")
+        if isinstance(item, FailedItem):
+            report.failures.append(item)
+        else:
+            seen.add(item.external_id)
+            _keep(session, source, item, known.get(item.external_id), units, report)
+        if progress:
+            progress(number)
+    source.synced_at = utc_now()
+    session.flush()
+    return report
+
+
+def _keep(
+    session: Session,
+    source: Source,
+    scene: FoundScene,
+    known: tuple[str, list[UUID]] | None,
+    units: dict[bytes, list[UUID]],
+    report: SyncReport,
+) -> None:
+    # The scenes of a source often share one footprint, and finding its units is the dear part.
+    if scene.footprint.wkb not in units:
+        units[scene.footprint.wkb] = sorted(units_touching(session, scene.footprint))
+    unit_ids = units[scene.footprint.wkb]
+    report.found += 1
+    if known and known[0] == scene.digest and sorted(known[1]) == unit_ids:
+        report.unchanged += 1
+        return
+    values: dict[str, Any] = {
+        "acquired_at": scene.acquired_at,
+        "platform": scene.platform,
+        "cloud_cover": scene.cloud_cover,
+        "footprint": to_database(scene.footprint),
+        "properties": scene.properties,
+        "assets": scene.assets,
+        "digest": scene.digest,
+        "unit_ids": unit_ids,
+    }
+    statement = insert(Scene).values(id=new_id(), source_id=source.id, external_id=scene.external_id, **values)
+    changed = statement.on_conflict_do_update(
+        index_elements=[Scene.source_id, Scene.external_id], set_=values | {"updated_at": func.now()}
+    ).returning(literal_column("xmax = 0", Boolean))
+    if session.scalar(changed):
+        report.added += 1
+    else:
+        report.updated += 1
+
+
+def scenes_between(
+    session: Session, source_id: UUID, geometry: BaseGeometry, start: datetime, end: datetime
+) -> list[Scene]:
+    """The scenes of a source that touch a geometry (EPSG:4490), acquired in [start, end), oldest first.
+
+    Called in a worker's context, where every scene is seen.
+    """
+    area = to_database(geometry)
+    statement = (
+        select(Scene)
+        .where(
+            Scene.source_id == source_id,
+            Scene.acquired_at >= start,
+            Scene.acquired_at < end,
+            # A row policy keeps functions that are not leakproof off the index; && stands there for them.
+            Scene.footprint.op("&&")(area),
+            func.ST_Intersects(Scene.footprint, area),
+        )
+        .order_by(Scene.acquired_at, Scene.external_id)
+    )
+    return list(session.scalars(statement))
+
+
+def scene_ref(source: Source, scene: Scene) -> SceneRef:
+    """What a scene is read by, without the database; local hrefs made absolute from where the source lies now."""
+    base = base_of(source.kind, source.location)
+    mask = configuration_of(source).mask_kind
+    assets = {
+        name: AssetRef(
+            href=asset["href"] if base is None or is_remote(asset["href"]) else str(base / asset["href"]),
+            scale=asset.get("scale", 1.0),
+            offset=asset.get("offset", 0.0),
+            nodata=asset.get("nodata"),
+            index=asset.get("index", 1),
+        )
+        for name, asset in scene.assets.items()
+    }
+    return SceneRef(scene.id, scene.external_id, scene.acquired_at, assets, MaskKind(mask))

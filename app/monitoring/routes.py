@@ -1,0 +1,114 @@
+"""Plans and runs over HTTP."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
+
+from app.access.models import Role
+from app.access.routes import CallerDep
+from app.access.service import get_placed, in_jurisdiction
+from app.foundation.database import SessionDep
+from app.foundation.errors import problem_responses
+from app.foundation.geometry import from_database, geojson
+from app.foundation.paging import Page, PageDep, fetch_page, link_next
+from app.monitoring import service
+from app.monitoring.models import Plan, Run, RunStatus, RunTile
+from app.monitoring.schemas import PlanAnswer, PlanConfiguration, PlanIn, RunAnswer, RunTileAnswer
+
+plans = APIRouter(prefix="/plans", tags=["plans"])
+runs = APIRouter(prefix="/runs", tags=["runs"])
+routers = (plans, runs)
+
+
+def _answer(plan: Plan) -> PlanAnswer:
+    return PlanAnswer(
+        id=plan.id,
+        name=plan.name,
+        title=plan.title,
+        source_id=plan.source_id,
+        area=geojson(from_database(plan.area)),
+        history_from=plan.history_from,
+        history_until=plan.history_until,
+        until=plan.until,
+        cron=plan.cron,
+        is_active=plan.is_active,
+        configuration=PlanConfiguration.model_validate(plan.configuration),
+    )
+
+
+@plans.get("", responses=problem_responses(401))
+def list_plans(
+    session: SessionDep, caller: CallerDep, page: PageDep, request: Request, response: Response
+) -> Page[PlanAnswer]:
+    """Monitoring plans whose area touches my ground, newest first."""
+    rows, cursor = fetch_page(session, in_jurisdiction(select(Plan), caller, Plan), page, Plan.id)
+    link_next(request, response, cursor)
+    return Page(items=[_answer(plan) for plan in rows])
+
+
+@plans.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 422))
+def create_plan(given: PlanIn, session: SessionDep, caller: CallerDep) -> PlanAnswer:
+    """Make a plan (administrators)."""
+    caller.require(Role.admin)
+    return _answer(service.add_plan(session, given))
+
+
+@plans.get("/{plan_id}", responses=problem_responses(401, 404))
+def show_plan(plan_id: UUID, session: SessionDep, caller: CallerDep) -> PlanAnswer:
+    """One plan."""
+    return _answer(get_placed(session, caller, Plan, plan_id))
+
+
+@plans.post("/{plan_id}/runs", status_code=202, responses=problem_responses(401, 403, 404, 409, 422))
+def create_run(plan_id: UUID, session: SessionDep, caller: CallerDep) -> RunAnswer:
+    """Ask for a run now; a worker takes it up (administrators)."""
+    caller.require(Role.admin)
+    plan = get_placed(session, caller, Plan, plan_id)
+    return RunAnswer.model_validate(service.request_run(session, plan, requested_by=caller.account_id))
+
+
+@runs.get("", responses=problem_responses(401))
+def list_runs(
+    session: SessionDep,
+    caller: CallerDep,
+    page: PageDep,
+    request: Request,
+    response: Response,
+    plan: Annotated[UUID | None, Query(description="Runs of this plan only")] = None,
+    status: Annotated[RunStatus | None, Query()] = None,
+) -> Page[RunAnswer]:
+    """Runs, newest first."""
+    statement = in_jurisdiction(select(Run), caller, Run)
+    if plan:
+        statement = statement.where(Run.plan_id == plan)
+    if status:
+        statement = statement.where(Run.status == status)
+    rows, cursor = fetch_page(session, statement, page, Run.id)
+    link_next(request, response, cursor)
+    return Page(items=[RunAnswer.model_validate(row) for row in rows])
+
+
+@runs.get("/{run_id}", responses=problem_responses(401, 404))
+def show_run(run_id: UUID, session: SessionDep, caller: CallerDep) -> RunAnswer:
+    """One run with its progress."""
+    return RunAnswer.model_validate(get_placed(session, caller, Run, run_id))
+
+
+@runs.get("/{run_id}/tiles", responses=problem_responses(401, 404))
+def list_run_tiles(
+    run_id: UUID, session: SessionDep, caller: CallerDep, page: PageDep, request: Request, response: Response
+) -> Page[RunTileAnswer]:
+    """What each tile of a run saw."""
+    run = get_placed(session, caller, Run, run_id)
+    rows, cursor = fetch_page(session, select(RunTile).where(RunTile.run_id == run.id), page, RunTile.id)
+    link_next(request, response, cursor)
+    return Page(items=[RunTileAnswer.model_validate(row) for row in rows])
+
+
+@runs.post("/{run_id}/cancel", responses=problem_responses(401, 403, 404, 409))
+def cancel_run(run_id: UUID, session: SessionDep, caller: CallerDep) -> RunAnswer:
+    """Stop a run before its next tile; finished tiles keep what they learned (administrators)."""
+    caller.require(Role.admin)
+    return RunAnswer.model_validate(service.cancel_run(session, get_placed(session, caller, Run, run_id, lock=True)))

@@ -1,0 +1,145 @@
+"""Plans and the runs asked of them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from uuid import UUID
+
+import shapely
+from pydantic import ValidationError
+from shapely.errors import GEOSException
+from shapely.geometry import shape
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.boundaries.overlay import units_touching
+from app.foundation.errors import Conflict, Invalid, NotFound
+from app.foundation.geometry import as_multipolygon, to_database
+from app.foundation.time import legal_day, utc_now
+from app.foundation.timetable import Job
+from app.imagery.models import Source
+from app.monitoring.models import Plan, Run, RunStatus
+from app.monitoring.schemas import PlanConfiguration, PlanIn
+from detectors.registry import make_monitor
+
+LIVE = (RunStatus.queued, RunStatus.running)
+
+
+def add_plan(session: Session, given: PlanIn) -> Plan:
+    """A new plan.
+
+    Raises:
+        Invalid: the area, the dates, the CRS or the monitor's parameters are no good.
+        NotFound: there is no such source.
+        Conflict: the name is taken.
+    """
+    source = session.scalar(select(Source).where(Source.name == given.source))
+    if source is None:
+        raise NotFound(f"There is no image source named {given.source!r}.")
+    if session.scalar(select(Plan.id).where(Plan.name == given.name)):
+        raise Conflict(f"There is a plan named {given.name!r} already.")
+    if not given.history_from < given.history_until:
+        raise Invalid("history_from must lie before history_until.")
+    if given.until is not None and given.until <= given.history_until:
+        raise Invalid("until must lie after history_until.")
+    _check_detector(given.configuration)
+    try:
+        area = as_multipolygon(shape(given.area))
+    except (ValueError, KeyError, TypeError, AttributeError, GEOSException):
+        raise Invalid("area must be a GeoJSON Polygon or MultiPolygon.") from None
+    if not area.is_valid:
+        raise Invalid(f"area is not a valid polygon: {shapely.is_valid_reason(area)}.")
+    plan = Plan(
+        name=given.name,
+        title=given.title,
+        source_id=source.id,
+        area=to_database(area),
+        unit_ids=units_touching(session, area),
+        history_from=given.history_from,
+        history_until=given.history_until,
+        until=given.until,
+        cron=given.cron,
+        configuration=given.configuration.model_dump(mode="json"),
+    )
+    session.add(plan)
+    session.flush()
+    return plan
+
+
+def _check_detector(configuration: PlanConfiguration) -> None:
+    try:
+        make_monitor(configuration.monitor, configuration.monitor_parameters)
+    except ValidationError as error:
+        names = ", ".join(".".join(str(part) for part in e["loc"]) or "parameters" for e in error.errors())
+        raise Invalid(f"monitor_parameters: {names}: unknown or out of range.") from None
+    except (ValueError, TypeError) as error:
+        raise Invalid(f"monitor: {error}") from None
+
+
+def plan_by_name(session: Session, name: str) -> Plan:
+    plan = session.scalar(select(Plan).where(Plan.name == name))
+    if plan is None:
+        raise NotFound(f"There is no plan named {name!r}.")
+    return plan
+
+
+def request_run(
+    session: Session,
+    plan: Plan,
+    *,
+    until: date | None = None,
+    tick: datetime | None = None,
+    requested_by: UUID | None = None,
+) -> Run:
+    """Queue a run of a plan up to a day (the plan's last, or today, when none is given).
+
+    Raises:
+        Conflict: a run of this plan is queued or running.
+        Invalid: the day does not lie after the history.
+    """
+    # The plan's lock makes "is there a live run" and "add one" a single step.
+    session.execute(select(Plan.id).where(Plan.id == plan.id).with_for_update())
+    live = session.scalar(select(Run).where(Run.plan_id == plan.id, Run.status.in_(LIVE)))
+    if live is not None:
+        raise Conflict(
+            f"A run of this plan is {live.status.value}; runs of one plan never overlap.", run_id=str(live.id)
+        )
+    last = until or plan.until or legal_day(tick or utc_now())
+    if plan.until is not None:
+        last = min(last, plan.until)
+    if last <= plan.history_until:
+        raise Invalid(f"The run would end on {last}, but the plan's history lasts until {plan.history_until}.")
+    run = Run(plan_id=plan.id, until=last, tick=tick, requested_by=requested_by, unit_ids=plan.unit_ids)
+    session.add(run)
+    session.flush()
+    return run
+
+
+def cancel_run(session: Session, run: Run) -> Run:
+    """Ask a live run to stop; its worker sees it before the next tile, and finished tiles stay.
+
+    Raises:
+        Conflict: it has ended.
+    """
+    if run.status not in LIVE:
+        raise Conflict(f"The run has {run.status.value}; there is nothing to cancel.")
+    run.status = RunStatus.cancelled
+    run.finished_at = utc_now()
+    run.detail = "cancelled on request"
+    return run
+
+
+def timetable(session: Session) -> list[Job]:
+    """The jobs of this room: each active plan with a timetable asks for its run at every tick."""
+
+    def job(plan_id: UUID, name: str, cron: str) -> Job:
+        def work(session: Session, tick: datetime) -> None:
+            plan = session.get_one(Plan, plan_id)
+            # A tick that meets a live run is done: that run's successor takes up what is new.
+            if not session.scalar(select(Run.id).where(Run.plan_id == plan_id, Run.status.in_(LIVE))):
+                request_run(session, plan, tick=tick)
+
+        return Job(f"run plan {name}", cron, work)
+
+    plans = session.scalars(select(Plan).where(Plan.is_active, Plan.cron.is_not(None)).order_by(Plan.name))
+    return [job(plan.id, plan.name, plan.cron) for plan in plans if plan.cron]

@@ -1,0 +1,75 @@
+"""The worker: turns the timetable's wheel and carries out runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from types import FrameType
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from app.foundation.database import Database
+from app.foundation.time import utc_now
+from app.foundation.timetable import Job, run_due
+from app.monitoring import service as monitoring
+from app.monitoring.execution import execute_next
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# How long a due tick or a queued run may lie before a free worker looks.
+WHEEL_SECONDS = 5.0
+QUEUE_SECONDS = 1.0
+
+
+def all_jobs(database: Database) -> list[Job]:
+    """The jobs that the rooms have in the timetable now; plans come and go while workers run."""
+    with database.transaction(see_all=True) as session:
+        return monitoring.timetable(session)
+
+
+def work(database: Database, settings: Settings, stop: threading.Event) -> None:
+    """Work until `stop` is set; a run in progress is left at the next tile."""
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    scheduler = BackgroundScheduler(timezone="UTC")
+
+    def turn() -> None:
+        try:
+            for done in run_due(database, all_jobs(database), utc_now(), name):
+                log.info("tick done: %s", done)
+        except Exception:
+            # The database may be away for a while; the wheel goes on and finds the tick again.
+            log.exception("the timetable could not be read")
+
+    scheduler.add_job(turn, "interval", seconds=WHEEL_SECONDS, next_run_time=utc_now(), max_instances=1, coalesce=True)
+    scheduler.start()
+    log.info("worker %s is ready", name)
+    try:
+        while not stop.is_set():
+            try:
+                busy = execute_next(database, settings) is not None
+            except Exception:
+                log.exception("a run broke off; it will be taken up again")
+                busy = False
+            if not busy:
+                stop.wait(QUEUE_SECONDS)
+    finally:
+        scheduler.shutdown(wait=True)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if stop.is_set():
+            # Tiles are committed one by one: nothing is half-written, so there is nothing to wait for.
+            os._exit(128 + number)
+        stop.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    return stop

@@ -1,0 +1,171 @@
+"""Changed pixels to patches, over the whole of a plan's grid and whatever the tiles were.
+
+Works on the sparse table only: memory grows with the number of changed pixels (and with the bounding box of
+one patch at a time), not with the plan. The result depends on the set of pixels, not on their order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra
+from skimage import measure, morphology
+
+from detectors.types import EVIDENCE, NONE, ChangedPixels, Grid, Patch, Shape
+
+# scikit-image's functions carry no types
+_regionprops: Callable[..., Any] = measure.regionprops
+_perimeter: Callable[..., Any] = measure.perimeter
+_skeletonize: Callable[..., Any] = morphology.skeletonize
+
+NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
+"""Half of the eight neighbours; the other half is reached from the other side."""
+
+
+def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[Patch]:
+    """Patches of at least ``min_area_m2``, in reading order of their first pixel.
+
+    Pixels belong together when they touch at a side or a corner. Confirmed pixels make patches of high
+    confidence; what is left (unconfirmed pixels, and confirmed ones too few by themselves) makes patches of
+    low confidence. So a lone noisy pixel never widens a confirmed patch, nor makes it unsure.
+
+    Args:
+        pixels: of any number of tiles; a pixel that occurs twice must occur equally, else ValueError.
+        grid: the plan's whole grid, in a projected CRS in metres.
+        min_area_m2: least area, pixels times pixel area.
+
+    Returns:
+        Patches labelled 1, 2, 3 …
+    """
+    table = _unique(pixels, grid)
+    least = max(1, math.ceil(min_area_m2 / grid.pixel_area - 1e-9))
+    kept: list[tuple[NDArray[np.intp], bool]] = []
+    rest = np.ones(len(table), np.bool_)
+    for members in _components(table, np.flatnonzero(table.confirmed > NONE), grid.shape[1]):
+        if len(members) >= least:
+            kept.append((members, True))
+            rest[members] = False
+    for members in _components(table, np.flatnonzero(rest), grid.shape[1]):
+        if len(members) >= least:
+            kept.append((members, False))
+    kept.sort(key=lambda entry: int(entry[0][0]))
+    return [_patch(table.take(m), grid, label, least, sure) for label, (m, sure) in enumerate(kept, start=1)]
+
+
+def _unique(pixels: ChangedPixels, grid: Grid) -> ChangedPixels:
+    rows, columns = grid.shape
+    if len(pixels) and not (
+        pixels.row.min() >= 0 and pixels.row.max() < rows and pixels.col.min() >= 0 and pixels.col.max() < columns
+    ):
+        raise ValueError("a changed pixel lies outside the grid")
+    place = pixels.row.astype(np.int64) * columns + pixels.col
+    order = np.argsort(place, kind="stable")
+    table = pixels.take(order)
+    twice = np.flatnonzero(np.diff(place[order]) == 0)
+    if not len(twice):
+        return table
+    for name, column in table.to_arrays().items():
+        if name != "bands" and not np.array_equal(column[twice], column[twice + 1], equal_nan=column.dtype.kind == "f"):
+            raise ValueError(f"a changed pixel occurs twice with different values of {name}")
+    return table.take(np.setdiff1d(np.arange(len(table)), twice + 1))
+
+
+def _links(row: NDArray[np.int64], col: NDArray[np.int64], columns: int) -> csr_array:
+    """Distances in pixels between pixels that touch, as a sparse ``(n, n)``; pixels come in reading order."""
+    n = len(row)
+    place = row * (columns + 1) + col  # a spare column: the ends of two rows do not touch
+    starts, ends, steps = [], [], []
+    for down, right in NEIGHBOURS:
+        wanted = place + down * (columns + 1) + right
+        at = np.minimum(np.searchsorted(place, wanted), n - 1)
+        hit = np.flatnonzero(place[at] == wanted)
+        starts.append(hit)
+        ends.append(at[hit])
+        steps.append(np.full(len(hit), math.hypot(down, right)))
+    index = (np.concatenate(starts), np.concatenate(ends))
+    return csr_array((np.concatenate(steps), index), shape=(n, n))
+
+
+def _components(table: ChangedPixels, members: NDArray[np.intp], columns: int) -> Iterator[NDArray[np.intp]]:
+    """The rows of each 8-connected component of the members; table and members are in reading order."""
+    if not len(members):
+        return
+    row, col = table.row[members].astype(np.int64), table.col[members].astype(np.int64)
+    _, label = connected_components(_links(row, col, columns), directed=False)
+    order = np.argsort(label, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+        yield members[group]
+
+
+def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool) -> Patch:
+    row0, col0 = int(table.row.min()), int(table.col.min())
+    mask = np.zeros((int(table.row.max()) - row0 + 1, int(table.col.max()) - col0 + 1), np.bool_)
+    mask[table.row - row0, table.col - col0] = True
+    confirmed = int(np.sort(table.confirmed)[least - 1]) if sure else NONE
+    first_seen = int(np.sort(table.first_seen)[least - 1])
+    clear = table.last_clear[(table.last_clear > NONE) & (table.last_clear <= first_seen)]
+    return Patch(
+        label=label,
+        row0=row0,
+        col0=col0,
+        mask=mask,
+        first_seen=first_seen,
+        confirmed=confirmed,
+        last_clear=int(clear.max()) if len(clear) else NONE,
+        confidence="high" if sure else "low",
+        before=_means(table.before, table.bands),
+        after=_means(table.after, table.bands),
+        evidence=_means(table.evidence, EVIDENCE),
+        shape=shape_of(mask, grid.pixel_area),
+    )
+
+
+def _means(values: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, float]:
+    out = {}
+    for i, name in enumerate(names):
+        known = values[:, i][np.isfinite(values[:, i])].astype(np.float64)
+        if len(known):
+            out[name] = float(known.mean())
+    return out
+
+
+def shape_of(mask: NDArray[np.bool_], pixel_area: float) -> Shape:
+    """Measures of a connected mask ``bool (y, x)``; pixel_area in m²."""
+    size = math.sqrt(pixel_area)
+    [region] = _regionprops(np.pad(mask, 1).astype(np.uint8))
+    pixels = int(mask.sum())
+    # a skeleton ends half a width before its shape; a bar is sqrt(3) / 2 as long as the ellipse of its moments
+    length = max(_skeleton_length(mask), math.sqrt(0.75) * float(region.axis_major_length), 1.0)
+    width = pixels / length
+    around = float(_perimeter(np.pad(mask, 1), neighborhood=8))
+    # thin shapes have no solid hull in pixels, and a few pixels no perimeter
+    solidity = min(1.0, float(region.solidity)) if pixels > 2 else 1.0
+    return Shape(
+        area_px=pixels,
+        area_m2=pixels * pixel_area,
+        length_m=length * size,
+        width_m=width * size,
+        elongation=max(1.0, length / width),
+        solidity=solidity,
+        compactness=min(1.0, 4 * math.pi * pixels / around**2) if around > 0 else 1.0,
+    )
+
+
+def _skeleton_length(mask: NDArray[np.bool_]) -> float:
+    """Longest shortest way along the skeleton in pixels, found by two searches from its ends."""
+    y, x = np.nonzero(_skeletonize(np.pad(mask, 1)))
+    n = len(y)
+    if n < 2:
+        return float(n)
+    links = _links(y.astype(np.int64), x.astype(np.int64), mask.shape[1] + 2)
+    far = 0
+    for _ in range(2):
+        distance = dijkstra(links, directed=False, indices=np.array([far]))[0]
+        distance[~np.isfinite(distance)] = -1.0
+        far = int(np.argmax(distance))
+    return float(distance[far]) + 1.0

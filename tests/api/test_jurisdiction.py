@@ -1,0 +1,231 @@
+"""Every endpoint that holds a place: 401 without a token, 404 outside the caller's jurisdiction.
+
+The test walks the OpenAPI document: an endpoint with a path parameter that nobody told it how to fill fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import shapely
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.access import service as access
+from app.access.models import Account
+from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, Verdict
+from app.casework.lifecycle import CaseState
+from app.casework.models import Case, Evidence, EvidenceKind
+from app.foundation.geometry import to_database
+from app.imagery.models import Scene, Source, SourceKind
+from app.main import create_app
+from app.monitoring.models import Confidence, Detection, Plan, Run
+from app.settings import Settings
+from tests.conftest import COUNTY2, World
+
+# Open to everyone, signed in or not.
+PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
+GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    document = create_app(Settings(_env_file=None)).openapi()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+OPERATIONS = [(path, method) for path, method, _ in operations()]
+
+
+def _body(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """A valid request body made from the document: keyword arguments for the client."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" in content:
+        return {"json": _instance(content["application/json"]["schema"], document)}
+    if "multipart/form-data" in content:
+        form = _instance(content["multipart/form-data"]["schema"], document)
+        return {
+            "files": {"file": ("a.jpg", b"\xff\xd8\xff\xe0")},
+            "data": {k: v for k, v in form.items() if k != "file"},
+        }
+    return {}
+
+
+def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
+    """The smallest value that a schema of the document takes, by its own examples where it has them."""
+    if "$ref" in schema:
+        return _instance(document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]], document)
+    for key in ("oneOf", "anyOf", "allOf"):
+        if key in schema:
+            return _instance(schema[key][0], document)
+    if schema.get("examples"):
+        return schema["examples"][0]
+    if "const" in schema or "default" in schema:
+        return schema.get("const", schema.get("default"))
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "object":
+        properties = schema.get("properties", {})
+        return {name: _instance(properties[name], document) for name in schema.get("required", [])}
+    if schema.get("type") == "array":
+        return [_instance(schema["items"], document)] * schema.get("minItems", 0)
+    formats = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z", "uuid": str(uuid4())}
+    return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
+
+
+def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
+    """One row of every kind, in the neighbouring county: (first word of the path, parameter) → id."""
+    unit = access.unit_by_code(session, COUNTY2)
+    account = session.query(Account).first()
+    assert account
+    place = {"unit_ids": [unit.id]}
+    ids: dict[tuple[str, str], UUID] = {}
+    session.add(source := Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={}))
+    session.flush()
+    scene = Scene(
+        source_id=source.id,
+        external_id="e",
+        acquired_at=datetime.now(UTC),
+        footprint=GROUND,
+        assets={},
+        digest="d",
+        **place,
+    )
+    plan = Plan(
+        name="p", title="p", source_id=source.id, area=GROUND, history_from=date(2020, 1, 1),
+        history_until=date(2021, 1, 1), configuration={}, **place,
+    )  # fmt: skip
+    session.add_all([scene, plan])
+    session.flush()
+    session.add(run := Run(plan_id=plan.id, until=date(2022, 1, 1), **place))
+    session.flush()
+    detection = Detection(
+        plan_id=plan.id, run_id=run.id, geom=GROUND, area_m2=1, activity="mining", activities=[],
+        confidence=Confidence.high, first_seen_on=date(2022, 1, 1), detector="d", verdict=Verdict.undetermined,
+        verdict_ground="", lead_unit_id=unit.id, **place,
+    )  # fmt: skip
+    session.add(detection)
+    session.flush()
+    case = Case(
+        number="RL-1", state=CaseState.dispatched, detection_id=detection.id, activity="mining", priority="ordinary",
+        supervision_source="satellite_monitoring", lead_unit_id=unit.id, accepting_unit_id=unit.id,
+        dispatching_unit_id=unit.id, geom=GROUND, area_m2=1, **place,
+    )  # fmt: skip
+    session.add(case)
+    session.flush()
+    evidence = Evidence(
+        case_id=case.id, kind=EvidenceKind.photo, filename="f", media_type="image/jpeg", size_bytes=1, sha256="0" * 64,
+        uploaded_by=account.id,
+    )  # fmt: skip
+    session.add(evidence)
+    for layer in Layer:
+        version = LayerVersion(
+            layer=layer, number=99, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1
+        )
+        session.add(version)
+        session.flush()
+        feature = BoundaryFeature(
+            version_id=version.id, layer=layer, code="c", name="n", valid_from=date(2020, 1, 1), area_m2=1, geom=GROUND,
+            **place,
+        )  # fmt: skip
+        session.add(feature)
+        session.flush()
+        ids[layer.value, "feature_id"] = feature.id
+    session.flush()
+    return ids | {
+        ("scenes", "scene_id"): scene.id,
+        ("plans", "plan_id"): plan.id,
+        ("runs", "run_id"): run.id,
+        ("detections", "detection_id"): detection.id,
+        ("cases", "case_id"): case.id,
+        ("cases", "evidence_id"): evidence.id,
+        # Hold no place: a source is a catalogue, a token its owner's.
+        ("sources", "source_id"): uuid4(),
+        ("auth", "token_id"): uuid4(),
+    }
+
+
+@pytest.fixture
+def foreign(world: World) -> dict[tuple[str, str], UUID]:
+    with world.database.transaction(see_all=True) as session:
+        return _foreign(session)
+
+
+def _parameters(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _fill(path: str, ids: dict[tuple[str, str], UUID]) -> str:
+    word = path.removeprefix("/api/v1/").split("/")[0]
+    for name in _parameters(path):
+        assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
+        path = path.replace(f"{{{name}}}", str(ids[word, name]))
+    return path
+
+
+def test_without_a_token_every_endpoint_answers_401(world: World) -> None:
+    document = world.client.app.openapi()
+    for path, method, operation in operations():
+        if path in PUBLIC:
+            continue
+        target = path
+        for name in _parameters(path):
+            target = target.replace(f"{{{name}}}", str(uuid4()))
+        answer = world.client.request(method, target, headers={"If-Match": '"1"'}, **_body(operation, document))
+        assert answer.status_code == 401, f"{method} {path}: {answer.status_code} {answer.text}"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("username", ["county", "prefecture-other"])
+def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+    document = world.client.app.openapi()
+    headers = world.headers(username) | {"If-Match": '"1"'}
+    for path, method, operation in operations():
+        if path in PUBLIC or not _parameters(path):
+            continue
+        body = _body(operation, document)
+        answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
+        nobodys = {key: uuid4() for key in foreign}
+        unknown = world.client.request(method, _fill(path, nobodys), headers=headers, **body)
+        where = f"{username} {method} {path}: {answer.status_code} {answer.text}"
+        # What exists next door must look exactly like what does not exist at all.
+        assert (answer.status_code, answer.text) == (unknown.status_code, unknown.text), where
+        if method == "get":
+            assert answer.status_code == 404, where
+        else:
+            assert answer.status_code in (403, 404), where
+
+
+@pytest.mark.parametrize("username", ["county", "prefecture-other"])
+def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+    for path, method, _ in operations():
+        if method != "get" or path in PUBLIC or _parameters(path):
+            continue
+        answer = world.client.get(path, headers=world.headers(username))
+        assert answer.status_code in (200, 403), f"{path}: {answer.text}"
+        leaked = [key for key, row_id in foreign.items() if str(row_id) in answer.text]
+        assert not leaked, f"{username} sees {leaked} at {path}"
+
+
+def test_the_walls_hold_each_without_the_other(world: World, foreign: dict[tuple[str, str], UUID]) -> None:
+    """Row-level security alone: the caller's own context sees none of the rows, whatever the query."""
+    caller = world.caller("county")
+    with world.database.transaction() as session:
+        access.enter(session, caller)
+        for table in ("boundary_features", "scenes", "plans", "runs", "detections", "cases", "evidence"):
+            ids = list(session.scalars(text(f"select id from {table}")))
+            assert not set(ids) & set(foreign.values()), table
+
+
+def test_the_walk_covers_the_public_surface() -> None:
+    words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
+    assert {
+        "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
+        "detections", "cases", "statistics",
+    } <= words  # fmt: skip

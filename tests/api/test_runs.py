@@ -1,0 +1,329 @@
+"""Runs of a plan: what they find, and that no death in the middle changes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from shapely.geometry import mapping
+from sqlalchemy import func, select
+
+from app.foundation.geometry import from_database
+from app.foundation.timetable import run_due
+from app.monitoring import service
+from app.monitoring.execution import execute
+from app.monitoring.models import Detection, DetectionChange, Plan, Run, RunStatus, RunTile, TileState
+from app.settings import REPOSITORY
+from tests.conftest import World
+from tests.series import CRS, PATTERN, Series, write_series
+
+STEP = 0.05
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
+    return write_series(tmp_path_factory.mktemp("series") / "images")
+
+
+def add_plan(world: World, series: Series, folder: Path, *, name: str = "forest", **fields: Any) -> dict[str, Any]:
+    """A folder source and a plan on it, made over HTTP by the administrator."""
+    admin = world.headers("admin")
+    source = {
+        "name": f"{name}-images",
+        "title": "Test series",
+        "kind": "folder",
+        "location": str(folder),
+        "simulated": True,
+        "configuration": {"pattern": PATTERN},
+    }
+    answer = world.client.post("/api/v1/sources", json=source, headers=admin)
+    assert answer.status_code == 201, answer.text
+    plan = {
+        "name": name,
+        "title": "Test plan",
+        "source": f"{name}-images",
+        "area": mapping(series.area),
+        "history_from": "2022-01-01",
+        "history_until": series.history_until.isoformat(),
+        "until": series.until.isoformat(),
+        "configuration": {"crs": CRS, "tile_px": 64},
+    }
+    answer = world.client.post("/api/v1/plans", json=plan | fields, headers=admin)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def request(world: World, name: str) -> Run:
+    with world.database.transaction(see_all=True) as session:
+        return service.request_run(session, service.plan_by_name(session, name))
+
+
+def run(world: World, name: str = "forest") -> Run:
+    run_id = request(world, name).id
+    execute(world.database, world.settings, run_id)
+    with world.database.transaction(see_all=True) as session:
+        return session.get_one(Run, run_id)
+
+
+def found(world: World) -> list[tuple[Any, ...]]:
+    """Everything about the detections but the identifiers."""
+    with world.database.transaction(see_all=True) as session:
+        rows = session.scalars(select(Detection).order_by(Detection.first_seen_on, Detection.area_m2))
+        return [
+            (
+                from_database(row.geom).wkt,
+                row.area_m2,
+                row.activities,
+                row.confidence,
+                row.first_seen_on,
+                row.confirmed_on,
+                row.last_clear_on,
+                row.evidence,
+                row.detector,
+                row.unit_areas,
+                row.verdict,
+            )
+            for row in rows
+        ]
+
+
+def test_a_run_finds_the_cut_on_its_ground_in_its_county(world: World, series: Series) -> None:
+    plan = add_plan(world, series, series.folder)
+    done = run(world)
+    assert (done.status, done.tiles_done, done.detail) == (RunStatus.succeeded, 4, None)
+
+    with world.database.transaction(see_all=True) as session:
+        (detection,) = session.scalars(select(Detection))
+        outline = from_database(detection.geom)
+        common = outline.intersection(series.cut).area
+        assert common / outline.union(series.cut).area > 0.9
+        assert abs(detection.area_m2 / (24 * 22 * 100) - 1) < 0.1
+        assert series.cut_on <= detection.first_seen_on <= series.cut_on + timedelta(days=24)
+        assert detection.confirmed_on and detection.confirmed_on < series.cut_on + timedelta(days=90)
+        assert [part["code"] for part in detection.unit_areas] == ["220621"]
+        assert detection.simulated
+
+    seen = world.client.get("/api/v1/detections", headers=world.headers("county")).json()["items"]
+    assert len(seen) == 1
+    assert world.client.get("/api/v1/detections", headers=world.headers("county2")).json()["items"] == []
+    tiles = world.client.get(f"/api/v1/runs/{done.id}/tiles", headers=world.headers("county")).json()["items"]
+    assert len(tiles) == 4
+    assert all(tile["status"] == "done" and 0.5 < tile["clear_share"] <= 1 for tile in tiles)
+    assert world.client.get(f"/api/v1/plans/{plan['id']}", headers=world.headers("county2")).status_code == 404
+
+
+def test_the_same_run_again_publishes_nothing_twice(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder)
+    run(world)
+    before = found(world)
+    again = run(world)
+    assert (again.status, again.detections_new, again.detections_grown) == (RunStatus.succeeded, 0, 0)
+    assert found(world) == before
+
+
+def test_two_runs_one_after_the_other_grow_one_detection(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder, until=None)
+    with world.database.transaction(see_all=True) as session:
+        plan = service.plan_by_name(session, "forest")
+        early = service.request_run(session, plan, until=series.cut_on + timedelta(days=14))
+    execute(world.database, world.settings, early.id)
+    with world.database.transaction(see_all=True) as session:
+        first = session.scalars(select(Detection)).one()
+        assert (first.confidence, first.confirmed_on) == ("low", None)
+        later = service.request_run(session, service.plan_by_name(session, "forest"), until=series.until)
+    execute(world.database, world.settings, later.id)
+    with world.database.transaction(see_all=True) as session:
+        grown = session.scalars(select(Detection)).one()
+        assert grown.id == first.id
+        assert grown.confidence == "high"
+        assert grown.first_seen_on == first.first_seen_on
+        assert session.scalar(select(func.count()).select_from(DetectionChange)) == 2
+
+
+def test_a_broken_image_fails_its_tiles_and_says_which(world: World, series: Series, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in series.folder.iterdir():
+        (folder / path.name).symlink_to(path)
+    broken = sorted(folder.glob("2024*_nir.tif"))[3]
+    content = broken.read_bytes()
+    broken.unlink()
+    broken.write_bytes(content[: len(content) // 2])
+    add_plan(world, series, folder)
+    done = run(world)
+    assert done.status is RunStatus.failed
+    assert "tiles failed" in (done.detail or "")
+    with world.database.transaction(see_all=True) as session:
+        failures = [tile.failures for tile in session.scalars(select(RunTile).where(RunTile.status == "failed"))]
+        assert failures
+        assert all(broken.name[:8] in failure[0]["reason"] for failure in failures)
+        assert all(str(tmp_path) not in str(failure) for failure in failures)
+    # Mended, the next run goes on from the old state.
+    broken.write_bytes(content)
+    assert run(world).status is RunStatus.succeeded
+    with world.database.transaction(see_all=True) as session:
+        assert session.scalar(select(func.count()).select_from(Detection)) == 1
+
+
+def _environment(world: World) -> dict[str, str]:
+    return {
+        **os.environ,
+        "REDLINE_DATABASE_URL": world.urls.application,
+        "REDLINE_DATA_DIR": str(world.settings.data_dir),
+        "REDLINE_RUN_THREADS": "1",
+    }
+
+
+def _worker(world: World) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "worker"],
+        cwd=REPOSITORY,
+        env=_environment(world),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture
+def workers(world: World) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts real worker processes on the world's database; kills what is left of them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(_worker(world))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def _wait(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(STEP)
+
+
+def _run_row(world: World, run_id: Any) -> Run:
+    with world.database.transaction(see_all=True) as session:
+        return session.get_one(Run, run_id)
+
+
+@pytest.mark.parametrize("tiles_before_the_kill", [0, 2])
+def test_a_run_killed_in_the_middle_ends_like_an_undisturbed_one(
+    world: World, series: Series, workers: Callable[[], subprocess.Popen[bytes]], tiles_before_the_kill: int
+) -> None:
+    add_plan(world, series, series.folder)
+    queued = request(world, "forest")
+    victim = workers()
+    _wait(
+        lambda: (
+            _run_row(world, queued.id).status is RunStatus.running
+            and _run_row(world, queued.id).tiles_done >= tiles_before_the_kill
+        ),
+        "the run's beginning",
+    )
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    left = _run_row(world, queued.id)
+    assert left.status is RunStatus.running
+    assert left.tiles_done < 4
+
+    workers()
+    _wait(lambda: _run_row(world, queued.id).status is RunStatus.succeeded, "the second worker")
+    assert _run_row(world, queued.id).attempts == 2
+    disturbed = found(world)
+    with world.database.transaction(see_all=True) as session:
+        assert set(session.scalars(select(TileState.sequence))) == {1}
+
+    # The same plan again from nothing, left alone.
+    add_plan(world, series, series.folder, name="undisturbed")
+    assert run(world, "undisturbed").status is RunStatus.succeeded
+    together = found(world)
+    assert len(disturbed) == 1
+    assert together == sorted(disturbed * 2, key=lambda row: (row[4], row[1]))
+
+
+def test_two_worker_processes_do_each_tick_once(
+    world: World, series: Series, workers: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    add_plan(world, series, series.folder, cron="* * * * *")
+    workers()
+    workers()
+
+    def runs() -> list[Run]:
+        with world.database.transaction(see_all=True) as session:
+            return list(session.scalars(select(Run).order_by(Run.id)))
+
+    _wait(lambda: any(r.status is RunStatus.succeeded for r in runs()), "the first tick's run")
+    ticks = [r.tick for r in runs()]
+    assert all(ticks)
+    assert len(ticks) == len(set(ticks))
+    # A third worker that comes late finds the same tick done.
+    now = max(tick for tick in ticks if tick) + timedelta(seconds=1)
+    with world.database.transaction(see_all=True) as session:
+        jobs = service.timetable(session)
+    assert len(jobs) == 1
+    assert run_due(world.database, jobs, now.astimezone(UTC), "late") == []
+    assert datetime.now(UTC) > now - timedelta(minutes=5)
+
+
+def test_runs_of_one_plan_never_overlap(world: World, series: Series) -> None:
+    plan = add_plan(world, series, series.folder)
+    admin = world.headers("admin")
+    first = world.client.post(f"/api/v1/plans/{plan['id']}/runs", headers=admin)
+    assert first.status_code == 202
+    second = world.client.post(f"/api/v1/plans/{plan['id']}/runs", headers=admin)
+    assert second.status_code == 409
+    cancelled = world.client.post(f"/api/v1/runs/{first.json()['id']}/cancel", headers=admin)
+    assert cancelled.json()["status"] == "cancelled"
+    assert execute(world.database, world.settings, first.json()["id"] and _uuid(first)) is None
+    assert world.client.post(f"/api/v1/plans/{plan['id']}/runs", headers=admin).status_code == 202
+
+
+def _uuid(answer: Any) -> Any:
+    from uuid import UUID
+
+    return UUID(answer.json()["id"])
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"history_until": "2021-01-01"}, "history_from"),
+        ({"until": "2022-06-01"}, "until"),
+        ({"cron": "often"}, "cron"),
+        ({"area": {"type": "Point", "coordinates": [127, 42]}}, "area"),
+        ({"source": "nowhere"}, "nowhere"),
+        ({"configuration": {"crs": CRS, "monitor": "crystal-ball"}}, "crystal-ball"),
+        ({"configuration": {"crs": CRS, "monitor_parameters": {"nonsense": 1}}}, "nonsense"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_by_name(
+    world: World, series: Series, change: dict[str, Any], word: str
+) -> None:
+    add_plan(world, series, series.folder)
+    plan = {
+        "name": "bad",
+        "title": "Bad",
+        "source": "forest-images",
+        "area": mapping(shapely.box(127, 42, 127.1, 42.1)),
+        "history_from": "2022-01-01",
+        "history_until": "2023-12-31",
+    }
+    answer = world.client.post("/api/v1/plans", json=plan | change, headers=world.headers("admin"))
+    assert answer.status_code in (404, 422)
+    assert word in answer.text
+    with world.database.transaction(see_all=True) as session:
+        assert session.scalar(select(func.count()).select_from(Plan)) == 1

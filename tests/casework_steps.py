@@ -1,0 +1,195 @@
+"""Steps of casework that several tests take: a detection, a photo, a command, a case in some state."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
+from shapely import box
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.access.service import unit_by_code
+from app.boundaries.models import Verdict
+from app.foundation.geometry import geodesic_area_m2, to_database
+from app.foundation.identity import new_id
+from app.foundation.time import legal_day, utc_now
+from app.imagery.models import Source, SourceKind
+from app.monitoring.models import Confidence, Detection, Plan, Run, RunStatus
+from tests.conftest import COUNTY, World
+
+GROUND = box(127.30, 42.30, 127.302, 42.302)
+API = "/api/v1"
+
+
+def today() -> date:
+    return legal_day(utc_now())
+
+
+def add_detection(
+    session: Session, *, lead: str | None = COUNTY, units: tuple[str, ...] | None = None, activity: str = "quarry"
+) -> Detection:
+    """A published detection on the ground of `lead`; None: outside the province."""
+    plan = session.scalar(select(Plan).limit(1)) or _plan(session)
+    run = Run(id=new_id(), plan_id=plan.id, status=RunStatus.succeeded, until=date(2024, 6, 1))
+    session.add(run)
+    session.flush()
+    touched = [unit_by_code(session, code) for code in (units or ((lead,) if lead else ()))]
+    detection = Detection(
+        id=new_id(),
+        plan_id=plan.id,
+        run_id=run.id,
+        geom=to_database(GROUND),
+        area_m2=geodesic_area_m2(GROUND),
+        activity=activity,
+        activities=[{"code": activity, "probability": 0.8, "reasons": []}],
+        confidence=Confidence.high,
+        first_seen_on=date(2024, 5, 1),
+        detector="test 1",
+        lead_unit_id=unit_by_code(session, lead).id if lead else None,
+        verdict=Verdict.prohibited,
+        verdict_ground="test",
+        unit_ids=[unit.id for unit in touched],
+    )
+    session.add(detection)
+    session.flush()
+    return detection
+
+
+def _plan(session: Session) -> Plan:
+    source = Source(id=new_id(), name="test", title="test", kind=SourceKind.folder, location="nowhere")
+    session.add(source)
+    session.flush()
+    plan = Plan(
+        id=new_id(),
+        name="test",
+        title="test",
+        source_id=source.id,
+        area=to_database(GROUND),
+        history_from=date(2020, 1, 1),
+        history_until=date(2022, 1, 1),
+    )
+    session.add(plan)
+    session.flush()
+    return plan
+
+
+def photo(*, at: tuple[float, float] | None = (127.301, 42.301), seed: int | None = None) -> bytes:
+    """A real JPEG, its pixels unlike any other's; `at` is longitude and latitude in its EXIF."""
+    image = Image.new("RGB", (32, 24), "green")
+    image.putdata([((uuid4().int if seed is None else seed + i) % 255, i % 255, 0) for i in range(32 * 24)])
+    exif = Image.Exif()
+    if at is not None:
+        gps = exif.get_ifd(0x8825)
+        gps[1], gps[2] = "N" if at[1] >= 0 else "S", _dms(abs(at[1]))
+        gps[3], gps[4] = "E" if at[0] >= 0 else "W", _dms(abs(at[0]))
+        exif.get_ifd(0x8769)[36867] = "2024:06:18 10:30:00"
+    target = io.BytesIO()
+    image.save(target, "JPEG", exif=exif)
+    return target.getvalue()
+
+
+def _dms(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
+    whole = int(degrees)
+    minutes = int((degrees - whole) * 60)
+    seconds = (degrees - whole - minutes / 60) * 3600
+    return IFDRational(whole), IFDRational(minutes), IFDRational(round(seconds * 10000), 10000)
+
+
+def fields_of(command: str) -> dict[str, Any]:
+    """Complete fields of a command; `evidence_id` and `into_case_id` are the caller's to give."""
+    due = today() + timedelta(days=60)
+    reason = {"reason": "现场核查结果"}
+    return {
+        "start_verification": {},
+        "approve_plan": {},
+        "close": {},
+        "resume": {},
+        "return": {"reason": "not_ours", "explanation": "属邻县"},
+        "redispatch": {"lead_unit": COUNTY},
+        "propose_permitted": {"legal_ground": "原有合法权益"},
+        "confirm": {
+            "problem": "露天采石",
+            "occurred_from": "2024-04-01",
+            "occurred_to": "2024-05-01",
+            "area_m2": 30000.5,
+            "party": "某石料有限公司",
+            "responsible_government": "抚松县人民政府",
+            "immediate_measure": "停工",
+        },
+        "submit_plan": {
+            "measures": "覆土栽植",
+            "responsible_unit": "林业局",
+            "responsible_person": "王某",
+            "milestones": [{"title": "清运", "due_on": (due - timedelta(days=30)).isoformat()}],
+            "restoration_kind": "forest",
+            "restoration_area_m2": 30000,
+            "due_on": due.isoformat(),
+        },
+        "report_progress": {"progress": "已清运", "percent": 50},
+        "request_closure": {"summary": "已恢复"},
+        "accept": {"opinion": "合格"},
+        "publicise": {"published_at": "县政府网站"},
+        "reopen": {"basis": "rebound_signal", "reason": "复采"},
+        "merge": {"reason": "同一地块"},
+    }.get(command, reason)
+
+
+@dataclass
+class Desk:
+    """Speaks to the service as one account or another, and remembers who is who."""
+
+    world: World
+    known: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def headers(self, username: str) -> dict[str, str]:
+        if username not in self.known:
+            self.known[username] = self.world.headers(username)
+        return self.known[username]
+
+    def get(self, username: str, path: str, **params: Any) -> httpx.Response:
+        return self.world.client.get(API + path, headers=self.headers(username), params=params)
+
+    def post(self, username: str, path: str, body: Any, version: int | None) -> httpx.Response:
+        headers = dict(self.headers(username))
+        if version is not None:
+            headers["If-Match"] = f'"{version}"'
+        return self.world.client.post(API + path, headers=headers, json=body)
+
+    def dispatch(self, detection_id: UUID, username: str = "officer", **body: Any) -> dict[str, Any]:
+        answer = self.post(username, f"/detections/{detection_id}/dispatch", body, 0)
+        assert answer.status_code == 201, answer.text
+        case: dict[str, Any] = answer.json()
+        return case
+
+    def upload(
+        self, username: str, case_id: str, *, data: bytes | None = None, kind: str = "photo", **form: Any
+    ) -> httpx.Response:
+        return self.world.client.post(
+            f"{API}/cases/{case_id}/evidence",
+            headers=self.headers(username),
+            files={"file": ("现场 照片.jpg", photo() if data is None else data, "application/octet-stream")},
+            data={"kind": kind, **form},
+        )
+
+    def give(
+        self, username: str, case: dict[str, Any], command: str, *, version: int | None = None, **extra: Any
+    ) -> httpx.Response:
+        """Give a command with complete fields at the case's version; `extra` goes into the fields."""
+        body = {"command": command, "fields": fields_of(command) | extra}
+        path = f"/cases/{case['id']}/transitions"
+        return self.post(username, path, body, case["version"] if version is None else version)
+
+    def done(self, username: str, case: dict[str, Any], command: str, **extra: Any) -> dict[str, Any]:
+        """Give a command that must succeed; the case as it is then."""
+        answer = self.give(username, case, command, **extra)
+        assert answer.status_code == 200, answer.text
+        after: dict[str, Any] = answer.json()
+        assert answer.headers["ETag"] == f'"{after["version"]}"'
+        return after

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from detectors.monitors.harmonic import HarmonicMonitor
+from detectors.protocol import Coverage, Monitor
+from detectors.state import MonitorState
+from detectors.types import BANDS, NONE, UNKNOWN, ChangeMap, RasterBlock, to_day
+from tests.detectors.cubes import GRID, LITTER, MONITORED, SOIL, WATER, series
+
+CHANGE = datetime.fromisoformat("2022-06-20T00:00:00+00:00")
+SQUARE = np.zeros(GRID.shape, np.bool_)
+SQUARE[4:9, 5:11] = True
+
+MONITOR = HarmonicMonitor()
+
+
+def watch(blocks: Iterable[RasterBlock], monitor: Monitor = MONITOR) -> tuple[MonitorState, list[Coverage]]:
+    everything = list(blocks)
+    state = monitor.fit([b for b in everything if b.acquired < MONITORED])
+    seen = []
+    for block in everything:
+        if block.acquired >= MONITORED:
+            state, coverage = monitor.update(state, block)
+            seen.append(coverage)
+    return state, seen
+
+
+def result(blocks: Iterable[RasterBlock]) -> ChangeMap:
+    return MONITOR.report(watch(blocks)[0])
+
+
+@pytest.mark.parametrize(("after", "kind"), [(SOIL, 0), (SOIL, 1), (WATER, 2)])
+def test_change_is_found_where_and_when_it_happened(after: np.ndarray, kind: int) -> None:
+    found = result(series(1, changed=SQUARE, after=after, change=CHANGE))
+    assert ((found.confirmed > 0) == SQUARE).mean() > 0.99
+    day = to_day(CHANGE)
+    assert np.median(found.first_seen[SQUARE] - day) <= 10
+    assert np.median(found.confirmed[SQUARE] - day) <= 35
+    assert (found.confirmed[SQUARE] >= found.first_seen[SQUARE]).all()
+    assert np.median(day - found.last_clear[SQUARE]) <= 20
+    assert np.median(found.evidence[kind][SQUARE]) > 3
+    np.testing.assert_allclose(np.nanmedian(found.after[:, SQUARE], axis=1), after, atol=0.03)
+    assert np.nanmedian(found.before[BANDS.index("nir")][SQUARE]) > 0.3
+
+
+def test_stable_forest_with_snow_and_missed_cloud_is_not_flagged() -> None:
+    found = result(series(2, missed=0.05))
+    assert (found.confirmed > 0).sum() == 0
+    assert (found.confirmed != UNKNOWN).all()
+
+
+@pytest.mark.parametrize("late", [-12.0, 12.0])
+def test_season_that_is_early_or_late_for_all_is_no_change(late: float) -> None:
+    found = result(series(3, late=late))
+    assert (found.confirmed > 0).mean() < 0.01
+
+
+def test_snow_that_the_mask_missed_is_counted_not_used() -> None:
+    _, seen = watch(series(4))
+    winter = [c for c in seen if c.day < to_day(MONITORED) + 50]
+    assert max(c.snow_share for c in winter) > 0.4
+    assert max(c.clear_share for c in winter) < 0.1
+
+
+def test_short_episode_is_withdrawn() -> None:
+    end = CHANGE + timedelta(days=9)
+    found = result(series(5, changed=SQUARE, change=CHANGE, until=end, cloud=0.2))
+    assert (found.confirmed[SQUARE] > 0).mean() < 0.05
+    assert (found.first_seen[SQUARE] > 0).mean() < 0.05
+
+
+def test_leafless_season_neither_confirms_nor_refutes_a_loss_of_leaves() -> None:
+    cut = datetime.fromisoformat("2022-09-20T00:00:00+00:00")
+    found = result(series(6, changed=SQUARE, after=LITTER, change=cut))
+    first = found.first_seen[SQUARE]
+    assert (found.confirmed[SQUARE] > 0).mean() > 0.95
+    assert (first >= to_day(cut)).mean() > 0.9  # a cloud just before may start it early
+
+
+def test_second_change_on_ground_that_recovered_is_dated_anew() -> None:
+    back = datetime.fromisoformat("2022-08-10T00:00:00+00:00")
+    again = datetime.fromisoformat("2023-05-25T00:00:00+00:00")
+    first = list(series(7, changed=SQUARE, change=CHANGE, until=back, cloud=0.2))
+    second = list(series(7, changed=SQUARE, change=again, cloud=0.2))
+    blocks = [a if a.acquired < again else b for a, b in zip(first, second, strict=True)]
+    found = result(blocks)
+    assert np.median(np.abs(found.first_seen[SQUARE] - to_day(again))) <= 10
+
+
+def test_scene_without_swir_narrows_the_evidence() -> None:
+    bands = ("blue", "green", "red", "nir")
+    state, _ = watch(series(8, changed=SQUARE, change=CHANGE, bands=bands))
+    found = MONITOR.report(state)
+    assert found.bands == bands
+    assert ((found.confirmed > 0) == SQUARE).mean() > 0.98
+    assert found.evidence[1].max() == 0
+
+    full, short = list(series(9)), list(series(9, bands=bands))
+    mixed = [f if f.acquired < MONITORED else s for f, s in zip(full, short, strict=True)]
+    _, seen = watch(mixed)
+    assert seen[0].missing_bands == ("swir16",)
+    assert sum(c.confirmed for c in seen) == 0
+
+
+def test_short_history_is_said() -> None:
+    blocks = [b for b in series(10) if b.acquired >= MONITORED - timedelta(days=90)]
+    state, _ = watch(blocks)
+    found = MONITOR.report(state)
+    assert (found.confirmed == UNKNOWN).all()
+    assert (found.first_seen == NONE).all()
+
+
+def test_fit_does_not_depend_on_the_order_and_update_changes_nothing_it_is_given() -> None:
+    blocks = list(series(11, changed=SQUARE, change=CHANGE))
+    history = [b for b in blocks if b.acquired < MONITORED]
+    one, other = MONITOR.fit(history), MONITOR.fit(history[::-1])
+    for name in one.fixed:
+        np.testing.assert_array_equal(one.fixed[name], other.fixed[name])
+    kept = {k: v.copy() for k, v in MONITOR.state_to_arrays(one).items()}
+    MONITOR.update(one, next(b for b in blocks if b.acquired > CHANGE))
+    for name, array in MONITOR.state_to_arrays(one).items():
+        np.testing.assert_array_equal(array, kept[name])
+
+
+def test_stored_state_goes_on_bit_by_bit() -> None:
+    blocks = list(series(12, changed=SQUARE, change=CHANGE))
+    state = MONITOR.fit([b for b in blocks if b.acquired < MONITORED])
+    stored = state
+    for block in blocks:
+        if block.acquired >= MONITORED:
+            state, _ = MONITOR.update(state, block)
+            stored, _ = MONITOR.update(MONITOR.state_from_arrays(MONITOR.state_to_arrays(stored)), block)
+    a, b = MONITOR.state_to_arrays(state), MONITOR.state_to_arrays(stored)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype
+        assert a[name].tobytes() == b[name].tobytes()
+
+
+def test_state_of_another_monitor_or_schema_is_refused() -> None:
+    state = MONITOR.fit([b for b in series(13) if b.acquired < MONITORED])
+    arrays = MONITOR.state_to_arrays(state)
+    other = HarmonicMonitor.create(kinds=4)
+    with pytest.raises(ValueError, match="was made by harmonic"):
+        other.state_from_arrays(arrays)
+    with pytest.raises(ValueError, match="no header"):
+        MONITOR.state_from_arrays({})
+    header = bytes(arrays["header"]).replace(b'"schema": 1', b'"schema": 9')
+    with pytest.raises(ValueError, match="schema version 9"):
+        MONITOR.state_from_arrays({**arrays, "header": np.frombuffer(header, np.uint8)})
+
+
+def test_older_scene_and_other_grid_are_refused() -> None:
+    blocks = list(series(14))
+    state = MONITOR.fit([b for b in blocks if b.acquired < MONITORED])
+    with pytest.raises(ValueError, match="older than the state"):
+        MONITOR.update(state, blocks[0])
+    with pytest.raises(ValueError, match="another grid"):
+        MONITOR.update(state, replace(blocks[-1], grid=replace(GRID, crs="EPSG:32651")))
+    with pytest.raises(ValueError, match="different grids"):
+        MONITOR.fit([blocks[0], replace(blocks[1], grid=replace(GRID, crs="EPSG:32651"))])
+    with pytest.raises(ValueError, match="empty"):
+        MONITOR.fit([])
