@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,16 +88,30 @@ def _database() -> Iterator[tuple[Settings, Database]]:
 @app.command()
 def up() -> None:
     """Serve the API and work the timetable: the whole service in one command."""
+    configure_logging()
+    check_port(get_settings())
     raise typer.Exit(serve_all(get_settings()))
 
 
-def serve_all(settings: Settings) -> int:
+def check_port(settings: Settings) -> None:
+    """Say at once, and not after minutes of preparation, that the port is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError:
+            raise Problem(
+                f"Port {settings.port} on {settings.host} is taken or not to be had; name another with REDLINE_PORT."
+            ) from None
+
+
+def serve_all(settings: Settings, api_environment: dict[str, str] | None = None) -> int:
     """Run the API and its workers until told to stop; the exit status."""
-    configure_logging()
     with open_database(settings) as database, Supervisor() as supervisor:
         check_exposure(database, settings.host)
         program = [sys.executable, "-m", "app.cli"]
-        supervisor.start("api", [*program, "api"])
+        supervisor.start("api", [*program, "api"], env=api_environment)
         for number in range(settings.workers):
             supervisor.start(f"worker-{number + 1}", [*program, "worker"])
         say.print(f"Redline is coming up on http://{settings.host}:{settings.port} (API: /docs). Ctrl-C ends it.")
@@ -133,14 +148,20 @@ def demo() -> None:
 
     settings = get_settings()
     configure_logging()
-    with Supervisor():
-        # The supervisor's signal handling ends the preparation cleanly; serving brings its own.
+    check_port(settings)
+    # A case of the demo can be walked to its end in one sitting (decision 6).
+    environment = {"REDLINE_NOTICE_DAYS": "0"} if settings.notice_days is None else {}
+    # Held from here to the end, so that the embedded database is started once.
+    with addresses(settings):
         try:
-            prepare(settings, progress_bar, say.print)
+            # The supervisor turns signals into an orderly end of the preparation, too.
+            with Supervisor():
+                prepare(settings, progress_bar, say.print)
         except KeyboardInterrupt:
             say.print("Stopped. `make demo` goes on where this ended.")
             raise typer.Exit(130) from None
-    raise typer.Exit(serve_all(settings))
+        status = serve_all(settings, environment)
+    raise typer.Exit(status)
 
 
 @db.command("upgrade")

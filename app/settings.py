@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     database_owner_url: str | None = Field(
         None, description="Login of the role that owns the tables; used by `redline db upgrade` only"
     )
-    storage_url: str | None = Field(None, description="Evidence and monitor state: file:// or s3://")
+    storage_url: str | None = Field(None, description="Evidence and monitor state, an fsspec address; file://")
     dask_scheduler: str | None = Field(None, description="tcp:// address; unset: runs are computed in the worker")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     run_threads: int = Field(2, ge=1, description="Tiles computed at once by one worker")
     token_hours: float = Field(12.0, gt=0, description="Life of a token given out at sign-in")
     sample_dir: Path = Field(REPOSITORY / "sample", description="The sample data of the repository")
+    notice_days: int | None = Field(
+        None, ge=0, le=365, description="Days of public notice before closure; unset: as the chain of rules says"
+    )
     max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file or boundary layer")
     max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
 

@@ -133,6 +133,7 @@ def create_case_transition(
     session: SessionDep,
     caller: CallerDep,
     version: ExpectedVersion,
+    request: Request,
     response: Response,
 ) -> CaseAnswer:
     """Give a command: state and event are written together, or nothing is. See docs/lifecycle.md for who may."""
@@ -146,6 +147,7 @@ def create_case_transition(
         occurred_on=body.occurred_on,
         note=body.note,
         today=legal_day(utc_now()),
+        notice_days=request.app.state.settings.notice_days,
     )
     set_etag(response, case.version)
     return case_answer(session, case)

@@ -59,10 +59,11 @@ def _approve_plan(context: Context) -> Payload:
 def _publicise(context: Context) -> Payload:
     # The notice runs from the day it is recorded: a day given as occurred_on cannot shorten it.
     rule = chain_rule(context.case.supervision_source, None, context.today)
-    context.case.notice_until = context.today + timedelta(days=rule.notice_days)
+    days = rule.notice_days if context.notice_days is None else context.notice_days
+    context.case.notice_until = context.today + timedelta(days=days)
     assert context.given(NoticeFields)
     return {
-        "notice_days": rule.notice_days,
+        "notice_days": days,
         "notice_until": context.case.notice_until.isoformat(),
         "chain": rule.version,
     }

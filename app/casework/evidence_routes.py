@@ -1,16 +1,13 @@
 """Evidence over HTTP: files come in measured as they arrive, and go out as downloads that no browser runs."""
 
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Annotated, Any, BinaryIO
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
 from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
-from fastapi.routing import APIRoute
 from sqlalchemy import select
-from starlette.exceptions import HTTPException
-from starlette.types import Message
 
 from app.access.routes import CallerDep
 from app.access.service import get_placed
@@ -19,49 +16,15 @@ from app.casework.models import Case, Evidence, EvidenceKind
 from app.casework.schemas import EvidenceAnswer
 from app.casework.vocabulary import Words
 from app.foundation.database import SessionDep
-from app.foundation.errors import Invalid, NotFound, TooLarge, problem_responses
+from app.foundation.errors import Invalid, NotFound, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.storage import CHUNK, Storage, blob_key
 from app.foundation.time import legal_day, utc_now
 
-# What a multipart body may hold besides the file.
-_ENVELOPE_BYTES = 64 * 1024
-
-
-class UploadRoute(APIRoute):
-    """Stops reading a body once it is larger than an upload may be, so that it never fills memory or disk."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def limited(request: Request) -> Response:
-            limit: int = request.app.state.settings.max_upload_bytes
-            received = 0
-
-            async def receive() -> Message:
-                nonlocal received
-                message = await request.receive()
-                received += len(message.get("body", b""))
-                if received > limit + _ENVELOPE_BYTES:
-                    # Other exceptions FastAPI would turn into "400, error parsing the body".
-                    raise HTTPException(413)
-                return message
-
-            try:
-                return await handler(Request(request.scope, receive))
-            except HTTPException as error:
-                if error.status_code != 413:
-                    raise
-                raise TooLarge(f"A file has at most {limit:,} bytes.", limit_bytes=limit) from None
-
-        return limited
-
-
 router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"])
-uploads = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"], route_class=UploadRoute)
 
 
-@uploads.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422))
+@router.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422))
 def create_evidence(
     case_id: UUID,
     request: Request,

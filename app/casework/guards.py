@@ -30,6 +30,7 @@ class Context:
         history: the case's events as `ledger.history` gives them.
         other: the case that `merge` names, locked.
         today: the legal day.
+        notice_days: length of the public notice when the service is set to another than the chain's, else None.
     """
 
     session: Session
@@ -39,6 +40,7 @@ class Context:
     history: Sequence[Row[Any]]
     other: Case | None
     today: date
+    notice_days: int | None = None
 
     def given(self, kind: type[F]) -> F:
         assert isinstance(self.fields, kind)

@@ -2,4 +2,4 @@
 
 from app.casework import case_routes, detection_routes, evidence_routes
 
-routers = (detection_routes.router, case_routes.router, evidence_routes.router, evidence_routes.uploads)
+routers = (detection_routes.router, case_routes.router, evidence_routes.router)

@@ -66,6 +66,7 @@ def execute(
     occurred_on: date | None,
     note: str | None,
     today: date,
+    notice_days: int | None = None,
 ) -> Case:
     """Carry out a command: the case's new state and its event, or neither.
 
@@ -74,6 +75,7 @@ def execute(
         expected_version: the version that the caller decided on.
         occurred_on: when it happened; None means today.
         today: the legal day (Asia/Shanghai).
+        notice_days: length of the public notice instead of the chain's (`Settings.notice_days`).
 
     Raises:
         NotFound: no such case in the caller's jurisdiction.
@@ -94,7 +96,7 @@ def execute(
     if case.state not in transition.sources:
         raise _impossible(case, command)
     day = _day(occurred_on, events, today)
-    context = Context(session, caller, case, given, events, other, today)
+    context = Context(session, caller, case, given, events, other, today, notice_days)
     for guard in transition.guards:
         GUARDS[guard](context)
 

@@ -55,7 +55,6 @@ def prepare(settings: Settings, bar: Bar, say: Say) -> None:
             progress=advance,
             workers=os.cpu_count() or 1,
         )
-    say("Starting the database.")
     with open_database(settings) as database:
         say("Loading divisions, red lines, protected areas, permits (simulated), accounts, sources and plans.")
         with database.transaction(see_all=True) as session:

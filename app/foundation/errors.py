@@ -117,6 +117,9 @@ def _on_problem(_: Request, exc: Exception) -> JSONResponse:
 
 def _on_http(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
+    known = {kind.status: kind for kind in (Unauthenticated, Forbidden, NotFound, TooLarge)}.get(exc.status_code)
+    if known is not None:
+        return problem_response(known(str(exc.detail)))
     phrase = HTTPStatus(exc.status_code).phrase
     problem = Problem(str(exc.detail), headers=exc.headers)
     body = problem.body() | {

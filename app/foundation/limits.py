@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.foundation.errors import TooLarge, problem_response
@@ -33,7 +34,8 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.limit:
-                raise self._problem()
+                # Any other exception FastAPI would turn into "400, error parsing the body".
+                raise HTTPException(413, self._problem().detail)
             return message
 
         await self.app(scope, counted, send)

@@ -134,7 +134,8 @@ class Planter:
         )
         self._plant("fire", self._blob_maker(110, 160, 1.8), self._red, 0.5, everywhere)
         self._plant("clearing", self._blob_maker(60, 95, 1.7), self._red, 0.8, self._unit[LINJIANG])
-        self._plant("clearing-outside", self._blob_maker(50, 75, 1.5), ~self._watched, 1.0, ~self._watched)
+        outside = np.asarray(ndimage.distance_transform_edt(~self._watched) > 3)
+        self._plant("clearing-outside", self._blob_maker(50, 75, 1.5), outside, 1.0, outside)
         self._low_water()
         self._field_decoys()
 

@@ -24,6 +24,7 @@ class Road:
                 Expectation("length", m.shape.length_m, 200, 50, unit="m"),
                 Expectation("mean_width", m.shape.width_m, 35, -5, unit="m"),
                 Expectation("solidity", m.shape.solidity, 0.6, -0.1),
+                Expectation("water_before", m.water_before, -0.1, -0.05, 2),
                 Expectation("water_after", m.water_after, 0, -0.05),
             )
         )

@@ -25,10 +25,10 @@ LOSS, SOIL, GAIN, DRY = 0, 1, 2, 3
 
 
 @numba.njit(nogil=True, cache=True)
-def _contrast(kind: int, hat: float, peak: float, leaf_on: float) -> float:
+def _contrast(kind: int, hat: float) -> float:
     """Distance from the expected index to the look of ground changed in this way; 0 where it is no question."""
     if kind == LOSS:
-        return hat - BARE_NDVI if hat >= leaf_on * peak else 0.0
+        return hat - BARE_NDVI
     if kind == SOIL:
         return BARE_BSI - hat
     if kind == GAIN:
@@ -63,7 +63,7 @@ def _ratios(
         ratio[e] = 0.0
         z[e] = 0.0
         c = NDVI if e == LOSS else BSI if e == SOIL else WATER
-        full = _contrast(e, index[c], peak, leaf_on)
+        full = _contrast(e, index[c])
         if not channel_present[c] or full < LEAST_CONTRAST:
             continue
         move = residual[c] - shift[c]
@@ -73,6 +73,8 @@ def _ratios(
         variance = own * own + scatter[c] * scatter[c]
         m = shares[e] * full
         ratio[e] = 2.0 * m / variance * (move - m)
+        if e == LOSS and index[c] < leaf_on * peak:
+            ratio[e] = max(ratio[e], 0.0)  # half out of leaf: what lost its trees looks much the same
         if e == GAIN and index[c] + residual[c] < 0.0:
             ratio[e] = min(ratio[e], 0.0)  # wetter, but not water
         ratio[e] = min(max(ratio[e], -limit), ceiling)
@@ -192,7 +194,8 @@ def decide(
     by 2*m" against "not moved", with m = share * full; for Gaussian noise of variance v the log-likelihood
     ratio of a move x is 2*m/v * (x - m). It is clipped to +-limit: a single look can be a missed cloud, so it
     never says more than log((1 - rate) / rate) of missed clouds, and half of that when it looks like one.
-    A kind without contrast on this day (no leaves, no water) is left as it is. v is the pixel's own variance
+    A kind without contrast on this day (no leaves, no water) is left as it is;
+    loss of vegetation is not refuted while the leaves are not out. v is the pixel's own variance
     plus what this scene scatters more than usual within the pixel's kind of ground; x is taken after
     subtraction of what that kind does as a whole.
 
@@ -203,7 +206,8 @@ def decide(
         day: of the scene. data: ``float32 (5, pixel)``.
         look, expected, index, residual: of ``indices.residuals``.
         kind: ``uint8 (pixel,)``, row of shift and scatter ``float64 (kind, 3)``.
-        season: ``float32 (kind, 3)``, what to multiply a pixel's standard deviation by at this time of year.
+        season: ``float32 (kind, 3)``, what to multiply a pixel's standard deviation by at this time of year;
+            infinite where the history never saw the kind then, so that nothing is said.
         peak: ``int16 (pixel,)``, yearly peak of the expected NDVI; sigma: ``int16 (pixel, 3)``; both 1e-4.
         present: ``bool (5,)``, bands there are. complete: whether that is all bands of the fit.
         shares: ``float64 (4,)`` by kind of change. leaf_on: share of the peak from which leaves are out.

@@ -62,7 +62,7 @@ class HarmonicParameters(Parameters):
         kinds: kinds of ground in a window.
         loss_share: share of the green contrast whose loss divides changed from unchanged.
         gain_share: the same for the gain of soil and the gain and loss of water.
-        leaf_on: vegetation is judged while its expected NDVI is above this share of its yearly peak.
+        leaf_on: loss of vegetation is refuted only while the expected NDVI is above this share of its peak.
         missed_cloud_rate: share of looks that are cloud or shadow in spite of the mask.
         confirm_looks: looks of full weight that confirm a change.
         patience_days: a change that is not confirmed after that many days is dropped (a winter fits in).
@@ -73,7 +73,7 @@ class HarmonicParameters(Parameters):
     passes: int = Field(4, ge=1, le=20)
     tuning: float = Field(3.5, gt=1)
     ridge: float = Field(0.5, ge=0)
-    kinds: int = Field(8, ge=1, le=64)
+    kinds: int = Field(16, ge=1, le=64)
     loss_share: float = Field(1 / 3, gt=0, lt=1)
     gain_share: float = Field(0.5, gt=0, lt=1)
     leaf_on: float = Field(0.75, gt=0, lt=1)
@@ -357,14 +357,15 @@ def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
 
     The 90th percentile of |residual| / sigma over that of a normal distribution, at least 1: above the share
     of missed clouds, below that of fields that are flooded or ploughed at about this time. Times of the year
-    next to each other share the larger factor, because the season shifts.
+    next to each other share the larger factor, because the season shifts. Infinite where the history saw
+    nothing: there the harmonics only guess.
     """
     total = tails.sum(axis=-1)
     reached = np.cumsum(tails, axis=-1) >= 0.9 * total[..., None]
     quantile = (reached.argmax(axis=-1) + 1) * TAIL_STEP
-    factor = np.where(total >= LEAST_OF_KIND, np.maximum(quantile / 1.645, 1.0), 1.0)
+    factor = np.where(total >= LEAST_OF_KIND, np.maximum(quantile / 1.645, 1.0), 0.0)
     wide = np.maximum(factor, np.maximum(np.roll(factor, 1, axis=1), np.roll(factor, -1, axis=1)))
-    return wide.astype(np.float32)
+    return np.where(wide > 0, wide, np.inf).astype(np.float32)
 
 
 def _yearly_course(
