@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
+import httpx2
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 from shapely import box
@@ -153,10 +153,10 @@ class Desk:
             self.known[username] = self.world.headers(username)
         return self.known[username]
 
-    def get(self, username: str, path: str, **params: Any) -> httpx.Response:
+    def get(self, username: str, path: str, **params: Any) -> httpx2.Response:
         return self.world.client.get(API + path, headers=self.headers(username), params=params)
 
-    def post(self, username: str, path: str, body: Any, version: int | None) -> httpx.Response:
+    def post(self, username: str, path: str, body: Any, version: int | None) -> httpx2.Response:
         headers = dict(self.headers(username))
         if version is not None:
             headers["If-Match"] = f'"{version}"'
@@ -170,7 +170,7 @@ class Desk:
 
     def upload(
         self, username: str, case_id: str, *, data: bytes | None = None, kind: str = "photo", **form: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         return self.world.client.post(
             f"{API}/cases/{case_id}/evidence",
             headers=self.headers(username),
@@ -180,7 +180,7 @@ class Desk:
 
     def give(
         self, username: str, case: dict[str, Any], command: str, *, version: int | None = None, **extra: Any
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Give a command with complete fields at the case's version; `extra` goes into the fields."""
         body = {"command": command, "fields": fields_of(command) | extra}
         path = f"/cases/{case['id']}/transitions"

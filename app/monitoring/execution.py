@@ -143,7 +143,7 @@ def _lay_out(session: Session, run: Run, plan: Plan, scenes: list[SceneRef]) -> 
 
 
 def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of its oldest scene where that has the plan's CRS, so that nothing is resampled."""
+    """The plan's grid, on the pixels of its oldest scene where both have one CRS, so that nothing is resampled."""
     anchor = Affine.identity()
     if scenes:
         try:

@@ -24,7 +24,7 @@ from app.sample.truth import write_json, write_truth
 from app.sample.world import Acquisition, World, build_world
 
 #: Raised whenever the same seed would give other files.
-VERSION = 1
+VERSION = 2
 
 Progress = Callable[[int, int], None]
 _OURS = ("catalog.json", COLLECTION, "boundaries", "truth.geojson", "truth.tif", "area.geojson", "sample.json")

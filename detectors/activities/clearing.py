@@ -24,7 +24,8 @@ class Clearing:
                 Expectation("ndvi_loss", m.ndvi_loss, 0.2, 0.04, 1.5),
                 Expectation("nir_after", m.nir_after, 0.13, 0.02),
                 Expectation("ndvi_after", m.ndvi_after, 0.25, 0.05),
-                Expectation("visible_after", m.visible_after, 0.12, -0.02, 1.5),
+                Expectation("visible_after", m.visible_after, 0.12, -0.02),
+                Expectation("brightness_after", m.visible_after, 0.06, 0.004),
                 Expectation("elongation", m.shape.elongation, 6, -1),
                 Expectation("water_after", m.water_after, -0.1, -0.05),
             )

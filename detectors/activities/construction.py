@@ -1,4 +1,4 @@
-"""Building: a compact site of concrete and metal, bright and flat in its spectrum."""
+"""Building: a compact site of roofs, asphalt and bare soil, paler than soil and darker than fresh stone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ class Construction:
         m = measure(patch)
         return judge(
             (
-                Expectation("visible_after", m.visible_after, 0.17, 0.03),
-                Expectation("swir_over_visible_after", m.slope_after, 1.3, -0.15, 1.5),
+                Expectation("visible_after", m.visible_after, 0.11, 0.02),
+                Expectation("brightness_after", m.visible_after, 0.15, -0.015, 1.5),
+                Expectation("swir_over_visible_after", m.slope_after, 1.9, -0.15),
                 Expectation("ndvi_after", m.ndvi_after, 0.2, -0.05),
+                Expectation("area", m.shape.area_m2, 30_000, -6_000, unit="m²"),
                 Expectation("solidity", m.shape.solidity, 0.8, 0.07),
                 Expectation("elongation", m.shape.elongation, 4, -1),
                 Expectation("water_after", m.water_after, 0, -0.05),

@@ -21,9 +21,9 @@ class Fire:
         return judge(
             (
                 Expectation("ndvi_before", m.ndvi_before, 0.45, 0.05),
-                Expectation("ndvi_after", m.ndvi_after, 0.3, -0.05),
-                Expectation("visible_after", m.visible_after, 0.07, -0.01, 2),
-                Expectation("nir_after", m.nir_after, 0.14, -0.02, 2),
+                Expectation("ndvi_after", m.ndvi_after, 0.5, -0.05),
+                Expectation("visible_after", m.visible_after, 0.06, -0.004, 2),
+                Expectation("nir_after", m.nir_after, 0.17, -0.02, 1.5),
                 Expectation("bsi_after", m.bsi_after, 0.05, 0.05),
                 Expectation("water_after", m.water_after, -0.1, -0.05),
             )

@@ -20,7 +20,7 @@ class Impoundment:
         m = measure(patch)
         return judge(
             (
-                Expectation("water_after", m.water_after, 0.05, 0.05, 3),
+                Expectation("water_after", m.water_after, 0, 0.03, 3),
                 Expectation("water_before", m.water_before, -0.1, -0.05),
                 Expectation("ndvi_after", m.ndvi_after, 0.15, -0.05),
                 Expectation("area", m.shape.area_m2, 5_000, 1_500, unit="m²"),

@@ -22,7 +22,7 @@ class Mining:
             (
                 Expectation("bsi_after", m.bsi_after, 0.05, 0.05),
                 Expectation("ndvi_after", m.ndvi_after, 0.25, -0.05),
-                Expectation("visible_after", m.visible_after, 0.17, -0.03),
+                Expectation("visible_after", m.visible_after, 0.15, -0.02),
                 Expectation("area", m.shape.area_m2, 20_000, 5_000, unit="m²"),
                 Expectation("elongation", m.shape.elongation, 4, -1),
                 Expectation("water_after", m.water_after, -0.05, -0.05),

@@ -20,9 +20,9 @@ class Quarry:
         m = measure(patch)
         return judge(
             (
-                Expectation("visible_after", m.visible_after, 0.2, 0.03, 1.5),
+                Expectation("visible_after", m.visible_after, 0.15, 0.02, 2),
                 Expectation("ndvi_after", m.ndvi_after, 0.2, -0.05),
-                Expectation("swir_over_visible_after", m.slope_after, 1.3, 0.2),
+                Expectation("swir_over_visible_after", m.slope_after, 1.7, -0.15),
                 Expectation("area", m.shape.area_m2, 40_000, -10_000, unit="m²"),
                 Expectation("elongation", m.shape.elongation, 4, -1),
                 Expectation("water_after", m.water_after, 0, -0.05),

@@ -21,6 +21,9 @@ LOOKS = 12
 """Looks after the first anomaly that the mean spectra and evidence come from: later regrowth is another story."""
 
 KINDS = 4
+SETTLING = 4
+"""Looks that the mean spectra remember well: a dam fills and a pit is laid bare over several."""
+
 LOSS, SOIL, GAIN, DRY = 0, 1, 2, 3
 
 
@@ -136,9 +139,9 @@ def _describe(
         spectra[p] += 1
         for b in range(data.shape[0]):
             old = before[p, b] if spectra[p] > 1 else np.float32(0.0)
-            before[p, b] = old + (expected[p, b] - old) / spectra[p]
+            before[p, b] = old + (expected[p, b] - old) / min(spectra[p], SETTLING)
             old = after[p, b] if spectra[p] > 1 else np.float32(0.0)
-            after[p, b] = old + (data[b, p] - old) / spectra[p]
+            after[p, b] = old + (data[b, p] - old) / min(spectra[p], SETTLING)
 
 
 @numba.njit(nogil=True, cache=True)

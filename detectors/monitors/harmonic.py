@@ -27,8 +27,8 @@ from detectors.protocol import Coverage, Parameters
 from detectors.state import MonitorState, state_from_arrays, state_to_arrays
 from detectors.types import BANDS, NONE, UNKNOWN, ChangeMap, RasterBlock
 
-STRIP: Final = 8192
-"""Pixels that are fitted at a time; bounds the memory of ``fit``."""
+STRIP: Final = 2048
+"""Pixels that are fitted at a time; bounds the memory of ``fit`` and keeps it in the cache."""
 
 SAMPLE: Final = 4000
 """Pixels of a kind that its shift and scatter are measured on, evenly taken."""
@@ -38,6 +38,9 @@ LEAST_OF_KIND: Final = 40
 
 LOW: Final = 0.8
 """Looks of full weight from which an unconfirmed change is reported: one strong anomaly."""
+
+PIXELS_PER_KIND: Final = 500
+"""Pixels in a window for each kind told apart in it; with fewer, one change could be most of its kind."""
 
 SEASONS: Final = 24
 """Parts of the year that the spread of a kind is told apart in."""
@@ -59,7 +62,7 @@ class HarmonicParameters(Parameters):
         passes: weighted solutions of the robust fit.
         tuning: bisquare cut-off, robust standard deviations.
         ridge: damping of the harmonics, in observations.
-        kinds: kinds of ground in a window.
+        kinds: kinds of ground in a window, fewer in a small one.
         loss_share: share of the green contrast whose loss divides changed from unchanged.
         gain_share: the same for the gain of soil and the gain and loss of water.
         leaf_on: loss of vegetation is refuted only while the expected NDVI is above this share of its peak.
@@ -160,11 +163,11 @@ class HarmonicMonitor:
             "history": np.zeros(n, np.int32),
             "last": np.zeros(n, np.int32),
         }
-        cube = [_canonical(b)[:2] for b in blocks]
+        cube = [_without_snow(b, present) for b in blocks]
         for part in _strips(n):
-            data, valid = _strip(cube, part, present)
+            data, valid = _strip(cube, part)
             found, count = kernel.fit_pixels(
-                np.ascontiguousarray(data[:, present]), valid, regressors, 0,
+                data if present.all() else data[:, present], valid, regressors, 0,
                 q.passes, q.tuning, q.ridge, q.least_observations,
             )  # fmt: skip
             first = np.where(valid, days[:, None], np.iinfo(np.int64).max).min(axis=0)
@@ -179,7 +182,7 @@ class HarmonicMonitor:
         fixed["peak"] = np.rint(course[:, :, indices.NDVI].max(axis=1) * 1e4).astype(np.int16)
         tails = np.zeros((q.kinds, SEASONS, indices.CHANNELS, TAIL_BINS), np.int64)
         for part in _strips(n):
-            data, valid = _strip(cube, part, present)
+            data, valid = _strip(cube, part)
             residual, looked = _history_residuals(
                 data, valid, fixed["coefficients"][part], fixed["usable"][part], regressors, present
             )
@@ -319,15 +322,16 @@ def _strips(n: int) -> Iterator[slice]:
         yield slice(start, min(start + STRIP, n))
 
 
+def _without_snow(block: RasterBlock, present: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    data, valid, _ = _canonical(block)
+    return data, valid & ~indices.snow_mask(data, valid, present)
+
+
 def _strip(
-    cube: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], part: slice, present: NDArray[np.bool_]
+    cube: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], part: slice
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """``float32 (t, 5, pixel)`` and ``bool (t, pixel)`` of a strip, without snow."""
-    data = np.stack([values[:, part] for values, _ in cube])
-    valid = np.stack([ok[part] for _, ok in cube])
-    for t in range(len(cube)):
-        valid[t] &= ~indices.snow_mask(data[t], valid[t], present)
-    return data, valid
+    """Data ``float32 (t, 5, pixel)`` and validity ``bool (t, pixel)`` of a strip."""
+    return np.stack([values[:, part] for values, _ in cube]), np.stack([ok[part] for _, ok in cube])
 
 
 def _history_residuals(
@@ -388,7 +392,8 @@ def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -
     """Kind of each pixel, ``uint8 (pixel,)``: k-means on the yearly course of the indices."""
     out = np.zeros(len(usable), np.uint8)
     where = np.flatnonzero(usable)
-    if len(where) < kinds * 10:
+    kinds = min(kinds, len(where) // PIXELS_PER_KIND)
+    if kinds < 2:
         return out
     features = course[where].reshape(len(where), -1)
     sample = features[:: max(1, len(where) // SAMPLE)]

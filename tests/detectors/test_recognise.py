@@ -19,7 +19,7 @@ for _i in range(59):
     LINE[_i, _i : _i + 2] = True
 
 ROCK = np.array([0.22, 0.25, 0.28, 0.32, 0.36])
-CONCRETE = np.array([0.20, 0.22, 0.23, 0.25, 0.26])
+TOWN = np.array([0.10, 0.12, 0.13, 0.15, 0.18])
 SPOIL = np.array([0.08, 0.10, 0.13, 0.16, 0.24])
 CHAR = np.array([0.03, 0.04, 0.05, 0.09, 0.16])
 STUMPS = np.array([0.05, 0.08, 0.08, 0.20, 0.22])
@@ -39,7 +39,7 @@ def patch(mask: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[n
     [
         ("mining", PIT, LEAVES, SPOIL),
         ("quarry", BLOCK, LEAVES, ROCK),
-        ("construction", BLOCK, LEAVES, CONCRETE),
+        ("construction", BLOCK, LEAVES, TOWN),
         ("road", LINE, LEAVES, BED),
         ("clearing", BLOCK, LEAVES, STUMPS),
         ("impoundment", PIT, LEAVES, WATER),

@@ -89,6 +89,21 @@ def test_complete_sample_returns_at_once_and_another_seed_is_refused(sample: Sam
     assert (sample.path / "sample.json").exists()
 
 
+def test_a_sample_of_an_older_generator_is_made_anew(tmp_path: Path) -> None:
+    old = {"seed": SEED, "version": VERSION - 1, "size_px": SIZE, "years": YEARS}
+    (tmp_path / ".sample-plan.json").write_text(json.dumps(old), encoding="utf-8")
+    (tmp_path / "sample.json").write_text(json.dumps({"simulated": True}), encoding="utf-8")
+    stale = tmp_path / "changbai-simulated" / "SIM_S2_L2A_20200101"
+    stale.mkdir(parents=True)
+
+    def stop(done: int, total: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        _build(tmp_path, progress=stop)
+    assert not stale.exists() and not (tmp_path / "sample.json").exists()
+
+
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "diary.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(SampleConflict, match="not empty"):
