@@ -81,8 +81,8 @@ class Monitor(Protocol):
         """Take in one scene, at a cost that does not grow with the length of the history.
 
         Raises:
-            ValueError: a state of another monitor, version or parameters; another grid; or a scene that is
-                not newer than the state.
+            ValueError: a state of another monitor, version or parameters; another grid; or a scene of an
+                earlier day than the state. One of the same day is taken: dropping repeats is the caller's.
         """
 
     def report(self, state: MonitorState) -> ChangeMap:

@@ -167,7 +167,7 @@ class HarmonicMonitor:
         for part in _strips(n):
             data, valid = _strip(cube, part)
             found, count = kernel.fit_pixels(
-                data if present.all() else data[:, present], valid, regressors, 0,
+                data if present.all() else np.ascontiguousarray(data[:, present]), valid, regressors, 0,
                 q.passes, q.tuning, q.ridge, q.least_observations,
             )  # fmt: skip
             first = np.where(valid, days[:, None], np.iinfo(np.int64).max).min(axis=0)

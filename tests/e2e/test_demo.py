@@ -140,7 +140,7 @@ def test_every_planted_change_in_a_red_line_is_found_where_it_is(demo: Demo) -> 
         best = found[0]
         assert best["simulated"]
         assert best["confidence"] == "high", truth["id"]
-        assert best["first_seen_on"] >= truth["starts"], truth["id"]
+        assert best["confirmed_on"] >= truth["starts"], truth["id"]
         assert best["lead_unit"]["code"] == truth["county"], truth["id"]
         touched = {o["code"] for o in best["overlaps"] if o["layer"] == "redlines"}
         assert set(truth["in_redline"]) <= touched, truth["id"]
