@@ -31,6 +31,10 @@ class DismissRequest(_Request):
 
 
 class AuthoriseRequest(PermitFields):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"permit_code": "SP-2023-014", "note": "许可范围内"}]}
+    )
+
     note: Words | None = None
 
 

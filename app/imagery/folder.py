@@ -13,11 +13,10 @@ import numpy as np
 import rasterio
 import rasterio.transform
 import shapely
-from pyproj import Transformer
 from rasterio.errors import RasterioError
 from shapely.geometry import MultiPolygon, Polygon
 
-from app.foundation.geometry import CRS, as_multipolygon
+from app.foundation.geometry import CRS, as_multipolygon, transformer
 from app.imagery.found import FailedItem, FoundScene, SourceUnreadable, in_range, local_path, relative_href
 from app.imagery.models import MaskKind
 from app.imagery.pixels import MASK, gdal
@@ -133,6 +132,6 @@ def _footprint(path: Path) -> MultiPolygon:
             raise ValueError("no CRS")
         rows, cols = (0, 0, dataset.height, dataset.height), (0, dataset.width, dataset.width, 0)
         outline = Polygon(np.column_stack(rasterio.transform.xy(dataset.transform, rows, cols, offset="ul")))
-        to_4490 = Transformer.from_crs(dataset.crs.to_wkt(), CRS, always_xy=True)
+        to_4490 = transformer(dataset.crs.to_wkt(), CRS)
     dense = shapely.segmentize(outline, outline.length / 40)
     return as_multipolygon(shapely.transform(dense, lambda xy: np.column_stack(to_4490.transform(xy[:, 0], xy[:, 1]))))

@@ -9,10 +9,9 @@ import numpy as np
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from app.foundation.geometry import CRS
+from app.foundation.geometry import CRS, transformer
 from app.imagery.pixels import MASK, SceneReadError, SceneRef, gdal, open_asset
 
 # What reaches less than this share of a pixel beyond the last one is noise of projection, not area.
@@ -39,7 +38,7 @@ def plan_geobox(
     if area.is_empty:
         raise ValueError("the area is empty")
     x0, y0 = (anchor.c, anchor.f) if isinstance(anchor, Affine) else anchor
-    to_grid = Transformer.from_crs(CRS, crs, always_xy=True)
+    to_grid = transformer(CRS, crs)
     # Edges are straight in longitude and latitude; at 0.01 degrees their bend in the grid is below a pixel.
     dense = shapely.segmentize(area, 0.01)
     projected = shapely.transform(dense, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1])))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import shapely
 from affine import Affine
-from pyproj import Transformer
 from rasterio.features import shapes
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from app.foundation.geometry import CRS, as_multipolygon
+from app.foundation.geometry import CRS, as_multipolygon, transformer
 from detectors.types import Grid, Patch
 
 
@@ -27,6 +26,6 @@ def patch_polygon(patch: Patch, grid: Grid) -> BaseGeometry:
 
 def to_geographic(geometry: BaseGeometry, crs: str) -> BaseGeometry:
     """A geometry in EPSG:4490, longitude first, as a MultiPolygon."""
-    transformer = Transformer.from_crs(crs, CRS, always_xy=True)
-    moved = shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+    move = transformer(crs, CRS).transform
+    moved = shapely.transform(geometry, lambda xy: np.column_stack(move(xy[:, 0], xy[:, 1])))
     return as_multipolygon(moved)
