@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,8 +21,6 @@ from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unauth
 from app.foundation.time import utc_now
 
 _hasher = PasswordHasher()
-# Verified when the name is unknown, so that the answer takes as long as for a known one.
-_DECOY = _hasher.hash(secrets.token_hex(8))
 _MARK = "rl_"
 
 S = TypeVar("S", bound=Any)
@@ -101,6 +100,12 @@ def enter(session: Session, caller: Caller) -> None:
     set_scope(session, caller.units)
 
 
+@lru_cache
+def _decoy() -> str:
+    """Verified when the name is unknown, so that the answer takes as long as for a known one."""
+    return _hasher.hash(secrets.token_hex(8))
+
+
 def authenticate(session: Session, username: str, password: str) -> Account:
     """The active account with this name and password.
 
@@ -109,7 +114,7 @@ def authenticate(session: Session, username: str, password: str) -> Account:
     """
     account = session.scalar(select(Account).where(Account.username == username))
     try:
-        _hasher.verify(account.password_hash if account else _DECOY, password)
+        _hasher.verify(account.password_hash if account else _decoy(), password)
     except (VerificationError, InvalidHashError):
         account = None
     if account is None or not account.is_active:
