@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -230,19 +231,20 @@ def run(
 
 
 def run_plan(database: Database, settings: Settings, name: str, until: date | None = None) -> Run:
-    """Carry out the plan's live run, or a new one.
-
-    Raises:
-        Problem: another worker is at it.
-    """
+    """Carry out the plan's live run, or a new one; where a worker was quicker, watch it to the end."""
     with database.transaction(see_all=True) as session:
         plan = monitoring.plan_by_name(session, name)
         live = session.scalar(select(Run).where(Run.plan_id == plan.id, Run.status.in_(monitoring.LIVE)))
         run_id = (live or monitoring.request_run(session, plan, until=until)).id
     with progress_bar(f"plan {name}") as advance:
-        outcome = execute(database, settings, run_id, advance)
-    if outcome is None:
-        raise Problem(f"Another worker is at the run of {name}; follow it at /api/v1/runs/{run_id}.")
+        # Not taken: a worker holds it. Tried again each time, in case that worker dies.
+        while execute(database, settings, run_id, advance) is None:
+            with database.transaction(see_all=True) as session:
+                done = session.get_one(Run, run_id)
+            advance(done.tiles_done, done.tiles_total)
+            if done.status not in monitoring.LIVE:
+                return done
+            time.sleep(0.5)
     with database.transaction(see_all=True) as session:
         return session.get_one(Run, run_id)
 

@@ -1,0 +1,61 @@
+"""Run the benchmarks: ``python -m tests.bench [NAME ...] [--data DIR] [--seeds 11,12]``.
+
+Nothing here passes or fails by its speed. Figures with their command, date and machine: docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import bench_forest_cut, bench_simulated
+
+NAMES = ("forest-cut", "simulated")
+OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
+
+
+def seeds(text: str) -> list[int]:
+    """ "11,12" as numbers."""
+    return [int(part) for part in text.split(",")]
+
+
+def forest_cut(given: Path | None) -> None:
+    folder = given or OWN_SERIES
+    if not (folder / "catalog.json").is_file():
+        print(f"Not run: there is no catalog.json in {folder}\n")
+        return
+    print(f"Series: {'given by --data' if given else 'sample/s2-romania (2016 to 2019)'}; ", end="")
+    bench_forest_cut.run(folder.resolve())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0, also when data outside the repository are absent."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of Redline.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)}; all when left out")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the full s2-romania series; default: the repository's cut"
+    )
+    parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    for name in options.names or NAMES:
+        print(f"=== {name} ===")
+        began = time.perf_counter()
+        if name == "forest-cut":
+            forest_cut(options.data)
+        else:
+            bench_simulated.run(options.seeds)
+        print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
