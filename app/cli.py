@@ -1,9 +1,11 @@
 """The `redline` command."""
 
+# The rooms are imported inside the commands that need them: all together take seconds to load, `--help` should not.
+
 from __future__ import annotations
 
+import errno
 import json
-import os
 import socket
 import sys
 import time
@@ -11,33 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import select
 
-from app.access import service as access
-from app.access.models import Role
-from app.boundaries.models import Layer
-from app.boundaries.service import import_layer
-from app.casework.ledger import verify
-from app.foundation import migrate
-from app.foundation.connect import DatabaseNotReady, addresses, open_database
-from app.foundation.database import Database
-from app.foundation.embedded import ClusterError
-from app.foundation.errors import Problem
-from app.foundation.logging import configure_logging
-from app.foundation.processes import Supervisor, exit_with_parent
-from app.imagery.models import Source
-from app.imagery.service import sync
-from app.main import DemoAccountsExposed, check_exposure, create_app
-from app.monitoring import service as monitoring
-from app.monitoring.execution import execute
-from app.monitoring.models import Run, RunStatus
-from app.settings import Settings, get_settings
+from app.access.vocabulary import Role
+from app.boundaries.vocabulary import Layer
+
+if TYPE_CHECKING:
+    from app.foundation.database import Database
+    from app.monitoring.models import Run
+    from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The database.")
@@ -52,6 +41,7 @@ app.add_typer(sample, name="sample")
 
 # Words for people go to standard error; standard output carries results that a script may read.
 say = Console(stderr=True, highlight=False)
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -79,9 +69,25 @@ def progress_bar(title: str) -> Iterator[Any]:
         yield advance
 
 
+def _settings() -> Settings:
+    from pydantic import ValidationError
+
+    from app.foundation.errors import Problem
+    from app.settings import get_settings
+
+    try:
+        return get_settings()
+    except ValidationError as error:
+        # Without the values: an address may hold a password.
+        faults = [f"REDLINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+        raise Problem("The settings cannot be used. " + "; ".join(faults) + ".") from None
+
+
 @contextmanager
 def _database() -> Iterator[tuple[Settings, Database]]:
-    settings = get_settings()
+    from app.foundation.connect import open_database
+
+    settings = _settings()
     with open_database(settings) as database:
         yield settings, database
 
@@ -89,13 +95,18 @@ def _database() -> Iterator[tuple[Settings, Database]]:
 @app.command()
 def up() -> None:
     """Serve the API and work the timetable: the whole service in one command."""
+    from app.foundation.logging import configure_logging
+
     configure_logging()
-    check_port(get_settings())
-    raise typer.Exit(serve_all(get_settings()))
+    settings = _settings()
+    check_port(settings)
+    raise typer.Exit(serve_all(settings))
 
 
 def check_port(settings: Settings) -> None:
     """Say at once, and not after minutes of preparation, that the port is taken."""
+    from app.foundation.errors import Problem
+
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,6 +120,10 @@ def check_port(settings: Settings) -> None:
 
 def serve_all(settings: Settings, api_environment: dict[str, str] | None = None) -> int:
     """Run the API and its workers until told to stop; the exit status."""
+    from app.foundation.connect import open_database
+    from app.foundation.processes import Supervisor
+    from app.main import check_exposure
+
     with open_database(settings) as database, Supervisor() as supervisor:
         check_exposure(database, settings.host)
         program = [sys.executable, "-m", "app.cli"]
@@ -124,15 +139,21 @@ def api() -> None:
     """Serve the API alone."""
     import uvicorn
 
+    from app.foundation.logging import configure_logging
+    from app.foundation.processes import exit_with_parent
+    from app.main import create_app
+
     exit_with_parent()
     configure_logging()
-    settings = get_settings()
+    settings = _settings()
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
 @app.command()
 def worker() -> None:
     """Work the timetable and the queue of runs."""
+    from app.foundation.logging import configure_logging
+    from app.foundation.processes import exit_with_parent
     from app.worker import stop_on_signals, work
 
     exit_with_parent()
@@ -145,11 +166,15 @@ def worker() -> None:
 @app.command()
 def demo() -> None:
     """Load the sample, find changes, open cases, and serve it all on this machine."""
-    from app.demo.setup import prepare
+    from app.demo.setup import check_no_real_service, prepare
+    from app.foundation.connect import addresses
+    from app.foundation.logging import configure_logging
+    from app.foundation.processes import Supervisor
 
-    settings = get_settings()
-    configure_logging()
+    settings = _settings()
+    check_no_real_service(settings)
     check_port(settings)
+    configure_logging()
     # A case of the demo can be walked to its end in one sitting (decision 6).
     environment = {"REDLINE_NOTICE_DAYS": "0"} if settings.notice_days is None else {}
     # Held from here to the end, so that the embedded database is started once.
@@ -168,7 +193,10 @@ def demo() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Bring the tables to this version."""
-    with addresses(get_settings()) as where:
+    from app.foundation import migrate
+    from app.foundation.connect import DatabaseNotReady, addresses
+
+    with addresses(_settings()) as where:
         if where.owner is None:
             raise DatabaseNotReady("Name the owner's login in REDLINE_DATABASE_OWNER_URL; the application may not.")
         migrate.upgrade(where.owner)
@@ -185,12 +213,15 @@ def import_(
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
 ) -> None:
     """Import a boundary layer as a new version."""
+    from app.boundaries.service import import_layer
+    from app.foundation.time import legal_day, utc_now
+
     with _database() as (_, database), database.transaction(see_all=True) as session:
         report = import_layer(
             session,
             layer=layer,
             path=file,
-            valid_from=valid_from.date() if valid_from else date.today(),  # noqa: DTZ011  # the user's day
+            valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
             source_document=document or file.name,
             imported_by=None,
             crs=crs,
@@ -203,7 +234,13 @@ def import_(
 def scenes_sync(
     source: Annotated[str | None, typer.Option(help="Name of one source; all of them when unset")] = None,
 ) -> None:
-    """Find new scenes of the image sources and take them in once."""
+    """Find new scenes of the image sources and take them in once; exit 1 where no item of a source could be."""
+    unusable = False
+    from sqlalchemy import select
+
+    from app.imagery.models import Source
+    from app.imagery.service import sync
+
     with _database() as (_, database):
         with database.transaction(see_all=True) as session:
             statement = select(Source.id, Source.name).order_by(Source.name)
@@ -213,7 +250,18 @@ def scenes_sync(
         for source_id, source_name in rows:
             with database.transaction(see_all=True) as session:
                 report = sync(session, session.get_one(Source, source_id))
-            say.print(f"{source_name}: {report.found} found, {report.added} added, {report.updated} updated")
+            say.print(
+                f"{source_name}: {report.found} found, {report.added} added, {report.updated} updated, "
+                f"{report.missing} missing, {report.failed} failed",
+                soft_wrap=True,
+            )
+            for failure in report.failures[:10]:
+                say.print(f"  {failure.item}: {failure.reason}", markup=False, soft_wrap=True)
+            if report.failed > 10:
+                say.print(f"  and {report.failed - 10} more")
+            unusable = unusable or (report.found == 0 and report.failed > 0)
+    if unusable:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -222,6 +270,9 @@ def run(
     until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day to look at")] = None,
 ) -> None:
     """Run a monitoring plan now, or go on with a run of it that broke off."""
+    from app.foundation.logging import configure_logging
+    from app.monitoring.models import RunStatus
+
     configure_logging()
     with _database() as (settings, database):
         done = run_plan(database, settings, plan, until.date() if until else None)
@@ -232,6 +283,12 @@ def run(
 
 def run_plan(database: Database, settings: Settings, name: str, until: date | None = None) -> Run:
     """Carry out the plan's live run, or a new one; where a worker was quicker, watch it to the end."""
+    from sqlalchemy import select
+
+    from app.monitoring import service as monitoring
+    from app.monitoring.execution import execute
+    from app.monitoring.models import Run
+
     with database.transaction(see_all=True) as session:
         plan = monitoring.plan_by_name(session, name)
         live = session.scalar(select(Run).where(Run.plan_id == plan.id, Run.status.in_(monitoring.LIVE)))
@@ -258,6 +315,8 @@ def user_add(
     display_name: Annotated[str | None, typer.Option()] = None,
 ) -> None:
     """Add an account; the password is asked for."""
+    from app.access import service as access
+
     with _database() as (_, database), database.transaction(see_all=True) as session:
         access.add_account(
             session, username=username, password=password, role=role, unit_code=unit, display_name=display_name
@@ -268,6 +327,8 @@ def user_add(
 @user.command("deactivate-demo")
 def user_deactivate_demo() -> None:
     """Close the demo accounts, so that the service may be served beyond this machine."""
+    from app.access import service as access
+
     with _database() as (_, database), database.transaction(see_all=True) as session:
         count = access.deactivate_demo_accounts(session)
     say.print(f"{count} demo accounts closed.")
@@ -280,6 +341,8 @@ def token_create(
     days: Annotated[float, typer.Option(min=0.01, max=366)] = 30,
 ) -> None:
     """Print a new API token, and nothing else."""
+    from app.access import service as access
+
     with _database() as (_, database), database.transaction(see_all=True) as session:
         account = access.account_by_name(session, username)
         secret, _ = access.issue_token(session, account, label, timedelta(days=days))
@@ -289,6 +352,8 @@ def token_create(
 @ledger.command("verify")
 def ledger_verify() -> None:
     """Check every event's hash, every chain and the order of the whole ledger; exit 1 where it breaks."""
+    from app.casework.ledger import verify
+
     with _database() as (_, database), database.transaction(see_all=True) as session:
         report = verify(session)
     table = Table("case", "sequence", "what")
@@ -306,23 +371,19 @@ def sample_build(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Simulate an area in the Changbai mountains: scenes, boundaries, and the truth that was planted."""
-    from app.sample.build import build
+    from app.demo.sample import build_sample
 
     with progress_bar("simulated scenes") as advance:
-        info = build(
-            out,
-            seed=seed,
-            divisions=get_settings().sample_dir / "jilin" / "divisions.geojson",
-            progress=advance,
-            workers=os.cpu_count() or 1,
-        )
+        info = build_sample(out, seed, _settings().sample_dir, advance)
     say.print(f"Simulated sample in {out}: seed {seed}, history until {info.history_until}, until {info.until}.")
 
 
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    _print_json(create_app(get_settings()).openapi())
+    from app.main import create_app
+
+    _print_json(create_app(_settings()).openapi())
 
 
 def _print_json(value: Any) -> None:
@@ -330,14 +391,39 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
+def explain(error: Exception) -> str | None:
+    """What to tell people of an error that they can mend; None for a fault of the program, whose traceback counts."""
+    from sqlalchemy.exc import ArgumentError, OperationalError
+
+    from app.foundation.embedded import ClusterError
+    from app.foundation.errors import Problem
+
+    if isinstance(error, Problem):
+        return error.detail
+    if isinstance(error, ClusterError):
+        return str(error)
+    if isinstance(error, OperationalError):
+        # The server's last words, without the address.
+        reason = str(error.orig).partition("\n")[0].rsplit("failed: ", 1)[-1]
+        return f"The database cannot be reached, or broke off: {reason}"
+    if isinstance(error, ArgumentError):
+        return "The database's address cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/NAME."
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return f"{error.filename or 'A file'} cannot be written: {error.strerror}."
+    return None
+
+
 def main() -> None:
     """Run the command; what people can mend is said in a line, without a traceback."""
     try:
         app()
-    except (Problem, ClusterError, DemoAccountsExposed) as error:
-        say.print(f"[red]{getattr(error, 'detail', None) or error}[/red]", markup=True)
+    except Exception as error:
+        words = explain(error)
+        if words is None:
+            raise
+        say.print(words, style="red", markup=False, soft_wrap=True)
         for fault in getattr(error, "members", {}).get("errors", []):
-            say.print("  " + " ".join(str(value) for value in fault.values()), markup=False)
+            say.print("  " + " ".join(str(value) for value in fault.values()), markup=False, soft_wrap=True)
         sys.exit(1)
 
 

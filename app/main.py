@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app import __version__
 from app.access import routes as access
-from app.access.service import has_demo_accounts
+from app.access.service import has_demo_accounts, serves_this_machine_only
 from app.boundaries import routes as boundaries
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
@@ -25,7 +25,6 @@ from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import routes as statistics
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ROUTERS = (
     access.router,
     *boundaries.routers,
@@ -43,13 +42,13 @@ Sign in with `POST /api/v1/auth/token` (OAuth 2 password form). Errors are probl
 """
 
 
-class DemoAccountsExposed(RuntimeError):
-    """The demo accounts' password is public, so they are for this machine alone."""
+class DemoAccountsExposed(Problem):
+    """The demo accounts' password is public, so they are for this machine alone"""
 
 
 def check_exposure(database: Database, host: str) -> None:
     """Refuse to serve demo accounts on anything but a loopback address."""
-    if host in LOOPBACK:
+    if serves_this_machine_only(host):
         return
     with database.transaction() as session:
         if has_demo_accounts(session):

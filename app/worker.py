@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # How long a due tick or a queued run may lie before a free worker looks.
 WHEEL_SECONDS = 5.0
 QUEUE_SECONDS = 1.0
+# After a fault that nobody foresaw: time for a database or a disk to come back.
+FAULT_SECONDS = 15.0
 
 
 def all_jobs(database: Database) -> list[Job]:
@@ -32,7 +34,7 @@ def all_jobs(database: Database) -> list[Job]:
 
 
 def work(database: Database, settings: Settings, stop: threading.Event) -> None:
-    """Work until `stop` is set; a run in progress is left at the next tile."""
+    """Work until `stop` is set; a run in progress is let go at its next tile."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     scheduler = BackgroundScheduler(timezone="UTC")
 
@@ -50,12 +52,12 @@ def work(database: Database, settings: Settings, stop: threading.Event) -> None:
     try:
         while not stop.is_set():
             try:
-                busy = execute_next(database, settings) is not None
+                busy = execute_next(database, settings, stop) is not None
+                pause = 0.0 if busy else QUEUE_SECONDS
             except Exception:
                 log.exception("a run broke off; it will be taken up again")
-                busy = False
-            if not busy:
-                stop.wait(QUEUE_SECONDS)
+                pause = FAULT_SECONDS
+            stop.wait(pause)
     finally:
         scheduler.shutdown(wait=True)
 

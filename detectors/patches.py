@@ -32,7 +32,9 @@ def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[P
 
     Pixels belong together when they touch at a side or a corner. Confirmed pixels make patches of high
     confidence; what is left (unconfirmed pixels, and confirmed ones too few by themselves) makes patches of
-    low confidence. So a lone noisy pixel never widens a confirmed patch, nor makes it unsure.
+    low confidence, unless it touches a patch of high confidence: then it is the edge along which that patch
+    grows, and joins it once confirmed. So a lone noisy pixel never widens a confirmed patch, nor makes it unsure,
+    and one change never is two patches.
 
     Args:
         pixels: of any number of tiles; a pixel that occurs twice must occur equally, else ValueError.
@@ -51,10 +53,17 @@ def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[P
             kept.append((members, True))
             rest[members] = False
     for members in _components(table, np.flatnonzero(rest), grid.shape[1]):
-        if len(members) >= least:
+        if len(members) >= least and not _touches(table, members, ~rest, grid.shape[1]):
             kept.append((members, False))
     kept.sort(key=lambda entry: int(entry[0][0]))
     return [_patch(table.take(m), grid, label, least, sure) for label, (m, sure) in enumerate(kept, start=1)]
+
+
+def _touches(table: ChangedPixels, members: NDArray[np.intp], others: NDArray[np.bool_], columns: int) -> bool:
+    """Whether a member is one of the eight neighbours of another pixel of the table (``bool (n,)``)."""
+    place = table.row.astype(np.int64) * (columns + 1) + table.col  # a spare column, as in _links
+    around = [place[members] + sign * (down * (columns + 1) + right) for down, right in NEIGHBOURS for sign in (1, -1)]
+    return bool(np.isin(np.concatenate(around), place[others]).any())
 
 
 def _unique(pixels: ChangedPixels, grid: Grid) -> ChangedPixels:

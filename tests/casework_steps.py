@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import httpx2
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 from shapely import box
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.service import unit_by_code
@@ -78,6 +79,20 @@ def _plan(session: Session) -> Plan:
     session.add(plan)
     session.flush()
     return plan
+
+
+def wait_for_a_lock(world: World) -> None:
+    """Return when some transaction of this database waits for another's lock."""
+    waiting = text(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with world.database.transaction() as session:
+            if session.scalar(waiting):
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits for a lock")
 
 
 def photo(*, at: tuple[float, float] | None = (127.301, 42.301), seed: int | None = None) -> bytes:

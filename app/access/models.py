@@ -10,6 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from app.access.vocabulary import Role as Role
+from app.access.vocabulary import UnitLevel as UnitLevel
 from app.foundation.database import Base
 from app.foundation.identity import new_id
 
@@ -24,26 +26,6 @@ def text_enum(kind: type[StrEnum], name: str) -> Enum:
         length=40,
         values_callable=lambda members: [member.value for member in members],
     )
-
-
-class UnitLevel(StrEnum):
-    province = "province"
-    prefecture = "prefecture"
-    county = "county"
-    zone = "zone"
-    agency = "agency"
-    department = "department"
-
-
-class Role(StrEnum):
-    officer = "officer"
-    county = "county"
-    agency = "agency"
-    department = "department"
-    prefecture = "prefecture"
-    province = "province"
-    inspector = "inspector"
-    admin = "admin"
 
 
 class Unit(Base):

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -49,10 +50,6 @@ class Caller:
         if self.role not in roles:
             allowed = ", ".join(sorted(role.value for role in roles))
             raise Forbidden(f"This needs the role {allowed}; you are signed in as {self.role.value}.")
-
-    def require_provincial(self) -> None:
-        if not self.is_provincial:
-            raise Forbidden("This is for accounts of the province.")
 
 
 def in_jurisdiction(statement: S, caller: Caller, entity: type[Placed]) -> S:
@@ -100,14 +97,25 @@ def enter(session: Session, caller: Caller) -> None:
     set_scope(session, caller.units)
 
 
+def serves_this_machine_only(host: str) -> bool:
+    """Whether an address to listen on is a loopback one. Demo accounts, whose password is public, need that."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @lru_cache
 def _decoy() -> str:
     """Verified when the name is unknown, so that the answer takes as long as for a known one."""
     return _hasher.hash(secrets.token_hex(8))
 
 
-def authenticate(session: Session, username: str, password: str) -> Account:
+def authenticate(session: Session, username: str, password: str, *, allow_demo: bool) -> Account:
     """The active account with this name and password.
+
+    Args:
+        allow_demo: whether demo accounts may sign in, see `serves_this_machine_only`.
 
     Raises:
         Unauthenticated: no such account, or the wrong password; the answer does not say which.
@@ -117,7 +125,7 @@ def authenticate(session: Session, username: str, password: str) -> Account:
         _hasher.verify(account.password_hash if account else _decoy(), password)
     except (VerificationError, InvalidHashError):
         account = None
-    if account is None or not account.is_active:
+    if account is None or not account.is_active or (account.is_demo and not allow_demo):
         raise Unauthenticated("The name or the password is wrong.")
     return account
 
@@ -131,8 +139,11 @@ def issue_token(session: Session, account: Account, name: str, life: timedelta) 
     return secret, token.expires_at
 
 
-def caller_for_token(session: Session, secret: str) -> Caller:
+def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:
     """The caller behind a bearer token.
+
+    Args:
+        allow_demo: whether a demo account's token works, see `serves_this_machine_only`.
 
     Raises:
         Unauthenticated: unknown, expired or revoked.
@@ -147,7 +158,7 @@ def caller_for_token(session: Session, secret: str) -> Caller:
             Account.is_active,
         )
     )
-    if account is None:
+    if account is None or (account.is_demo and not allow_demo):
         raise Unauthenticated()
     return caller_of(session, account)
 
@@ -223,6 +234,10 @@ def unit_by_code(session: Session, code: str) -> Unit:
 
 def has_demo_accounts(session: Session) -> bool:
     return session.scalar(select(Account.id).where(Account.is_demo, Account.is_active).limit(1)) is not None
+
+
+def has_real_accounts(session: Session) -> bool:
+    return session.scalar(select(Account.id).where(Account.is_demo.is_(False)).limit(1)) is not None
 
 
 def get_placed(session: Session, caller: Caller, entity: type[Any], row_id: UUID, *, lock: bool = False) -> Any:

@@ -1,7 +1,6 @@
 """Tables of the ground on which everything is judged: layers of polygons, by version."""
 
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -11,18 +10,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
+from app.boundaries.vocabulary import Layer as Layer
+from app.boundaries.vocabulary import Verdict as Verdict
 from app.foundation.database import Base
 from app.foundation.geometry import multipolygon_column
 from app.foundation.identity import new_id
-
-
-class Layer(StrEnum):
-    """A layer's code: the word of `redline import` and, but for divisions' units, of the HTTP path."""
-
-    divisions = "divisions"
-    redlines = "redlines"
-    protected_areas = "protected-areas"
-    permits = "permits"
 
 
 class LayerVersion(Base):
@@ -70,13 +62,3 @@ class BoundaryFeature(Placed, Base):
     geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
     # Divisions only: the ground this unit answers for, its polygon less the enclaves that override it.
     ground: Mapped[WKBElement | None] = mapped_column(multipolygon_column())
-
-
-class Verdict(StrEnum):
-    """合规判定"""
-
-    prohibited = "prohibited"
-    needs_recognition = "needs_recognition"
-    allowed = "allowed"
-    boundary = "boundary"
-    undetermined = "undetermined"

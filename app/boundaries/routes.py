@@ -18,8 +18,8 @@ from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
 from app.boundaries.service import import_layer, in_force, within_box
 from app.foundation.database import SessionDep
-from app.foundation.errors import Invalid, NotFound, TooLarge, problem_responses
-from app.foundation.geometry import from_database, geojson
+from app.foundation.errors import NotFound, TooLarge, problem_responses
+from app.foundation.geometry import from_database, geojson, parse_bbox
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import legal_day, utc_now
 from app.settings import Settings
@@ -33,16 +33,6 @@ def _answer(feature: BoundaryFeature) -> FeatureAnswer:
         geometry=geojson(from_database(feature.geom)),
         properties=FeatureProperties.model_validate(feature),
     )
-
-
-def _box(bbox: str) -> tuple[float, float, float, float]:
-    try:
-        left, bottom, right, top = (float(part) for part in bbox.split(","))
-    except ValueError:
-        raise Invalid("bbox is four numbers: west,south,east,north in degrees.") from None
-    if not (-180 <= left <= right <= 180 and -90 <= bottom <= top <= 90):
-        raise Invalid("bbox is west,south,east,north in degrees, west and south first.")
-    return left, bottom, right, top
 
 
 @contextmanager
@@ -92,7 +82,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         if code is not None:
             statement = statement.where(BoundaryFeature.code == code)
         if bbox is not None:
-            statement = statement.where(within_box(_box(bbox)))
+            statement = statement.where(within_box(parse_bbox(bbox)))
         rows, cursor = fetch_page(session, statement, page, BoundaryFeature.id)
         link_next(request, response, cursor)
         return Page(items=[_answer(row) for row in rows])

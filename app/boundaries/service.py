@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
 from app.boundaries.reading import Feature, read_layer
 from app.boundaries.schemas import ImportReport
-from app.boundaries.units import check_hierarchy, grounds, replace_unit_ids, upsert_units
+from app.boundaries.units import check_hierarchy, check_periods, grounds, replace_unit_ids, upsert_units
 from app.foundation.errors import Invalid
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
+from app.foundation.time import legal_day, utc_now
 
 # Any number, the same in every process: imports run one after the other.
 _LOCK = 7_351_202_612
@@ -42,7 +43,8 @@ def import_layer(
     """Import a layer file as a new version, in the caller's transaction, which must see all.
 
     Content that equals the newest version's adds nothing. Divisions are merged by code: those that the file does not
-    name are carried forward, so a file of zones adds to the counties.
+    name are carried forward, so a file of zones adds to the counties. Units change with divisions at once, so these
+    cannot be imported before the day from which they count.
 
     Args:
         valid_from: the day from which this version counts; also the first day of features that state none.
@@ -55,6 +57,11 @@ def import_layer(
     """
     if not source_document.strip():
         raise Invalid("Name the source document that the layer comes from.")
+    if layer is Layer.divisions and valid_from > legal_day(utc_now()):
+        raise Invalid(
+            f"Units change as soon as divisions are imported. These count from {valid_from.isoformat()}: import them "
+            "on that day or after it."
+        )
     read = read_layer(path, layer, crs=crs, encoding=encoding, max_unpacked_bytes=max_unpacked_bytes)
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     newest = session.scalar(
@@ -64,7 +71,9 @@ def import_layer(
     features = read.features
     if layer is Layer.divisions:
         features = _merged(features, before, newest, valid_from)
-        check_hierarchy({feature.code: feature for feature in features})
+        divisions = {feature.code: feature for feature in features}
+        check_periods(divisions, valid_from)
+        check_hierarchy(divisions, valid_from)
     digest = _digest(features)
     created = newest is None or newest.digest != digest
     if newest is None or created:

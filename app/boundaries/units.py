@@ -39,8 +39,39 @@ def parent_of(feature: Feature) -> str | None:
     return str(parent) if parent else None
 
 
-def check_hierarchy(divisions: Mapping[str, Feature]) -> None:
-    """Every unit but a province has a parent of a higher level; so the tree has no loop.
+def has_ended(feature: Feature, on: date) -> bool:
+    return feature.valid_to is not None and feature.valid_to < on
+
+
+def check_periods(divisions: Mapping[str, Feature], valid_from: date) -> None:
+    """A version of divisions is one state: each unit in force from its first day on, or ended before.
+
+    So the ground worked out at the import is right on every day on which the version counts.
+
+    Raises:
+        Invalid: naming each unit that begins or ends later.
+    """
+    day = valid_from.isoformat()
+    errors = []
+    for code, feature in divisions.items():
+        if feature.valid_from and feature.valid_from > valid_from:
+            reason = (
+                f"it begins on {feature.valid_from.isoformat()}, after this version, which counts from {day}; "
+                "import it in a version that counts from that day or later"
+            )
+        elif feature.valid_to and not has_ended(feature, valid_from):
+            reason = (
+                f"it ends on {feature.valid_to.isoformat()}, while this version counts from {day} on; leave valid_to "
+                "out, and import the unit as ended in a version that counts from a day after its last"
+            )
+        else:
+            continue
+        errors.append({"pointer": f"features/{code}", "feature": None, "code": code, "detail": reason})
+    _refuse(errors)
+
+
+def check_hierarchy(divisions: Mapping[str, Feature], on: date) -> None:
+    """Every unit but a province has a parent of a higher level, in force while it is; so the tree has no loop.
 
     Raises:
         Invalid: naming each unit that does not.
@@ -57,10 +88,16 @@ def check_hierarchy(divisions: Mapping[str, Feature]) -> None:
             reason = f"its parent {parent} is neither in this file nor imported before"
         elif _RANK[level_of(above)] >= _RANK[level]:
             reason = f"its parent {parent} is a {above.level}, which does not stand above a {level.value}"
+        elif has_ended(above, on) and not has_ended(feature, on):
+            reason = f"its parent {parent} has ended"
         else:
             reason = None
         if reason:
             errors.append({"pointer": f"features/{code}", "feature": None, "code": code, "detail": reason})
+    _refuse(errors)
+
+
+def _refuse(errors: Sequence[Mapping[str, str | None]]) -> None:
     if errors:
         first = errors[0]
         raise Invalid(f"{first['code']}: {first['detail']}. Nothing was imported.", errors=errors[:20])
@@ -70,20 +107,21 @@ def grounds(divisions: Mapping[str, Feature], on: date) -> dict[str, MultiPolygo
     """The ground that each unit answers for, by code: a partition, so that areas by unit add up.
 
     Counties, zones, and prefectures or provinces without a county below answer for ground; a zone overrides
-    whatever lies beneath it, and of two zones that overlap the one with the smaller code has the common part.
+    whatever lies beneath it, and of two zones that overlap the one with the smaller code has the common part. What
+    has ended answers for nothing.
     """
-    above_counties = {parent_of(feature) for feature in divisions.values() if _RANK[level_of(feature)] in (1, 2)}
+    present = {code: feature for code, feature in sorted(divisions.items()) if not has_ended(feature, on)}
+    above_counties = {parent_of(feature) for feature in present.values() if _RANK[level_of(feature)] in (1, 2)}
     answering = [
         feature
-        for code, feature in sorted(divisions.items())
+        for code, feature in present.items()
         if level_of(feature) in (UnitLevel.county, UnitLevel.zone)
         or (level_of(feature) in (UnitLevel.prefecture, UnitLevel.province) and code not in above_counties)
     ]
     found: dict[str, MultiPolygon] = {}
     taken: list[BaseGeometry] = []
     for feature in answering:
-        in_force = feature.valid_to is None or feature.valid_to >= on
-        if level_of(feature) is UnitLevel.zone and in_force:
+        if level_of(feature) is UnitLevel.zone:
             _add_ground(found, feature, taken)
             taken.append(feature.geometry)
     for feature in answering:
@@ -172,7 +210,10 @@ def replace_unit_ids(session: Session, version_id: UUID | None = None) -> None:
 
 
 def newest_divisions(session: Session) -> UUID | None:
-    """The version of divisions by which jurisdiction goes now; None before the first import."""
+    """The version of divisions by which jurisdiction goes now; None before the first import.
+
+    It is the newest, because none is imported before it counts.
+    """
     return session.scalar(
         select(LayerVersion.id)
         .where(LayerVersion.layer == Layer.divisions)

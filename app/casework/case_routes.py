@@ -15,11 +15,11 @@ from app.casework.commands import TransitionBody
 from app.casework.ledger import fetch_events
 from app.casework.lifecycle import GUARD_LABELS, CaseState
 from app.casework.models import Case
-from app.casework.preconditions import ExpectedVersion, set_etag
 from app.casework.schemas import CaseAnswer, CaseSummary, EventAnswer, ParticipationAnswer, PossibleCommand
 from app.foundation.database import SessionDep
 from app.foundation.errors import Invalid, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
+from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
 router = APIRouter(prefix="/cases", tags=["cases"])

@@ -13,7 +13,6 @@ from app.casework import review
 from app.casework.answers import case_answer, detection_answers
 from app.casework.lifecycle import ReviewState
 from app.casework.models import Review
-from app.casework.preconditions import ExpectedVersion, etag, set_etag
 from app.casework.schemas import (
     AuthoriseRequest,
     CaseAnswer,
@@ -25,7 +24,9 @@ from app.casework.schemas import (
 )
 from app.foundation.database import SessionDep
 from app.foundation.errors import problem_responses
+from app.foundation.geometry import parse_bbox
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
+from app.foundation.preconditions import ExpectedVersion, etag, set_etag
 from app.foundation.time import legal_day, utc_now
 from app.monitoring.models import Confidence, Detection
 
@@ -33,7 +34,7 @@ router = APIRouter(prefix="/detections", tags=["detections"])
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 
 
-@router.get("", responses=problem_responses(400, 401))
+@router.get("", responses=problem_responses(400, 401, 422))
 def list_detections(
     session: SessionDep,
     caller: CallerDep,
@@ -53,7 +54,7 @@ def list_detections(
         activity=activity,
         confidence=confidence,
         verdict=verdict,
-        bbox=review.parse_bbox(bbox) if bbox else None,
+        bbox=None if bbox is None else parse_bbox(bbox),
         withdrawn=withdrawn,
     )
     rows, cursor = fetch_page(session, review.select_detections(caller, given), page, Detection.id)

@@ -30,8 +30,8 @@ class EvidenceKind(StrEnum):
     field_record = "field_record"
 
 
-class Review(Placed, Base):
-    """What became of a detection on the officer's desk. A detection without a row is `new`."""
+class Review(Base):
+    """What became of a detection on the officer's desk. A detection without a row is `new`. Seen with its detection."""
 
     __tablename__ = "reviews"
 

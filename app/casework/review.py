@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.access.models import Role, Unit
-from app.access.service import Caller, get_placed, in_jurisdiction
+from app.access.service import Caller, in_jurisdiction
 from app.boundaries.models import Verdict
 from app.casework.guards import require_permit
 from app.casework.ledger import append
@@ -22,7 +22,7 @@ from app.casework.participation import find_lead, find_units
 from app.casework.schemas import DispatchRequest
 from app.casework.transitions import check_version, lock_cases
 from app.casework.vocabulary import DismissReason
-from app.foundation.errors import BadRequest, Conflict, Invalid, NotFound
+from app.foundation.errors import Conflict, Invalid, NotFound
 from app.foundation.geometry import SRID
 from app.foundation.identity import new_id
 from app.foundation.time import utc_now
@@ -62,25 +62,12 @@ def select_detections(caller: Caller, given: DetectionFilter) -> Select[Detectio
     return statement.where(*conditions)
 
 
-def parse_bbox(value: str) -> tuple[float, float, float, float]:
-    """`west,south,east,north` in degrees.
-
-    Raises:
-        BadRequest: it is not that.
-    """
-    try:
-        west, south, east, north = (float(part) for part in value.split(","))
-    except ValueError:
-        raise BadRequest("bbox is west,south,east,north in degrees.") from None
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise BadRequest("bbox is west,south,east,north in degrees, west of east and south of north.")
-    return west, south, east, north
-
-
 def reviews_of(session: Session, caller: Caller, detection_ids: list[UUID]) -> dict[UUID, Review]:
     """The reviews of detections, by detection; one without a review is `new`, at version 0."""
-    statement = select(Review).where(Review.detection_id.in_(detection_ids))
-    return {row.detection_id: row for row in session.scalars(in_jurisdiction(statement, caller, Review))}
+    # A review stands where its detection stands, however that grew since.
+    statement = select(Review).join(Detection, Detection.id == Review.detection_id)
+    statement = statement.where(Review.detection_id.in_(detection_ids))
+    return {row.detection_id: row for row in session.scalars(in_jurisdiction(statement, caller, Detection))}
 
 
 def start_review(
@@ -171,7 +158,7 @@ def _begin(
     session: Session, caller: Caller, detection_id: UUID, command: ReviewCommand, expected: int
 ) -> tuple[Detection, Review]:
     """The detection and its review, locked; role, version and state checked."""
-    detection: Detection = get_placed(session, caller, Detection, detection_id)
+    detection = _lock(session, caller, detection_id)
     caller.require(Role.officer)
     # A detection without a review gets one at version 0, so that two officers meet at the same row.
     session.execute(
@@ -179,7 +166,6 @@ def _begin(
         .values(
             id=new_id(),
             detection_id=detection.id,
-            unit_ids=detection.unit_ids,
             state=ReviewState.new,
             version=0,
             decided_by=caller.account_id,
@@ -202,8 +188,25 @@ def _begin(
             state=review.state.value,
             possible=possible,
         )
-    review.unit_ids = detection.unit_ids
     return detection, review
+
+
+def _lock(session: Session, caller: Caller, detection_id: UUID) -> Detection:
+    """The detection as it stands now; until commit, no run withdraws it or lets it grow.
+
+    Raises:
+        NotFound: there is none, or it lies outside the caller's jurisdiction.
+    """
+    statement = (
+        in_jurisdiction(select(Detection).where(Detection.id == detection_id), caller, Detection)
+        # Rows may go on referring to it.
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    detection = session.scalar(statement)
+    if detection is None:
+        raise NotFound()
+    return detection
 
 
 def _must_be_inside(detection: Detection) -> None:

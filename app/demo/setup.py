@@ -5,7 +5,6 @@ killed anywhere, or is started again, goes on and doubles nothing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date
@@ -15,12 +14,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.boundaries.models import Layer
+from app.access.service import has_real_accounts, serves_this_machine_only
+from app.boundaries.models import Layer, LayerVersion
 from app.boundaries.service import import_layer
 from app.demo.accounts import ensure_accounts
 from app.demo.cases import ensure_cases
+from app.demo.sample import build_sample
 from app.foundation.connect import open_database
 from app.foundation.database import Database
+from app.foundation.errors import Problem
 from app.imagery.models import Source, SourceKind
 from app.imagery.schemas import SourceRequest
 from app.imagery.service import add_source
@@ -28,7 +30,6 @@ from app.monitoring import service as monitoring
 from app.monitoring.execution import execute
 from app.monitoring.models import Plan, Run, RunStatus
 from app.monitoring.schemas import PlanConfiguration, PlanIn
-from app.sample.build import build
 from app.settings import Settings
 
 SEED = 1
@@ -45,20 +46,18 @@ ROMANIA_AREA = {
 
 
 def prepare(settings: Settings, bar: Bar, say: Say) -> None:
-    """Make the demo's data in the settings' database."""
+    """Make the demo's data in the settings' database, after `check_no_real_service`.
+
+    Raises:
+        Problem: a step cannot be done, and why.
+    """
     folder = settings.data_dir / "sample" / f"changbai-{SEED}"
     with bar("simulated scenes") as advance:
-        build(
-            folder,
-            seed=SEED,
-            divisions=settings.sample_dir / "jilin" / "divisions.geojson",
-            progress=advance,
-            workers=os.cpu_count() or 1,
-        )
+        build_sample(folder, SEED, settings.sample_dir, advance)
     with open_database(settings) as database:
         say("Loading divisions, red lines, protected areas, permits (simulated), accounts, sources and plans.")
         with database.transaction(see_all=True) as session:
-            _load_boundaries(session, settings.sample_dir, folder)
+            load_boundaries(session, settings.sample_dir, folder)
         with database.transaction(see_all=True) as session:
             ensure_accounts(session)
             _ensure_sources(session, settings.sample_dir, folder)
@@ -71,7 +70,29 @@ def prepare(settings: Settings, bar: Bar, say: Say) -> None:
         say(f"{count} cases are open or closed; sign in as officer, county, … with the password redline-demo.")
 
 
-def _load_boundaries(session: Session, sample: Path, folder: Path) -> None:
+def check_no_real_service(settings: Settings) -> None:
+    """Keep the demo's accounts, whose password is public, out of a service that others use.
+
+    Raises:
+        Problem: the settings serve beyond this machine, or name a database where people have accounts.
+    """
+    if not serves_this_machine_only(settings.host):
+        raise Problem(
+            "The demo's accounts have a public password, so it serves this machine alone: unset REDLINE_HOST, which is "
+            f"{settings.host}."
+        )
+    if settings.database_url is None:
+        return  # The embedded database is this folder's own.
+    with open_database(settings) as database, database.transaction() as session:
+        if has_real_accounts(session):
+            raise Problem(
+                "The database that REDLINE_DATABASE_URL names has accounts that are not the demo's. The demo adds "
+                "accounts with a public password: unset it, or name a database of the demo's own."
+            )
+
+
+def load_boundaries(session: Session, sample: Path, folder: Path) -> None:
+    """Import the province's divisions and the simulated layers, but for layers that somebody else has imported."""
     boundaries = folder / "boundaries"
     files = (
         (Layer.divisions, sample / "jilin" / "divisions.geojson", "天地图行政区划（GB/T 2260）"),
@@ -80,10 +101,23 @@ def _load_boundaries(session: Session, sample: Path, folder: Path) -> None:
         (Layer.protected_areas, boundaries / "protected_areas.gpkg", "自然保护地（模拟）"),
         (Layer.permits, boundaries / "permits.gpkg", "有限人为活动许可（模拟）"),
     )
+    documents = {document for _, _, document in files}
+    # What somebody imported over the demo's layers, or before them, stays the newest.
+    theirs = {layer for layer in Layer if _newest_document(session, layer) not in documents | {None}}
     for layer, path, document in files:
-        import_layer(
-            session, layer=layer, path=path, valid_from=date(2020, 1, 1), source_document=document, imported_by=None
-        )
+        if layer not in theirs:
+            import_layer(
+                session, layer=layer, path=path, valid_from=date(2020, 1, 1), source_document=document, imported_by=None
+            )
+
+
+def _newest_document(session: Session, layer: Layer) -> str | None:
+    return session.scalar(
+        select(LayerVersion.source_document)
+        .where(LayerVersion.layer == layer)
+        .order_by(LayerVersion.number.desc())
+        .limit(1)
+    )
 
 
 def _ensure_sources(session: Session, sample: Path, folder: Path) -> None:
@@ -154,4 +188,4 @@ def _ensure_run(database: Database, settings: Settings, name: str, advance: Call
     status = execute(database, settings, run_id, advance)
     if status is RunStatus.failed:
         with database.transaction(see_all=True) as session:
-            raise RuntimeError(f"the run of {name} failed: {session.get_one(Run, run_id).detail}")
+            raise Problem(f"The run of {name} failed: {session.get_one(Run, run_id).detail}")

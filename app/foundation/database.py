@@ -33,7 +33,10 @@ class Database:
     """The engine and its sessions."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self.engine: Engine = create_engine(url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True)
+        # Hidden, because an error's words go to the log, and parameters hold names, digests and evidence.
+        self.engine: Engine = create_engine(
+            url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, hide_parameters=True
+        )
         self.session = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

@@ -6,6 +6,7 @@ for people: it names what to mend and never carries SQL, a file path or another 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -106,8 +108,17 @@ class PreconditionRequired(Problem):
     status, code = 428, "precondition-required"
 
 
+class ProblemResponse(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        # Details repeat what was sent, and JSON may carry half a surrogate pair, which UTF-8 cannot.
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode(errors="backslashreplace")
+
+
 def problem_response(problem: Problem) -> JSONResponse:
-    return JSONResponse(problem.body(), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(problem.body(), problem.status, headers=problem.headers)
 
 
 def _on_problem(_: Request, exc: Exception) -> JSONResponse:
@@ -127,7 +138,7 @@ def _on_http(_: Request, exc: Exception) -> JSONResponse:
         "title": phrase,
         "status": exc.status_code,
     }
-    return JSONResponse(body, exc.status_code, headers=exc.headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, exc.status_code, headers=exc.headers)
 
 
 def _on_validation(_: Request, exc: Exception) -> JSONResponse:
@@ -139,17 +150,45 @@ def _on_validation(_: Request, exc: Exception) -> JSONResponse:
     return problem_response(Invalid(f"Mend these fields: {fields}.", errors=errors))
 
 
+# What the database says of values that it cannot hold (SQLSTATE); psycopg itself refuses U+0000, without a code.
+_UNFIT_TEXT = "text must not contain NUL (the character U+0000)"
+_UNFIT_JSON = "a number is infinite or none at all, or text holds half a surrogate pair"
+_UNFIT_NUMBER = "a number or a date is out of range"
+_UNFIT: dict[str | None, str] = {
+    None: _UNFIT_TEXT,
+    "22021": _UNFIT_TEXT,
+    "22P02": _UNFIT_JSON,
+    "22P05": _UNFIT_TEXT,
+    "22003": _UNFIT_NUMBER,
+    "22008": _UNFIT_NUMBER,
+}
+
+
+def _on_unfit_value(request: Request, exc: Exception) -> JSONResponse:
+    """A value that passed the schemas and that no column can hold: the sender's to mend, not a fault of the service."""
+    said = isinstance(exc, DataError)
+    detail = _UNFIT.get(getattr(exc.orig, "sqlstate", None)) if isinstance(exc, DataError) else _UNFIT_NUMBER
+    if detail is None:
+        return _on_fault(request, exc)
+    # Where no database said so, a fault of the service would look alike: the operators' log has the place.
+    log.warning("refused at %s %s: %s", request.method, request.url.path, detail, exc_info=None if said else exc)
+    return problem_response(Invalid(f"The request holds a value that cannot be kept: {detail}."))
+
+
 def _on_fault(request: Request, exc: Exception) -> JSONResponse:
     log.error("unhandled fault at %s %s", request.method, request.url.path, exc_info=exc)
     problem = Problem("The service failed at this request; nothing was changed. The operators' log has the cause.")
     body = problem.body() | {"type": TYPE_PREFIX + "internal", "title": "Internal error", "status": 500}
-    return JSONResponse(body, 500, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, 500)
 
 
 def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(DataError, _on_unfit_value)
+    # Dates and instants at the ends of the calendar, moved by an offset or a day.
+    app.add_exception_handler(OverflowError, _on_unfit_value)
     app.add_exception_handler(Exception, _on_fault)
 
 

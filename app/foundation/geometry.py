@@ -15,6 +15,8 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
+from app.foundation.errors import Invalid
+
 SRID = 4490
 CRS = "EPSG:4490"
 # EPSG:4490 is CGCS2000; its ellipsoid differs from that of WGS 84 by a tenth of a millimetre.
@@ -53,6 +55,22 @@ def to_database(geometry: BaseGeometry) -> WKBElement:
 def from_database(value: Any) -> BaseGeometry:
     """The shapely geometry of a loaded column."""
     return to_shape(value)
+
+
+def parse_bbox(text: str) -> tuple[float, float, float, float]:
+    """West, south, east and north in degrees of a query's `bbox=west,south,east,north`.
+
+    Raises:
+        Invalid: it is not that, or encloses nothing.
+    """
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+        if -180 <= west < east <= 180 and -90 <= south < north <= 90:
+            return west, south, east, north
+    except ValueError:
+        pass
+    detail = "takes west,south,east,north in degrees, west of east and south of north"
+    raise Invalid(f"bbox {detail}.", errors=[{"pointer": "query/bbox", "detail": detail}])
 
 
 def geojson(geometry: BaseGeometry, *, digits: int = 7) -> dict[str, Any]:

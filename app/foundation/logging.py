@@ -21,8 +21,11 @@ def configure_logging(*, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     terminal = sys.stderr.isatty()
+    # A plain traceback shows no variables: those of a failing sign-in hold the password.
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if terminal
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
     last: list[structlog.types.Processor] = [] if terminal else [structlog.processors.format_exc_info]
     handler = logging.StreamHandler(sys.stderr)

@@ -8,6 +8,7 @@ worker that dies in the middle gives the claim back with its transaction.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,11 @@ from app.foundation.errors import Invalid
 from app.foundation.time import SHANGHAI
 
 log = logging.getLogger(__name__)
+
+# As crontab numbers them, 7 being Sunday again. APScheduler 3 begins with Monday, so numbers never reach it.
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WEEKDAY = f"([0-7]|{'|'.join(_WEEKDAYS)})"
+_WEEKDAY_PART = re.compile(rf"(?:\*|{_WEEKDAY}(?:-{_WEEKDAY})?)(?:/([1-7]))?")
 
 # A worker that starts late still does the tick it slept through, once.
 GRACE = timedelta(hours=1)
@@ -47,15 +53,48 @@ class Job:
 
 
 def parse_cron(expression: str) -> CronTrigger:
-    """The trigger of a five-field crontab expression, in Asia/Shanghai.
+    """The trigger of a five-field crontab expression, in Asia/Shanghai. Sunday is 0, 7 or `sun`.
+
+    Where both a day of the month and a day of the week are named, both must match.
 
     Raises:
         Invalid: it is not one.
     """
     try:
-        return CronTrigger.from_crontab(expression, timezone=SHANGHAI)
+        fields = expression.split()
+        if len(fields) != 5:
+            raise ValueError(f"it has {len(fields)}")
+        fields[4] = _weekdays(fields[4])
+        return CronTrigger.from_crontab(" ".join(fields), timezone=SHANGHAI)
     except (ValueError, AttributeError) as error:
         raise Invalid(f"{expression!r} is not a crontab expression of five fields: {error}.") from None
+
+
+def _weekdays(field: str) -> str:
+    """A crontab's field of weekdays as names: `1-5/2` is `mon,wed,fri`."""
+    if field == "*":
+        return field
+    days: set[int] = set()
+    for part in field.lower().split(","):
+        match = _WEEKDAY_PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{part!r} names no day of the week")
+        first, last, step = match.groups()
+        start = 0 if first is None else _weekday(first)
+        if last is not None:
+            # A week may end with its Sunday: sat-sun.
+            end = _weekday(last) or (7 if start else 0)
+        else:
+            # Without an end, a step goes on to the week's.
+            end = start if first is not None and step is None else 6
+        if end < start:
+            raise ValueError(f"{part!r} runs backwards")
+        days.update(day % 7 for day in range(start, end + 1, int(step or 1)))
+    return ",".join(_WEEKDAYS[day] for day in sorted(days))
+
+
+def _weekday(word: str) -> int:
+    return int(word) if word.isdigit() else _WEEKDAYS.index(word)
 
 
 def last_tick(trigger: CronTrigger, now: datetime) -> datetime | None:
@@ -83,14 +122,14 @@ def run_due(database: Database, jobs: list[Job], now: datetime, worker: str) -> 
     """
     done: list[str] = []
     for job in jobs:
-        tick = last_tick(parse_cron(job.cron), now)
-        if tick is None:
-            continue
         try:
+            tick = last_tick(parse_cron(job.cron), now)
+            if tick is None:
+                continue
             with database.transaction(see_all=True) as session:
                 if claim(session, job.name, tick, worker):
                     job.work(session, tick)
                     done.append(job.name)
         except Exception:
-            log.exception("job %s of %s failed; it will be tried again", job.name, tick.isoformat())
+            log.exception("job %s failed; it will be tried again", job.name)
     return done

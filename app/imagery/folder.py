@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from shapely.geometry import MultiPolygon, Polygon
 
 from app.foundation.geometry import CRS, as_multipolygon, transformer
-from app.imagery.found import FailedItem, FoundScene, SourceUnreadable, in_range, local_path, relative_href
+from app.imagery.found import BadItem, FailedItem, FoundScene, SourceUnreadable, in_range, local_path, stored_href
 from app.imagery.models import MaskKind
 from app.imagery.pixels import MASK, gdal
 from app.imagery.schemas import DATE_DIRECTIVES, SourceConfiguration
@@ -53,7 +53,11 @@ def read_folder(location: str, configuration: SourceConfiguration) -> Iterator[F
         except ValueError:
             yield FailedItem(name, "its name holds no date of this pattern")
             continue
-        taken = _scene(name, acquired_at, files, base, configuration)
+        try:
+            taken = _scene(name, acquired_at, files, base, configuration)
+        except BadItem as error:
+            yield FailedItem(name, str(error))
+            continue
         if isinstance(taken, FailedItem) or in_range(taken, configuration):
             yield taken
 
@@ -93,7 +97,7 @@ def _scene(
         path = whole or files.get(key)
         if path:
             assets[band] = {
-                "href": relative_href(path, base),
+                "href": stored_href(str(path), base),
                 "scale": configuration.default_scale,
                 "offset": configuration.default_offset,
                 "nodata": configuration.default_nodata,
@@ -106,7 +110,7 @@ def _scene(
         mask = whole or files.get(key)
         if mask is None:
             return FailedItem(name, f"it lacks the mask file {key}")
-        assets[MASK] = {"href": relative_href(mask, base)} | ({"index": int(key)} if whole else {})
+        assets[MASK] = {"href": stored_href(str(mask), base)} | ({"index": int(key)} if whole else {})
     try:
         footprint = _footprint(first)
     except (RasterioError, ValueError):

@@ -69,3 +69,5 @@ class Scene(Placed, Base):
     digest: Mapped[str] = mapped_column(Text)
     first_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # Since when the source does not list it in a form that can be used; no run reads it then.
+    missing_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

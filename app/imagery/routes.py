@@ -12,8 +12,8 @@ from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed, in_jurisdiction
 from app.foundation.database import SessionDep
-from app.foundation.errors import BadRequest, NotFound, problem_responses
-from app.foundation.geometry import from_database, geojson, to_database
+from app.foundation.errors import NotFound, problem_responses
+from app.foundation.geometry import from_database, geojson, parse_bbox, to_database
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import Instant
 from app.imagery import service
@@ -64,6 +64,7 @@ def sync_source(source_id: UUID, session: SessionDep, caller: CallerDep) -> Sync
         added=report.added,
         updated=report.updated,
         unchanged=report.unchanged,
+        missing=report.missing,
         failed=report.failed,
         failures=[SyncFailureAnswer(item=failure.item, reason=failure.reason) for failure in shown],
     )
@@ -91,8 +92,8 @@ def list_scenes(
         statement = statement.where(Scene.acquired_at >= start)
     if end:
         statement = statement.where(Scene.acquired_at < end)
-    if bbox:
-        area = to_database(_box(bbox))
+    if bbox is not None:
+        area = to_database(box(*parse_bbox(bbox)))
         statement = statement.where(Scene.footprint.op("&&")(area), func.ST_Intersects(Scene.footprint, area))
     rows, cursor = fetch_page(session, statement, page, Scene.id)
     link_next(request, response, cursor)
@@ -144,14 +145,5 @@ def _scene_answer(session: Session, scene: Scene, caller: Caller) -> SceneAnswer
         assets=assets,
         first_seen_at=scene.first_seen_at,
         updated_at=scene.updated_at,
+        missing_since=scene.missing_since,
     )
-
-
-def _box(text: str) -> Any:
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError:
-        raise BadRequest("bbox takes four numbers: west,south,east,north in degrees.") from None
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise BadRequest("bbox must be west,south,east,north in degrees, west before east and south before north.")
-    return box(west, south, east, north)

@@ -47,7 +47,9 @@ class SourceConfiguration(BaseModel):
         0.0001, gt=0, allow_inf_nan=False, description="Reflectance = number × scale + offset, unless an item says so"
     )
     default_offset: float = Field(0.0, allow_inf_nan=False)
-    default_nodata: float | None = Field(0.0, description="Number that means no data, unless an item says so")
+    default_nodata: float | None = Field(
+        0.0, allow_inf_nan=False, description="Number that means no data, unless an item says so"
+    )
     platform: str | None = Field(None, description="Platform of scenes that do not name theirs")
     collections: tuple[str, ...] = Field((), description="Only these collections; empty: all of them")
     start: Instant | None = Field(None, description="Only scenes acquired at or after this instant")
@@ -76,6 +78,8 @@ class SourceConfiguration(BaseModel):
 
 
 def _check_pattern(pattern: str, configuration: SourceConfiguration) -> None:
+    if ".." in pattern.split("/"):
+        raise ValueError("pattern stays below the source's folder, without ..")
     try:
         fields = [(name, form) for _, name, form, _ in string.Formatter().parse(pattern) if name is not None]
     except ValueError as error:
@@ -152,6 +156,7 @@ class SyncAnswer(BaseModel):
     added: int = Field(examples=[140])
     updated: int
     unchanged: int
+    missing: int = Field(description="Known scenes that the source no longer lists; runs leave them out", examples=[0])
     failed: int
     failures: list[SyncFailureAnswer] = Field(description="The first hundred of the items that could not be taken in")
 
@@ -170,3 +175,6 @@ class SceneAnswer(BaseModel):
     assets: dict[str, Any] | None = Field(description="Shown to administrators only")
     first_seen_at: datetime
     updated_at: datetime
+    missing_since: datetime | None = Field(
+        description="Since when the source does not list it in a form that can be used; runs leave it out then"
+    )

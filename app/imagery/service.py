@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Boolean, func, literal_column, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Boolean, Text, any_, func, literal, literal_column, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import units_touching
@@ -27,12 +27,16 @@ from app.imagery.sources import read_source
 
 @dataclass
 class SyncReport:
-    """What one sync found. `found` counts scenes: added + updated + unchanged."""
+    """What one sync found. `found` counts scenes: added + updated + unchanged.
+
+    `missing` counts scenes of earlier syncs that this one did not meet; 0 where its listing was not whole.
+    """
 
     found: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    missing: int = 0
     failures: list[FailedItem] = field(default_factory=list)
 
     @property
@@ -47,7 +51,7 @@ def add_source(session: Session, request: SourceRequest) -> Source:
         Conflict: the name is taken.
         Invalid: the location does not go with the kind, or a folder has no pattern.
     """
-    if request.kind is SourceKind.stac_api and not request.location.startswith(("http://", "https://")):
+    if request.kind is SourceKind.stac_api and not request.location.lower().startswith(("http://", "https://")):
         raise Invalid("The location of a STAC API starts with http:// or https://.")
     if request.kind is SourceKind.folder and is_remote(request.location):
         raise Invalid("The location of a folder is a path on the service's machine.")
@@ -55,11 +59,16 @@ def add_source(session: Session, request: SourceRequest) -> Source:
         raise Invalid("A folder needs `pattern` in its configuration; no other kind takes one.")
     if session.scalar(select(Source.id).where(Source.name == request.name)):
         raise Conflict(f"There is a source named {request.name!r} already.")
+    try:
+        location = request.location if is_remote(request.location) else str(local_path(request.location).resolve())
+    except (ValueError, RuntimeError, OSError):
+        # U+0000, half an address, or the home of nobody.
+        raise Invalid("The location is neither an address nor a path.") from None
     source = Source(
         name=request.name,
         title=request.title,
         kind=request.kind,
-        location=request.location if is_remote(request.location) else str(local_path(request.location).resolve()),
+        location=location,
         simulated=request.simulated,
         configuration=request.configuration.model_dump(mode="json"),
     )
@@ -83,8 +92,9 @@ def configuration_of(source: Source) -> SourceConfiguration:
 def sync(session: Session, source: Source, progress: Callable[[int], None] | None = None) -> SyncReport:
     """Find the scenes of a source and keep each once; run again, it changes only what changed at the source.
 
-    Scenes that the source no longer lists stay: detections were judged by them. A scene's units are found anew each
-    time, so a sync after an import of divisions puts old scenes in their place.
+    Scenes that the source no longer lists in a usable form stay, as detections were judged by them, but are marked
+    missing until they come back; where a part of the listing could not be read, none is. A scene's units are found
+    anew each time, so a sync after an import of divisions puts old scenes in their place.
 
     Args:
         progress: called with the number of items seen so far, after each.
@@ -94,11 +104,10 @@ def sync(session: Session, source: Source, progress: Callable[[int], None] | Non
     """
     # One sync of a source at a time; the lock lets others go on referring to the source.
     session.refresh(source, with_for_update={"key_share": True})
-    known: dict[str, tuple[str, list[UUID]]] = {
-        row.external_id: (row.digest, row.unit_ids)
-        for row in session.execute(
-            select(Scene.external_id, Scene.digest, Scene.unit_ids).where(Scene.source_id == source.id)
-        )
+    columns = select(Scene.external_id, Scene.digest, Scene.unit_ids, Scene.missing_since)
+    known = {
+        row.external_id: _Known(row.digest, row.unit_ids, row.missing_since is not None)
+        for row in session.execute(columns.where(Scene.source_id == source.id))
     }
     report = SyncReport()
     seen: set[str] = set()
@@ -113,16 +122,25 @@ def sync(session: Session, source: Source, progress: Callable[[int], None] | Non
             _keep(session, source, item, known.get(item.external_id), units, report)
         if progress:
             progress(number)
+    if not any(failure.hides for failure in report.failures):
+        report.missing = _mark_missing(session, source, known.keys() - seen)
     source.synced_at = utc_now()
     session.flush()
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    digest: str
+    unit_ids: list[UUID]
+    missing: bool
 
 
 def _keep(
     session: Session,
     source: Source,
     scene: FoundScene,
-    known: tuple[str, list[UUID]] | None,
+    known: _Known | None,
     units: dict[bytes, list[UUID]],
     report: SyncReport,
 ) -> None:
@@ -131,7 +149,7 @@ def _keep(
         units[scene.footprint.wkb] = sorted(units_touching(session, scene.footprint))
     unit_ids = units[scene.footprint.wkb]
     report.found += 1
-    if known and known[0] == scene.digest and sorted(known[1]) == unit_ids:
+    if known and not known.missing and known.digest == scene.digest and sorted(known.unit_ids) == unit_ids:
         report.unchanged += 1
         return
     values: dict[str, Any] = {
@@ -143,6 +161,7 @@ def _keep(
         "assets": scene.assets,
         "digest": scene.digest,
         "unit_ids": unit_ids,
+        "missing_since": None,
     }
     statement = insert(Scene).values(id=new_id(), source_id=source.id, external_id=scene.external_id, **values)
     changed = statement.on_conflict_do_update(
@@ -154,10 +173,21 @@ def _keep(
         report.updated += 1
 
 
+def _mark_missing(session: Session, source: Source, external_ids: Set[str]) -> int:
+    # As one array: a large source has more scenes than a statement may have parameters.
+    gone = any_(literal(sorted(external_ids), ARRAY(Text)))
+    session.execute(
+        update(Scene)
+        .where(Scene.source_id == source.id, Scene.external_id == gone, Scene.missing_since.is_(None))
+        .values(missing_since=utc_now())
+    )
+    return len(external_ids)
+
+
 def scenes_between(
     session: Session, source_id: UUID, geometry: BaseGeometry, start: datetime, end: datetime
 ) -> list[Scene]:
-    """The scenes of a source that touch a geometry (EPSG:4490), acquired in [start, end), oldest first.
+    """The scenes that a source lists and that touch a geometry (EPSG:4490), acquired in [start, end), oldest first.
 
     Called in a worker's context, where every scene is seen.
     """
@@ -166,6 +196,7 @@ def scenes_between(
         select(Scene)
         .where(
             Scene.source_id == source_id,
+            Scene.missing_since.is_(None),
             Scene.acquired_at >= start,
             Scene.acquired_at < end,
             # A row policy keeps functions that are not leakproof off the index; && stands there for them.

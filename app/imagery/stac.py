@@ -7,12 +7,10 @@ of a catalogue takes longer than all the rest of a sync.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import shapely
 from pystac import STACError
@@ -25,14 +23,17 @@ from shapely.geometry.base import BaseGeometry
 
 from app.foundation.geometry import as_multipolygon
 from app.imagery.found import (
+    BadItem,
     FailedItem,
     FoundScene,
+    Gone,
     SourceUnreadable,
     base_of,
     in_range,
     is_remote,
     local_path,
-    relative_href,
+    resolve,
+    stored_href,
 )
 from app.imagery.models import MaskKind, SourceKind
 from app.imagery.pixels import MASK
@@ -57,10 +58,6 @@ _KEPT = (
 )
 
 
-class _BadItem(Exception):
-    """Why an item cannot be taken in."""
-
-
 def read_api(location: str, configuration: SourceConfiguration) -> Iterator[FoundScene | FailedItem]:
     """The scenes that a STAC API's item search answers with, page by page.
 
@@ -82,8 +79,8 @@ def read_api(location: str, configuration: SourceConfiguration) -> Iterator[Foun
             limit=_PAGE,
         )
         for item in search.items_as_dicts():
-            own = next((link["href"] for link in item.get("links", []) if link.get("rel") == "self"), location)
-            found = _take(item, own, None, configuration)
+            own = next((str(link["href"]) for link in item.get("links", []) if link.get("rel") == "self"), location)
+            found = _take(item, own if is_remote(own) else location, None, configuration)
             if found:
                 yield found
     except (APIError, ClientTypeError, STACError, NotImplementedError, LookupError, TypeError, ValueError) as error:
@@ -103,51 +100,68 @@ def read_catalogue(location: str, configuration: SourceConfiguration) -> Iterato
         path = local_path(location).resolve()
         root = str(path if path.suffix == ".json" else path / "catalog.json")
     try:
-        waiting = _links(_load(reader, root), root, configuration)
-    except _BadItem:
+        waiting = _links(_load(reader, root), root, base, configuration)
+    except BadItem:
         raise SourceUnreadable("There is no readable STAC catalogue at the source's location.") from None
     seen = {root}
     while waiting:
         href = waiting.pop()
+        if isinstance(href, FailedItem):
+            yield href
+            continue
         if href in seen:
             continue
         seen.add(href)
         try:
             document = _load(reader, href)
             if document.get("type") != "Feature":
-                waiting += _links(document, href, configuration)
+                waiting += _links(document, href, base, configuration)
                 continue
-        except _BadItem as error:
-            yield FailedItem(_label(href), str(error))
+        except BadItem as error:
+            # Which scene this is, or whether it leads on to many, nobody can say now.
+            yield FailedItem(_label(href), str(error), hides=not isinstance(error, Gone))
             continue
         found = _take(document, href, base, configuration)
         if found:
             yield found
 
 
-def _links(document: dict[str, Any], href: str, configuration: SourceConfiguration) -> list[str]:
+def _links(
+    document: dict[str, Any], href: str, base: Path | None, configuration: SourceConfiguration
+) -> list[str | FailedItem]:
     """Where a catalogue or collection leads on to, last link first: the stack's top is its end."""
     if document.get("type") not in ("Catalog", "Collection"):
-        raise _BadItem("its file is no STAC object")
+        raise BadItem("its file is no STAC object")
     if document["type"] == "Collection" and not _wanted(document.get("id"), configuration):
         return []
     try:
         links = [link["href"] for link in document["links"] if link["rel"] in ("child", "item")]
-        return [_resolve(href, link) for link in reversed(links)]
+        return [_link(href, str(link), base) for link in reversed(links)]
     except (KeyError, TypeError, AttributeError):
-        raise _BadItem("its links do not follow STAC") from None
+        raise BadItem("its links do not follow STAC") from None
+
+
+def _link(document: str, href: str, base: Path | None) -> str | FailedItem:
+    try:
+        return resolve(document, href, base)
+    except BadItem as error:
+        return FailedItem(_label(href), str(error))
 
 
 def _load(reader: StacApiIO, href: str) -> dict[str, Any]:
     try:
         text = reader.read_text(href) if is_remote(href) else Path(href).read_text(encoding="utf-8")
         document = json.loads(text)
-    except (APIError, OSError):
-        raise _BadItem("its file cannot be read") from None
-    except ValueError:
-        raise _BadItem("its file is no valid JSON") from None
+    except FileNotFoundError:
+        raise Gone("its file is not there") from None
+    except (APIError, OSError) as error:
+        if getattr(error, "status_code", None) in (404, 410):
+            raise Gone("its file is not there") from None
+        raise BadItem("its file cannot be read") from None
+    except (ValueError, RecursionError):
+        raise BadItem("its file is no valid JSON") from None
     if not isinstance(document, dict):
-        raise _BadItem("its file is no STAC object")
+        raise BadItem("its file is no STAC object")
     return document
 
 
@@ -160,9 +174,9 @@ def _take(
             return None
         scene = _scene_of(item, href, base, configuration)
         return scene if in_range(scene, configuration) else None
-    except _BadItem as error:
+    except BadItem as error:
         return FailedItem(str(item.get("id") or _label(href)), str(error))
-    except (AttributeError, TypeError, ValueError, KeyError, IndexError, shapely.errors.ShapelyError):
+    except (AttributeError, TypeError, ValueError, OverflowError, LookupError, shapely.errors.ShapelyError):
         return FailedItem(str(item.get("id") or _label(href)), "its description does not follow STAC")
 
 
@@ -173,9 +187,9 @@ def _wanted(collection: str | None, configuration: SourceConfiguration) -> bool:
 def _scene_of(item: dict[str, Any], href: str, base: Path | None, configuration: SourceConfiguration) -> FoundScene:
     properties = item.get("properties") or {}
     if not item.get("id"):
-        raise _BadItem("it has no id")
+        raise BadItem("it has no id")
     if not item.get("geometry"):
-        raise _BadItem("it has no geometry")
+        raise BadItem("it has no geometry")
     cloud_cover = properties.get("eo:cloud_cover")
     return FoundScene(
         external_id=str(item["id"]),
@@ -191,7 +205,7 @@ def _scene_of(item: dict[str, Any], href: str, base: Path | None, configuration:
 def _instant(properties: dict[str, Any]) -> datetime:
     text = properties.get("datetime") or properties.get("start_datetime")
     if not text:
-        raise _BadItem("it has no datetime")
+        raise BadItem("it has no datetime")
     instant = datetime.fromisoformat(text)
     # STAC demands UTC; an item that forgot the Z means it.
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
@@ -203,7 +217,7 @@ def _footprint(geometry: BaseGeometry) -> MultiPolygon:
     polygons = as_multipolygon(flat if flat.is_valid else shapely.make_valid(flat))
     west, south, east, north = polygons.bounds
     if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise _BadItem("its geometry is not in degrees")
+        raise BadItem("its geometry is not in degrees")
     return polygons
 
 
@@ -220,12 +234,12 @@ def _assets(
         if asset := assets.get(key):
             taken[band] = {"href": _stored_href(asset["href"], href, base)} | _numbers(asset, properties, configuration)
     if not taken:
-        raise _BadItem("it has none of the bands of this source")
+        raise BadItem("it has none of the bands of this source")
     if configuration.mask_kind is not MaskKind.none:
         mask = assets.get(configuration.mask_asset or "")
         if mask is None:
             # Without it cloud would pass for ground.
-            raise _BadItem(f"it lacks the mask asset {configuration.mask_asset}")
+            raise BadItem(f"it lacks the mask asset {configuration.mask_asset}")
         taken[MASK] = {"href": _stored_href(mask["href"], href, base)}
     return taken
 
@@ -257,21 +271,8 @@ def _numbers(
     )
 
 
-def _resolve(base: str, href: str) -> str:
-    """An href as an absolute address or path, seen from the document it stands in."""
-    if is_remote(href):
-        return href
-    if is_remote(base):
-        if href.startswith(("file:", "/vsi")):
-            raise _BadItem("a remote item names a local file")
-        return urljoin(base, href)
-    # Without following links on disk: a catalogue of links keeps its own names.
-    return os.path.normpath(Path(base).parent / local_path(href))
-
-
 def _stored_href(href: str, item_href: str, base: Path | None) -> str:
-    absolute = _resolve(item_href, href)
-    return absolute if is_remote(absolute) else relative_href(Path(absolute), base)
+    return stored_href(resolve(item_href, str(href), base), base)
 
 
 def _label(href: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -21,12 +22,15 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.boundaries.overlay import units_touching
 from app.foundation.database import Database
-from app.foundation.errors import Conflict, Invalid, Problem
+from app.foundation.errors import Invalid, Problem
 from app.foundation.geometry import from_database
 from app.foundation.identity import new_id
+from app.foundation.storage import Storage
 from app.foundation.time import utc_now
 from app.imagery.grid import plan_geobox, scene_grid, tiles
 from app.imagery.models import Scene, Source
@@ -36,6 +40,7 @@ from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileState, Tile
 from app.monitoring.polygons import to_geographic
 from app.monitoring.publish import publish
 from app.monitoring.schemas import PlanConfiguration
+from app.monitoring.service import LIVE
 from app.monitoring.tiles import StatePointer, TileFailed, TileJob, TileResult, compute_tile
 from app.settings import Settings
 from detectors.types import Grid
@@ -50,32 +55,45 @@ class RunStopped(Exception):
     """The run was cancelled, or another worker moved a tile on: this worker lets go of it."""
 
 
-def execute_next(database: Database, settings: Settings, progress: Progress | None = None) -> UUID | None:
+def execute_next(database: Database, settings: Settings, stop: Event) -> UUID | None:
     """Carry out the oldest live run that no other worker holds; its id, or None when there is none."""
     with database.transaction(see_all=True) as session:
-        live = (RunStatus.queued, RunStatus.running)
-        candidates = list(session.scalars(select(Run.id).where(Run.status.in_(live)).order_by(Run.id)))
+        candidates = list(session.scalars(select(Run.id).where(Run.status.in_(LIVE)).order_by(Run.id)))
     for run_id in candidates:
-        if execute(database, settings, run_id, progress) is not None:
+        if execute(database, settings, run_id, stop=stop) is not None:
             return run_id
     return None
 
 
-def execute(database: Database, settings: Settings, run_id: UUID, progress: Progress | None = None) -> RunStatus | None:
-    """Carry out a run, or what a dead worker left of it; None when another worker holds it or it has ended."""
+def execute(
+    database: Database,
+    settings: Settings,
+    run_id: UUID,
+    progress: Progress | None = None,
+    *,
+    stop: Event | None = None,
+) -> RunStatus | None:
+    """Carry out a run, or what a dead worker left of it; None when another worker holds it or it has ended.
+
+    Args:
+        stop: once set, the run is let go before its next tile; another worker, or the next start, goes on.
+    """
     with _holding(database, run_id) as mine:
         if not mine or not _take(database, run_id):
             return None
         try:
             jobs = _prepare(database, settings, run_id)
-            _run_tiles(database, settings, run_id, jobs, progress or (lambda done, total: None))
+            _run_tiles(database, settings, run_id, jobs, progress or (lambda done, total: None), stop or Event())
             return _finish(database, run_id)
-        except RunStopped as stop:
-            log.info("run %s let go: %s", run_id, stop)
-            return RunStatus.cancelled
+        except RunStopped as reason:
+            log.info("run %s let go: %s", run_id, reason)
+            return _let_go(database, run_id)
         except Problem as problem:
             _fail(database, run_id, problem.detail)
             return RunStatus.failed
+        except Exception as error:
+            _note(database, run_id, f"an attempt broke off: {type(error).__name__}; the operators' log has the cause")
+            raise
 
 
 @contextmanager
@@ -87,8 +105,10 @@ def _holding(database: Database, run_id: UUID) -> Iterator[bool]:
         try:
             yield mine
         finally:
-            if mine and not connection.invalidated:
-                _ask(connection, "select pg_advisory_unlock(:key)", key)
+            if mine:
+                # A connection that has died took the lock with it.
+                with suppress(DBAPIError):
+                    _ask(connection, "select pg_advisory_unlock(:key)", key)
 
 
 def _ask(connection: Connection, statement: str, parameters: dict[str, Any]) -> bool:
@@ -102,7 +122,7 @@ def _take(database: Database, run_id: UUID) -> bool:
             return False
         if run.attempts >= MAX_ATTEMPTS:
             run.status, run.finished_at = RunStatus.failed, utc_now()
-            run.detail = f"given up after {MAX_ATTEMPTS} attempts that ended without a word"
+            run.detail = f"given up after {MAX_ATTEMPTS} attempts; {run.detail or 'each ended without a word'}"
             return False
         run.status = RunStatus.running
         run.attempts += 1
@@ -119,14 +139,23 @@ def _prepare(database: Database, settings: Settings, run_id: UUID) -> list[TileJ
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id, with_for_update=True)
         plan = session.get_one(Plan, run.plan_id, with_for_update=True)
+        _place(session, plan)
         if run.scene_ids is None:
             source = session.get_one(Source, plan.source_id)
             end = _midnight(run.until) + timedelta(days=1)
             area = from_database(plan.area)
             found = scenes_between(session, source.id, area, _midnight(plan.history_from), end)
             run.scene_ids = [str(scene.id) for scene in found]
-            _lay_out(session, run, plan, [scene_ref(source, scene) for scene in found[:1]])
+            _lay_out(session, run, plan, [scene_ref(source, scene) for scene in found])
         return _jobs(session, settings, run, plan)
+
+
+def _place(session: Session, plan: Plan) -> None:
+    """Put a plan and its runs in the places of today's divisions."""
+    units = units_touching(session, from_database(plan.area))
+    if set(units) != set(plan.unit_ids):
+        plan.unit_ids = units
+        session.execute(update(Run).where(Run.plan_id == plan.id).values(unit_ids=units))
 
 
 def _midnight(day: date) -> datetime:
@@ -139,18 +168,21 @@ def _lay_out(session: Session, run: Run, plan: Plan, scenes: list[SceneRef]) -> 
         plan.grid = _new_grid(from_database(plan.area), configuration, scenes)
     places = [(row, col) for row, col, _, _, _ in _windows(plan, configuration)]
     session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in places)
+    if not places:
+        raise Invalid("No tile of the plan's grid touches its area; nothing would be looked at.")
     run.tiles_total = len(places)
 
 
 def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
     """The plan's grid, on the pixels of its oldest scene where both have one CRS, so that nothing is resampled."""
     anchor = Affine.identity()
-    if scenes:
+    for scene in scenes:
         try:
-            crs, transform, _ = scene_grid(scenes[0])
-        except SceneReadError as error:
-            raise Conflict(str(error)) from error
+            crs, transform, _ = scene_grid(scene)
+        except SceneReadError:
+            continue  # its tiles will say so; the next scene has a grid, too
         anchor = transform if CRS.from_user_input(crs) == CRS.from_user_input(configuration.crs) else anchor
+        break
     try:
         geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor)
     except ValueError as error:
@@ -212,15 +244,29 @@ def _jobs(session: Session, settings: Settings, run: Run, plan: Plan) -> list[Ti
     ]
 
 
-def _run_tiles(database: Database, settings: Settings, run_id: UUID, jobs: list[TileJob], progress: Progress) -> None:
+def _run_tiles(
+    database: Database, settings: Settings, run_id: UUID, jobs: list[TileJob], progress: Progress, stop: Event
+) -> None:
     compute = _on_dask if settings.dask_scheduler else _in_threads
     total, done = _counts(database, run_id)
     progress(done, total)
     for job, outcome in compute(settings, jobs):
         with database.transaction(see_all=True) as session:
             _commit_tile(session, run_id, job, outcome)
+        _drop_old_state(settings, job, outcome)
         done += isinstance(outcome, TileResult)
         progress(done, total)
+        if stop.is_set():
+            raise RunStopped("this worker was told to stop")
+
+
+def _drop_old_state(settings: Settings, job: TileJob, outcome: Outcome) -> None:
+    """Delete the state that the committed pointer has left behind; where that fails it is merely in the way."""
+    if isinstance(outcome, TileResult) and job.previous and job.previous.key != outcome.state.key:
+        try:
+            Storage(settings.storage).delete(job.previous.key)
+        except OSError:
+            log.warning("an old tile state could not be deleted", exc_info=True)
 
 
 def _counts(database: Database, run_id: UUID) -> tuple[int, int]:
@@ -237,6 +283,10 @@ def _attempt(job: TileJob) -> Outcome:
         return compute_tile(job)
     except TileFailed as failure:
         return failure
+    except Exception as error:
+        # One tile's fault must not end the others; what it was stands in the log.
+        log.exception("tile %d,%d of plan %s failed", job.row, job.col, job.plan_id)
+        return TileFailed(f"an unforeseen fault ({type(error).__name__}); the operators' log has the cause")
 
 
 def _in_threads(settings: Settings, jobs: list[TileJob]) -> Iterator[tuple[TileJob, Outcome]]:
@@ -278,7 +328,8 @@ def _commit_tile(session: Session, run_id: UUID, job: TileJob, outcome: Outcome)
         tile.status = TileStatus.failed
         tile.failures = [{"reason": str(outcome)}]
         return
-    _move_pointer(session, run.plan_id, job, outcome)
+    if job.previous != outcome.state:
+        _move_pointer(session, run.plan_id, job, outcome)
     tile.status = TileStatus.done
     tile.scenes_used, tile.valid_observations = outcome.scenes_used, outcome.valid_observations
     tile.clear_share, tile.snow_share = outcome.clear_share, outcome.snow_share
@@ -321,6 +372,23 @@ def _finish(database: Database, run_id: UUID) -> RunStatus:
         run.detail = f"{failed} of {run.tiles_total} tiles failed; see the run's tiles" if failed else None
         run.finished_at = utc_now()
         return run.status
+
+
+def _let_go(database: Database, run_id: UUID) -> RunStatus:
+    """Leave a run to whoever comes next; being told to stop is no failed attempt."""
+    with database.transaction(see_all=True) as session:
+        run = session.get_one(Run, run_id, with_for_update=True)
+        if run.status is RunStatus.running:
+            run.attempts -= 1
+        return run.status
+
+
+def _note(database: Database, run_id: UUID, detail: str) -> None:
+    try:
+        with database.transaction(see_all=True) as session:
+            session.get_one(Run, run_id, with_for_update=True).detail = detail
+    except SQLAlchemyError:
+        log.warning("the database is away; the run's record does not say why the attempt broke off")
 
 
 def _fail(database: Database, run_id: UUID, detail: str) -> None:

@@ -57,6 +57,7 @@ class Plan(Placed, Base):
     cron: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool] = mapped_column(default=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    version: Mapped[int] = mapped_column(default=1)
     # CRS, transform and shape, fixed by the first run: the state of the tiles lies on it.
     grid: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -16,12 +16,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.boundaries.overlay import judge
+from app.boundaries.overlay import judge, units_touching
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import from_day_number, utc_now
 from app.imagery.models import Source
-from app.monitoring.models import Confidence, Detection, DetectionChange, Plan, Run, TileState
+from app.monitoring.models import ChangeType, Confidence, Detection, DetectionChange, Plan, Run, TileState
 from app.monitoring.polygons import patch_polygon
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.tiles import changed_pixels
@@ -50,22 +50,31 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         )
     )
     matches = _match(human, standing)
-    simulated = session.get_one(Source, plan.source_id).simulated
     for index, (finding, polygon) in enumerate(human):
-        detection = matches.get(index)
-        if detection is None:
-            detection = Detection(id=new_id(), plan_id=plan.id, simulated=simulated)
-            _fill(session, detection, run, finding, polygon)
-            session.add(detection)
-            session.flush()
-            run.detections_new += 1
-        elif _grown(detection, finding, polygon):
-            _fill(session, detection, run, finding, polygon)
-            run.detections_grown += 1
-        else:
-            continue
-        _keep_history(session, detection, run)
-    _withdraw(run, [d for d in standing if d not in matches.values()])
+        _take_up(session, run, plan, matches.get(index), finding, polygon)
+    gone = [detection for detection in standing if detection not in matches.values()]
+    _withdraw(run, gone, matches, human, natural)
+    for detection in standing:
+        _place(session, detection)
+
+
+def _take_up(
+    session: Session, run: Run, plan: Plan, detection: Detection | None, finding: Finding, polygon: BaseGeometry
+) -> None:
+    """Make a new detection of a finding, or let the one that it continues grow."""
+    if detection is None:
+        source = session.get_one(Source, plan.source_id)
+        detection = Detection(id=new_id(), plan_id=plan.id, simulated=source.simulated)
+        _fill(session, detection, run, plan, finding, polygon)
+        session.add(detection)
+        session.flush()
+        run.detections_new += 1
+    elif _grown(detection, finding, polygon):
+        _fill(session, detection, run, plan, finding, polygon)
+        run.detections_grown += 1
+    else:
+        return
+    _keep_history(session, detection, run)
 
 
 def _find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
@@ -83,18 +92,22 @@ def _find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
 
 
 def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection]:
-    """Which detection each finding continues: pairs by largest common ground, each side once."""
+    """Which detection each finding continues, each side once: what is confirmed first, then by common ground.
+
+    A confirmed finding that begins inside a suspicion's ground continues it, however much of the suspicion is left.
+    """
     outlines = [from_database(detection.geom) for detection in standing]
     tree = shapely.STRtree(outlines)
-    pairs: list[tuple[float, int, int]] = []
-    for index, (_, polygon) in enumerate(found):
+    pairs: list[tuple[bool, bool, float, int, int]] = []
+    for index, (finding, polygon) in enumerate(found):
         for other in tree.query(polygon, predicate="intersects"):
             common = polygon.intersection(outlines[other]).area
             if common > 0:
-                pairs.append((-common, index, int(other)))
+                unsure = standing[other].confidence is Confidence.low
+                pairs.append((finding.patch.confidence == "low", unsure, -common, index, int(other)))
     matches: dict[int, Detection] = {}
     taken: set[int] = set()
-    for _, index, other in sorted(pairs):
+    for *_, index, other in sorted(pairs):
         if index not in matches and other not in taken:
             matches[index] = standing[other]
             taken.add(other)
@@ -103,17 +116,30 @@ def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection
 
 def _grown(detection: Detection, finding: Finding, polygon: BaseGeometry) -> bool:
     changed_outline = not from_database(detection.geom).equals_exact(polygon, 1e-9, normalize=True)
-    return changed_outline or detection.confirmed_on != _day(finding.patch.confirmed)
+    return changed_outline or (detection.confirmed_on is None and finding.patch.confirmed > 0)
 
 
-def _fill(session: Session, detection: Detection, run: Run, finding: Finding, polygon: BaseGeometry) -> None:
-    """Write a finding and its legal overlay into a detection. What was known earlier is never made later."""
+def _fill(
+    session: Session, detection: Detection, run: Run, plan: Plan, finding: Finding, polygon: BaseGeometry
+) -> None:
+    """Write a finding and its legal overlay into a detection.
+
+    Dates that were published stand: a first sight only moves earlier, a confirmation is not taken back.
+    """
     patch = finding.patch
-    first_seen = from_day_number(patch.first_seen)
-    known = [day for day in (detection.first_seen_on, first_seen) if day]
+    first_seen, last_clear = from_day_number(patch.first_seen), _day(patch.last_clear)
+    if detection.first_seen_on is None or first_seen < detection.first_seen_on:
+        detection.first_seen_on, detection.last_clear_on = first_seen, last_clear
+    detection.confirmed_on = detection.confirmed_on or _day(patch.confirmed)
+    area_m2 = geodesic_area_m2(polygon)
+    least = PlanConfiguration.model_validate(plan.configuration).min_area_m2
+    if detection.confidence is Confidence.high and area_m2 >= detection.area_m2 + least:
+        detection.change_type = ChangeType.expanded
+    if detection.confidence is not Confidence.high:
+        detection.confidence = Confidence(patch.confidence)
     detection.run_id = run.id
     detection.geom = to_database(polygon)
-    detection.area_m2 = geodesic_area_m2(polygon)
+    detection.area_m2 = area_m2
     detection.activity = finding.activity
     detection.activities = [
         {
@@ -123,10 +149,6 @@ def _fill(session: Session, detection: Detection, run: Run, finding: Finding, po
         }
         for ranked in finding.activities
     ]
-    detection.confidence = Confidence(patch.confidence)
-    detection.first_seen_on = min(known)
-    detection.confirmed_on = _day(patch.confirmed)
-    detection.last_clear_on = _day(patch.last_clear)
     detection.evidence = {
         "strength": dict(patch.evidence),
         "before": dict(patch.before),
@@ -135,8 +157,9 @@ def _fill(session: Session, detection: Detection, run: Run, finding: Finding, po
     }
     detection.detector = _detector(session, run)
     overlay = judge(session, polygon, detection.first_seen_on)
-    for column in ("unit_ids", "lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
+    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
         setattr(detection, column, getattr(overlay, column))
+    _place(session, detection)
 
 
 def _detector(session: Session, run: Run) -> str:
@@ -151,13 +174,45 @@ def _keep_history(session: Session, detection: Detection, run: Run) -> None:
     session.execute(row.on_conflict_do_nothing())
 
 
-def _withdraw(run: Run, vanished: list[Detection]) -> None:
-    """Take back suspicions that never were confirmed and are gone. What was confirmed stays, whatever grows over it."""
-    for detection in vanished:
-        if detection.confidence is Confidence.low:
-            detection.withdrawn_at = utc_now()
-            detection.withdrawn_reason = f"not seen again up to {run.until}"
-            run.detections_withdrawn += 1
+def _withdraw(
+    run: Run, gone: list[Detection], matches: dict[int, Detection], human: list[Found], natural: list[Found]
+) -> None:
+    """Take back detections that no finding continues, with the reason.
+
+    One whose ground another detection has grown over is joined with it. Otherwise a suspicion that never was
+    confirmed is taken back; what was confirmed stays, whatever grows over it.
+    """
+    for detection in gone:
+        ground = from_database(detection.geom)
+        over = [i for i, (_, polygon) in enumerate(human) if i in matches and _covers(polygon, ground)]
+        causes = [finding.activity for finding, polygon in natural if polygon.intersects(ground)]
+        if over:
+            reason = f"joined with detection {matches[over[0]].id}, which has grown over it"
+        elif detection.confidence is Confidence.high:
+            continue
+        elif causes:
+            reason = f"put down to {causes[0]}"
+        else:
+            reason = f"not seen again up to {run.until}"
+        detection.withdrawn_at, detection.withdrawn_reason = utc_now(), reason
+        run.detections_withdrawn += 1
+
+
+def _covers(polygon: BaseGeometry, ground: BaseGeometry) -> bool:
+    """Whether most of a ground lies in a polygon."""
+    return bool(polygon.intersects(ground) and polygon.intersection(ground).area > ground.area / 2)
+
+
+def _place(session: Session, detection: Detection) -> None:
+    """Put a detection in the places of today's divisions, so that a new enclave sees what lies in it.
+
+    The verdict and the lead unit stand as they were judged; only who sees the detection follows.
+    """
+    units = set(units_touching(session, from_database(detection.geom)))
+    if detection.lead_unit_id is not None:
+        units.add(detection.lead_unit_id)
+    if units != set(detection.unit_ids or ()):
+        detection.unit_ids = sorted(units)
 
 
 def _day(number: int) -> date | None:

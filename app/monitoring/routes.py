@@ -8,14 +8,15 @@ from sqlalchemy import select
 
 from app.access.models import Role
 from app.access.routes import CallerDep
-from app.access.service import get_placed, in_jurisdiction
+from app.access.service import Caller, get_placed, in_jurisdiction
 from app.foundation.database import SessionDep
 from app.foundation.errors import problem_responses
 from app.foundation.geometry import from_database, geojson
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
+from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.monitoring import service
 from app.monitoring.models import Plan, Run, RunStatus, RunTile
-from app.monitoring.schemas import PlanAnswer, PlanConfiguration, PlanIn, RunAnswer, RunTileAnswer
+from app.monitoring.schemas import PlanAnswer, PlanChange, PlanConfiguration, PlanIn, RunAnswer, RunTileAnswer
 
 plans = APIRouter(prefix="/plans", tags=["plans"])
 runs = APIRouter(prefix="/runs", tags=["runs"])
@@ -34,8 +35,15 @@ def _answer(plan: Plan) -> PlanAnswer:
         until=plan.until,
         cron=plan.cron,
         is_active=plan.is_active,
+        version=plan.version,
         configuration=PlanConfiguration.model_validate(plan.configuration),
     )
+
+
+def _run_answer(run: Run, caller: Caller) -> RunAnswer:
+    answer = RunAnswer.model_validate(run)
+    # What was set aside names places all over the plan's area.
+    return answer if caller.is_provincial else answer.model_copy(update={"set_aside": []})
 
 
 @plans.get("", responses=problem_responses(401))
@@ -56,9 +64,27 @@ def create_plan(given: PlanIn, session: SessionDep, caller: CallerDep) -> PlanAn
 
 
 @plans.get("/{plan_id}", responses=problem_responses(401, 404))
-def show_plan(plan_id: UUID, session: SessionDep, caller: CallerDep) -> PlanAnswer:
+def show_plan(plan_id: UUID, session: SessionDep, caller: CallerDep, response: Response) -> PlanAnswer:
     """One plan."""
-    return _answer(get_placed(session, caller, Plan, plan_id))
+    plan = get_placed(session, caller, Plan, plan_id)
+    set_etag(response, plan.version)
+    return _answer(plan)
+
+
+@plans.patch("/{plan_id}", responses=problem_responses(401, 403, 404, 412, 422, 428))
+def change_plan(
+    plan_id: UUID,
+    change: PlanChange,
+    session: SessionDep,
+    caller: CallerDep,
+    version: ExpectedVersion,
+    response: Response,
+) -> PlanAnswer:
+    """Stop a plan, or change its title, timetable or last day (administrators)."""
+    caller.require(Role.admin)
+    plan = service.change_plan(session, get_placed(session, caller, Plan, plan_id, lock=True), change, version)
+    set_etag(response, plan.version)
+    return _answer(plan)
 
 
 @plans.post("/{plan_id}/runs", status_code=202, responses=problem_responses(401, 403, 404, 409, 422))
@@ -87,13 +113,13 @@ def list_runs(
         statement = statement.where(Run.status == status)
     rows, cursor = fetch_page(session, statement, page, Run.id)
     link_next(request, response, cursor)
-    return Page(items=[RunAnswer.model_validate(row) for row in rows])
+    return Page(items=[_run_answer(row, caller) for row in rows])
 
 
 @runs.get("/{run_id}", responses=problem_responses(401, 404))
 def show_run(run_id: UUID, session: SessionDep, caller: CallerDep) -> RunAnswer:
     """One run with its progress."""
-    return RunAnswer.model_validate(get_placed(session, caller, Run, run_id))
+    return _run_answer(get_placed(session, caller, Run, run_id), caller)
 
 
 @runs.get("/{run_id}/tiles", responses=problem_responses(401, 404))

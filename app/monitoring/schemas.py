@@ -1,7 +1,7 @@
 """What the monitoring API takes and gives."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -9,19 +9,42 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from app.foundation.timetable import parse_cron
 from app.monitoring.models import RunStatus, TileStatus
 
+# Bands that detectors understand (detectors.types.BANDS).
+Band = Literal["blue", "green", "red", "nir", "swir16"]
+# From the first Landsat on; far from the ends of what a date can be, where a day more is an error.
+Day = Annotated[date, Field(ge=date(1972, 1, 1), le=date(2200, 1, 1))]
+
+
+def _readable_cron(value: str | None) -> str | None:
+    if value is not None:
+        parse_cron(value)
+    return value
+
 
 class PlanConfiguration(BaseModel):
     """How a plan finds changes: its grid and its detectors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    crs: str = Field("EPSG:32652", description="CRS of the grid, projected in metres", examples=["EPSG:32652"])
-    resolution_m: float = Field(10.0, gt=0, description="Pixel size of the grid, metres")
+    crs: str = Field(
+        "EPSG:32652",
+        max_length=100,
+        description="CRS of the grid, projected in metres",
+        examples=["EPSG:32652"],
+    )
+    resolution_m: float = Field(10.0, ge=0.1, le=1000, allow_inf_nan=False, description="Pixel size, metres")
     tile_px: int = Field(256, ge=64, le=2048, description="Side of a tile, pixels")
-    bands: tuple[str, ...] = Field(("blue", "green", "red", "nir", "swir16"), min_length=2)
+    bands: tuple[Band, ...] = Field(("blue", "green", "red", "nir", "swir16"), min_length=2, max_length=5)
     monitor: str = Field("harmonic", description="Name of the monitor in the registry")
     monitor_parameters: dict[str, Any] = Field(default_factory=dict)
-    min_area_m2: float = Field(1000.0, gt=0, description="Smallest patch reported, square metres")
+    min_area_m2: float = Field(1000.0, gt=0, allow_inf_nan=False, description="Smallest patch reported, square metres")
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_are_distinct(cls, value: tuple[Band, ...]) -> tuple[Band, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a band is named twice")
+        return value
 
 
 class PlanIn(BaseModel):
@@ -33,18 +56,32 @@ class PlanIn(BaseModel):
     title: str = Field(min_length=1, max_length=200, examples=["长白山重点区域"])
     source: str = Field(description="Name of the image source", examples=["changbai-simulated"])
     area: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon, longitude and latitude")
-    history_from: date
-    history_until: date = Field(description="Last day of the history that says what is normal")
-    until: date | None = Field(None, description="Last day that is monitored; unset: today")
+    history_from: Day
+    history_until: Day = Field(description="Last day of the history that says what is normal")
+    until: Day | None = Field(None, description="Last day that is monitored; unset: today")
     cron: str | None = Field(None, description="Timetable, five crontab fields, Asia/Shanghai", examples=["0 6 * * *"])
     configuration: PlanConfiguration = PlanConfiguration()
 
     @field_validator("cron")
     @classmethod
     def _cron_is_readable(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_cron(value)
-        return value
+        return _readable_cron(value)
+
+
+class PlanChange(BaseModel):
+    """What may change while a plan lives. A field that is left out stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"is_active": False}]})
+
+    title: str = Field("", min_length=1, max_length=200)
+    is_active: bool = Field(True, description="Whether the timetable asks for runs")
+    cron: str | None = None
+    until: Day | None = None
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_is_readable(cls, value: str | None) -> str | None:
+        return _readable_cron(value)
 
 
 class PlanAnswer(BaseModel):
@@ -60,6 +97,7 @@ class PlanAnswer(BaseModel):
     until: date | None
     cron: str | None
     is_active: bool
+    version: int
     configuration: PlanConfiguration
 
 
@@ -80,7 +118,9 @@ class RunAnswer(BaseModel):
     detections_new: int
     detections_grown: int
     detections_withdrawn: int
-    set_aside: list[dict[str, Any]] = Field(description="Patches put down to a natural or routine cause")
+    set_aside: list[dict[str, Any]] = Field(
+        description="Patches put down to a natural or routine cause; for provincial accounts, empty for others"
+    )
     detail: str | None
 
 

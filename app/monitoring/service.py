@@ -7,22 +7,28 @@ from uuid import UUID
 
 import shapely
 from pydantic import ValidationError
+from pyproj import CRS
+from pyproj.exceptions import CRSError
 from shapely.errors import GEOSException
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import units_touching
-from app.foundation.errors import Conflict, Invalid, NotFound
+from app.foundation.errors import Conflict, Invalid, NotFound, StaleVersion
 from app.foundation.geometry import as_multipolygon, to_database
 from app.foundation.time import legal_day, utc_now
 from app.foundation.timetable import Job
+from app.imagery.grid import plan_geobox
 from app.imagery.models import Source
 from app.monitoring.models import Plan, Run, RunStatus
-from app.monitoring.schemas import PlanConfiguration, PlanIn
+from app.monitoring.schemas import PlanChange, PlanConfiguration, PlanIn
 from detectors.registry import make_monitor
 
 LIVE = (RunStatus.queued, RunStatus.running)
+# A province of 600 km by 600 km at 10 m has 55,000 tiles of 256 pixels.
+MOST_TILES = 200_000
 
 
 def add_plan(session: Session, given: PlanIn) -> Plan:
@@ -44,11 +50,15 @@ def add_plan(session: Session, given: PlanIn) -> Plan:
         raise Invalid("until must lie after history_until.")
     _check_detector(given.configuration)
     try:
-        area = as_multipolygon(shape(given.area))
-    except (ValueError, KeyError, TypeError, AttributeError, GEOSException):
+        area = as_multipolygon(shapely.force_2d(shape(given.area)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GEOSException):
         raise Invalid("area must be a GeoJSON Polygon or MultiPolygon.") from None
     if not area.is_valid:
         raise Invalid(f"area is not a valid polygon: {shapely.is_valid_reason(area)}.")
+    west, south, east, north = area.bounds
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise Invalid("area: coordinates are longitude and latitude in degrees.")
+    _check_grid(given.configuration, area)
     plan = Plan(
         name=given.name,
         title=given.title,
@@ -74,6 +84,24 @@ def _check_detector(configuration: PlanConfiguration) -> None:
         raise Invalid(f"monitor_parameters: {names}: unknown or out of range.") from None
     except (ValueError, TypeError) as error:
         raise Invalid(f"monitor: {error}") from None
+
+
+def _check_grid(configuration: PlanConfiguration, area: BaseGeometry) -> None:
+    """Refuse a grid whose pixels are not metres, or that no machine could hold."""
+    try:
+        crs = CRS.from_user_input(configuration.crs)
+    except CRSError:
+        raise Invalid(f"configuration.crs: {configuration.crs!r} is no CRS that is known here.") from None
+    if not crs.is_projected or any(axis.unit_name != "metre" for axis in crs.axis_info[:2]):
+        raise Invalid(f"configuration.crs: {configuration.crs!r} is not projected in metres; take a UTM zone.")
+    if crs.area_of_use is not None and not area.intersects(shapely.box(*crs.area_of_use.bounds)):
+        raise Invalid(f"configuration.crs: {configuration.crs!r} is made for another part of the earth.")
+    try:
+        rows, cols = plan_geobox(area, configuration.crs, configuration.resolution_m).shape
+    except ValueError as error:
+        raise Invalid(f"configuration: {error}.") from None
+    if rows * cols > MOST_TILES * configuration.tile_px**2:
+        raise Invalid(f"The area has {rows:,} × {cols:,} pixels, more than {MOST_TILES:,} tiles; cut it into plans.")
 
 
 def plan_by_name(session: Session, name: str) -> Plan:
@@ -113,6 +141,25 @@ def request_run(
     session.add(run)
     session.flush()
     return run
+
+
+def change_plan(session: Session, plan: Plan, change: PlanChange, expected_version: int) -> Plan:
+    """Change what may change while a plan lives: title, timetable, last day, whether it runs at all.
+
+    Raises:
+        StaleVersion: it was changed since `expected_version`.
+        Invalid: the last day does not lie after the history.
+    """
+    if plan.version != expected_version:
+        raise StaleVersion("The plan was changed meanwhile; read it again.")
+    given = change.model_dump(exclude_unset=True)
+    until = given.get("until", plan.until)
+    if until is not None and until <= plan.history_until:
+        raise Invalid("until must lie after history_until.")
+    for name, value in given.items():
+        setattr(plan, name, value)
+    plan.version += 1
+    return plan
 
 
 def cancel_run(session: Session, run: Run) -> Run:

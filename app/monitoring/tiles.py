@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -19,6 +20,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from app.foundation.storage import Storage
+from app.foundation.time import day_number
 from app.imagery.pixels import SceneReadError, SceneRef, gdal, read_pixels
 from detectors.protocol import Coverage, Monitor
 from detectors.registry import make_monitor
@@ -96,35 +98,52 @@ def compute_tile(job: TileJob) -> TileResult:
         return _update(job, monitor, storage, state, known)
     except SceneReadError as error:
         raise TileFailed(str(error)) from error
+    except OSError as error:
+        # A full disk, storage out of reach: nothing was committed, the next run tries again.
+        raise TileFailed(
+            f"the tile's state could not be read or written: {error.strerror or 'storage error'}"
+        ) from error
 
 
 def _update(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> TileResult:
     coverages: list[Coverage] = []
+    missing: Counter[str] = Counter()
     fresh = [scene for scene in job.scenes if str(scene.id) not in known]
-    late = [scene for scene in fresh if _day_number(scene) <= state.updated_until]
+    late = [scene for scene in fresh if day_number(_day(scene)) <= state.updated_until]
     for scenes, block in _blocks(job, [scene for scene in fresh if scene not in late]):
         state, coverage = monitor.update(state, block)
         coverages.append(coverage)
+        missing.update(coverage.missing_bands)
         known.update(str(scene.id) for scene in scenes)
+    used = len(known) - (len(job.previous.scene_ids) if job.previous else 0)
+    pointer = job.previous if job.previous and not used else _store(job, monitor, storage, state, known)
+    table = monitor.report(state).pixels(job.row0, job.col0)
+    return TileResult(
+        row=job.row,
+        col=job.col,
+        state=pointer,
+        detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
+        last_acquired_at=max((scene.acquired_at for scene in job.scenes if str(scene.id) in known), default=None),
+        changed_pixels=_pack(table.to_arrays()),
+        scenes_used=used,
+        clear_share=float(np.mean([c.clear_share for c in coverages])) if coverages else None,
+        snow_share=float(np.mean([c.snow_share for c in coverages])) if coverages else None,
+        valid_observations=sum(c.used for c in coverages),
+        failures=[
+            *({"scene": s.external_id, "reason": "late: older than the tile's state"} for s in late),
+            *({"band": band, "reason": f"missing in {count} scenes"} for band, count in sorted(missing.items())),
+        ],
+    )
+
+
+def _store(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> StatePointer:
+    """Write the state under a new name; the old one stays until the pointer has moved."""
     content = _pack(monitor.state_to_arrays(state))
     digest = hashlib.sha256(content).hexdigest()
     sequence = job.previous.sequence + 1 if job.previous else 1
     key = f"states/{job.plan_id}/{job.row}_{job.col}/{sequence}-{digest[:16]}.npz"
     storage.put_named(key, content)
-    table = monitor.report(state).pixels(job.row0, job.col0)
-    return TileResult(
-        row=job.row,
-        col=job.col,
-        state=StatePointer(key, digest, sequence, frozenset(known)),
-        detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
-        last_acquired_at=max((scene.acquired_at for scene in job.scenes if str(scene.id) in known), default=None),
-        changed_pixels=_pack(table.to_arrays()),
-        scenes_used=len(known) - (len(job.previous.scene_ids) if job.previous else 0),
-        clear_share=float(np.mean([c.clear_share for c in coverages])) if coverages else None,
-        snow_share=float(np.mean([c.snow_share for c in coverages])) if coverages else None,
-        valid_observations=sum(c.used for c in coverages),
-        failures=[{"scene": s.external_id, "reason": "late: older than the tile's state"} for s in late],
-    )
+    return StatePointer(key, digest, sequence, frozenset(known))
 
 
 def _blocks(job: TileJob, scenes: Sequence[SceneRef]) -> Iterator[tuple[list[SceneRef], RasterBlock]]:
@@ -179,7 +198,3 @@ def changed_pixels(content: bytes) -> ChangedPixels:
 
 def _day(scene: SceneRef) -> date:
     return scene.acquired_at.astimezone(UTC).date()
-
-
-def _day_number(scene: SceneRef) -> int:
-    return (_day(scene) - date(1970, 1, 1)).days

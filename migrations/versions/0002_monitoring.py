@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("cron", sa.Text(), nullable=True),
         sa.Column("is_active", sa.Boolean(), nullable=False),
         sa.Column("configuration", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("grid", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("unit_ids", postgresql.ARRAY(sa.UUID()), nullable=False),

@@ -253,7 +253,6 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Uuid(), nullable=True),
         sa.Column("decided_by", sa.Uuid(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("unit_ids", postgresql.ARRAY(sa.UUID()), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_reviews_case_id")),
         sa.ForeignKeyConstraint(["decided_by"], ["accounts.id"], name=op.f("fk_reviews_decided_by")),
         sa.ForeignKeyConstraint(["detection_id"], ["detections.id"], name=op.f("fk_reviews_detection_id")),

@@ -10,11 +10,12 @@ depends_on = None
 APPLICATION = "redline_app"
 
 # Tables with `unit_ids` of their own, and tables that are seen with the row they hang on.
-PLACED = ("boundary_features", "scenes", "plans", "runs", "detections", "reviews", "cases")
+PLACED = ("boundary_features", "scenes", "plans", "runs", "detections", "cases")
 HANGING = {
     "run_tiles": ("run_id", "runs"),
     "tile_states": ("plan_id", "plans"),
     "detection_changes": ("detection_id", "detections"),
+    "reviews": ("detection_id", "detections"),
     "case_participations": ("case_id", "cases"),
     "evidence": ("case_id", "cases"),
     "case_events": ("case_id", "cases"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from app.foundation.database import Database, set_scope
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.errors import Invalid
 from app.foundation.geometry import from_database, geodesic_area_m2
+from app.foundation.time import legal_day, utc_now
 
 START = date(2020, 1, 1)
 DAY = date(2023, 6, 1)
@@ -207,6 +208,51 @@ def test_divisions_cannot_be_added_to_before_they_begin(load: Importer) -> None:
     load(Layer.divisions, DIVISIONS)
     with pytest.raises(Invalid, match="2020-01-01"):
         load(Layer.divisions, ZONES, date(2019, 12, 31))
+
+
+@pytest.mark.usefixtures("province")
+def test_divisions_of_a_day_to_come_are_refused(session: Session, load: Importer) -> None:
+    tomorrow = legal_day(utc_now()) + timedelta(days=1)
+    renamed = division("220101", "county", "2202", WEST)
+    with pytest.raises(Invalid, match=f"{tomorrow.isoformat()}: import them"):
+        load(Layer.divisions, [renamed], tomorrow)
+    assert load(Layer.divisions, [renamed], tomorrow - timedelta(days=1)).changed == 1
+    # Other layers change nothing before their day, and may come early.
+    assert load(Layer.redlines, [redline(REDLINE)], tomorrow).created
+
+
+@pytest.mark.usefixtures("province")
+@pytest.mark.parametrize(
+    ("period", "reason"),
+    [
+        ({"valid_from": "2023-01-01"}, "it begins on 2023-01-01"),
+        ({"valid_to": "2023-01-01"}, "it ends on 2023-01-01"),
+        ({"valid_to": "2022-01-01"}, "it ends on 2022-01-01"),
+    ],
+)
+def test_a_version_of_divisions_is_one_state(load: Importer, period: dict[str, str], reason: str) -> None:
+    told, ground = division("220101", "county", "2201", WEST)
+    with pytest.raises(Invalid, match=f"220101: {reason}"):
+        load(Layer.divisions, [(told | period, ground)], date(2022, 1, 1))
+
+
+@pytest.mark.usefixtures("province")
+def test_what_has_ended_answers_for_nothing(session: Session, load: Importer) -> None:
+    end = {"valid_to": "2022-12-31"}
+    (zone, ground), (county, east) = ZONES[0], DIVISIONS[5]
+    load(Layer.divisions, [(zone | end, ground), (county | end, east)], date(2023, 1, 1))
+
+    def answering(place: BaseGeometry, on: date) -> list[str]:
+        return [unit["code"] for unit in judge(session, place, on).unit_areas]
+
+    in_zone, in_east = box(127.16, 42.06, 127.18, 42.08), box(127.45, 42.1, 127.46, 42.11)
+    assert answering(in_zone, date(2022, 12, 31)) == ["220199"]
+    assert answering(in_zone, date(2023, 1, 1)) == ["220101"]
+    assert answering(in_east, date(2022, 12, 31)) == ["220201"]
+    assert answering(in_east, date(2023, 1, 1)) == ["2202"]  # no county is left below it
+    assert unit_codes(session, units_touching(session, in_zone)) == {"220101"}
+    with pytest.raises(Invalid, match="220201: its parent 2202 has ended"):
+        load(Layer.divisions, [(DIVISIONS[2][0] | end, EAST), (county, east)], date(2023, 1, 1))
 
 
 def test_who_sees_a_division(session: Session, load: Importer) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from shapely import box
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.access.service import unit_by_code
 from app.casework import case_routes
 from app.casework.ledger import verify
 from app.casework.lifecycle import CHAIN
+from app.foundation.geometry import to_database
 from app.foundation.time import utc_now
-from tests.casework_steps import Desk, add_detection, today
+from app.monitoring.models import Detection
+from tests.casework_steps import Desk, add_detection, today, wait_for_a_lock
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 
@@ -184,6 +189,48 @@ def test_reviews(world: World, desk: Desk) -> None:
         assert refused.status_code == 409
         assert "outside the province" in refused.json()["detail"]
     assert desk.get("prefecture", f"/detections/{outside.id}").status_code == 404
+
+
+def test_a_review_is_seen_wherever_its_detection_grows(world: World, desk: Desk) -> None:
+    with world.database.transaction(see_all=True) as session:
+        detection = add_detection(session)
+    desk.dispatch(detection.id)
+    path = f"/detections/{detection.id}"
+    assert desk.get("county2", path).status_code == 404
+    with world.database.transaction(see_all=True) as session:
+        grown = session.get_one(Detection, detection.id)
+        grown.unit_ids = [*grown.unit_ids, unit_by_code(session, COUNTY2).id]
+    shown = desk.get("county2", path)
+    assert (shown.json()["review"]["state"], shown.headers["ETag"]) == ("dispatched", '"1"')
+    listed = desk.get("county2", "/detections", state="dispatched").json()["items"]
+    assert [row["id"] for row in listed] == [str(detection.id)]
+    assert desk.get("county2", "/detections", state="new").json()["items"] == []
+
+
+@pytest.mark.parametrize("outcome", ["withdrawn", "grown"])
+def test_a_decision_waits_for_the_run_that_publishes(world: World, desk: Desk, outcome: str) -> None:
+    with world.database.transaction(see_all=True) as session:
+        detection = add_detection(session)
+    desk.headers("officer")
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.transaction(see_all=True) as session:
+            standing = session.get_one(Detection, detection.id, with_for_update=True)
+            answer = pool.submit(desk.post, "officer", f"/detections/{detection.id}/dispatch", {}, 0)
+            wait_for_a_lock(world)
+            if outcome == "withdrawn":
+                standing.withdrawn_at, standing.withdrawn_reason = utc_now(), "not seen again"
+            else:
+                standing.geom, standing.area_m2 = to_database(box(127.30, 42.30, 127.31, 42.31)), 123.0
+                standing.activity = "mining"
+        decided = answer.result(timeout=30)
+    if outcome == "withdrawn":
+        assert decided.status_code == 409
+        assert "withdrawn" in decided.json()["detail"]
+        assert desk.get("officer", "/cases").json() == {"items": []}
+    else:
+        case = decided.json()
+        assert (case["area_m2"], case["activity"]) == (123.0, "mining")
+        assert max(x for x, _ in case["geometry"]["coordinates"][0][0]) == 127.31
 
 
 def test_link_tells_the_ledger(world: World, desk: Desk) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import typer
 from affine import Affine
 from fastapi.testclient import TestClient
 from shapely.geometry import box
 from sqlalchemy import select, update
 
+from app import cli
+from app.foundation.database import Database
 from app.foundation.errors import Invalid
 from app.imagery import service
+from app.imagery.found import SourceUnreadable
 from app.imagery.grid import plan_geobox, scene_grid
 from app.imagery.models import MaskKind, Scene, Source, SourceKind
 from app.imagery.pixels import read_pixels
 from app.imagery.schemas import SourceConfiguration, SourceRequest
+from app.settings import Settings
 from tests.conftest import World
 
 # On the border of 抚松县 (220621) and 临江市 (220681); and far outside the province.
@@ -121,6 +128,139 @@ def test_sync_is_kept_or_undone_as_a_whole(world: World, catalogue: Path) -> Non
         assert session.scalars(select(Scene)).all() == []
 
 
+def missing(world: World) -> list[str]:
+    with world.database.transaction(see_all=True) as session:
+        return list(
+            session.scalars(select(Scene.external_id).where(Scene.missing_since.is_not(None)).order_by("external_id"))
+        )
+
+
+def between(world: World, source: Source) -> list[str]:
+    with world.database.transaction(see_all=True) as session:
+        found = service.scenes_between(
+            session, source.id, box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+        )
+        return [scene.external_id for scene in found]
+
+
+def test_a_scene_that_vanished_is_missing_until_it_comes_back(world: World, catalogue: Path) -> None:
+    source = add(world, catalogue)
+    sync(world, source)
+    assert between(world, source) == ["a", "b"]
+    description = (catalogue / "a" / "item.json").read_text()
+    # The operator deletes a corrupt scene, and leaves the link to it.
+    shutil.rmtree(catalogue / "a")
+    report = sync(world, source)
+    assert (report.missing, report.failed) == (1, 1)
+    assert missing(world) == ["a"]
+    assert between(world, source) == ["b"]
+    assert sync(world, source).missing == 1, "it counts what is missing, not what went missing today"
+    scenes = world.client.get("/api/v1/scenes", headers=world.headers("county")).json()["items"]
+    assert {scene["external_id"]: scene["missing_since"] is None for scene in scenes} == {"a": False, "b": True}
+
+    (catalogue / "a").mkdir()
+    (catalogue / "a" / "item.json").write_text(description)
+    report = sync(world, source)
+    assert (report.updated, report.unchanged, report.missing) == (1, 2, 0)
+    assert missing(world) == []
+    assert between(world, source) == ["a", "b"]
+
+
+def test_a_scene_whose_item_lost_its_mask_is_missing(world: World, catalogue: Path) -> None:
+    source = add(world, catalogue)
+    sync(world, source)
+    changed = item("b", "2020-07-11", FUSONG)
+    del changed["assets"]["scl"]
+    (catalogue / "b" / "item.json").write_text(json.dumps(changed))
+    sync(world, source)
+    assert missing(world) == ["b"], "a run would read a mask that is no longer there"
+
+
+@pytest.mark.parametrize("trouble", ["half an item", "no links", "no catalogue", "stopped"])
+def test_a_listing_that_is_not_whole_marks_nothing(world: World, catalogue: Path, trouble: str) -> None:
+    source = add(world, catalogue)
+    sync(world, source)
+    links = [{"rel": "item", "href": "./b/item.json"}, {"rel": "child", "href": "./more.json"}]
+    (catalogue / "catalog.json").write_text(json.dumps({"type": "Catalog", "links": links}))
+    if trouble in ("half an item", "no links"):
+        content = '{"type": "Fea' if trouble == "half an item" else '{"type": "Collection"}'
+        (catalogue / "more.json").write_text(content)
+        report = sync(world, source)
+        assert (report.found, report.missing, report.failed) == (1, 0, 1)
+    elif trouble == "no catalogue":
+        (catalogue / "catalog.json").unlink()
+        with pytest.raises(SourceUnreadable):
+            sync(world, source)
+    else:
+
+        def stop(number: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), world.database.transaction(see_all=True) as session:
+            service.sync(session, session.get_one(Source, source.id), stop)
+    assert missing(world) == []
+
+
+def test_sync_command_says_what_failed(
+    world: World, catalogue: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def database() -> Iterator[tuple[Settings, Database]]:
+        yield world.settings, world.database
+
+    monkeypatch.setattr(cli, "_database", database)
+    add(world, catalogue)
+    cli.scenes_sync("test")
+    assert "3 found, 3 added, 0 updated, 0 missing, 0 failed" in capsys.readouterr().err
+
+    bad = {f"bad{number:02}": item(f"bad{number:02}", "2020-07-01", FUSONG) | {"assets": {}} for number in range(12)}
+    write(catalogue, [item("a", "2020-07-01", FUSONG), *bad.values()])
+    cli.scenes_sync("test")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "test: 1 found, 0 added, 0 updated, 2 missing, 12 failed"
+    assert said[1] == "  bad00: it has none of the bands of this source"
+    assert [line.strip()[:5] for line in said[2:]] == [*(f"bad{number:02}" for number in range(1, 10)), "and 2"]
+
+    write(catalogue, list(bad.values()))
+    with pytest.raises(typer.Exit) as stopped:
+        cli.scenes_sync("test")
+    assert stopped.value.exit_code == 1
+
+
+def post(world: World, path: str, body: Any) -> Any:
+    headers = world.headers("admin") | {"Content-Type": "application/json"}
+    # As ASCII, so that half a surrogate pair can be sent as JSON allows it.
+    return world.client.post(f"/api/v1/{path}", headers=headers, content=json.dumps(body))
+
+
+def test_values_that_no_column_holds_are_the_senders_to_mend(world: World, client: TestClient) -> None:
+    source = {"name": "x", "title": "X", "kind": "stac_api", "location": "https://example.org"}
+    catalogue = {"name": "x", "title": "X", "kind": "stac_catalog"}
+    officer = world.headers("officer")
+    answers = {
+        "sign-in": client.post("/api/v1/auth/token", data={"username": "a\0b", "password": "x"}),
+        "code": client.get("/api/v1/redlines?code=%00", headers=officer),
+        "title": post(world, "sources", source | {"title": "a\0b"}),
+        "half a pair": post(world, "sources", source | {"title": "a\ud800b"}),
+        "half a pair in JSON": post(world, "sources", source | {"configuration": {"bands": {"red": "\ud800"}}}),
+        "an unknown field": post(world, "sources", source | {"\ud800": 1}),
+        "NUL in JSON": post(world, "sources", source | {"configuration": {"platform": "a\0b"}}),
+        "not a number": post(world, "sources", source | {"configuration": {"default_nodata": float("nan")}}),
+        "NUL in a path": post(world, "sources", catalogue | {"location": "/tmp/a\0b"}),
+        "nobody's home": post(world, "sources", catalogue | {"location": "~nobody-at-all/x"}),
+        "before the first year": client.get("/api/v1/scenes?start=0001-01-01T00:00:00%2B14:00", headers=officer),
+        "after the last year": client.get("/api/v1/scenes?end=9999-12-31T23:59:59-14:00", headers=officer),
+    }
+    for what, answer in answers.items():
+        assert answer.status_code == 422, f"{what}: {answer.status_code} {answer.text}"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "select" not in answer.text.lower()
+        assert "psycopg" not in answer.text.lower()
+    assert "NUL" in answers["sign-in"].json()["detail"]
+    assert client.get("/api/v1/redlines?on=0001-01-01", headers=officer).status_code == 200
+    assert client.get("/api/v1/redlines?on=9999-12-31", headers=officer).status_code == 200
+
+
 def test_scenes_stand_where_the_divisions_say(world: World, catalogue: Path) -> None:
     source = add(world, catalogue)
     sync(world, source)
@@ -205,7 +345,8 @@ def test_api_walk(world: World, client: TestClient, catalogue: Path) -> None:
 
     assert client.post(f"/api/v1/sources/{source_id}/sync", headers=county).status_code == 403
     report = client.post(f"/api/v1/sources/{source_id}/sync", headers=admin)
-    assert report.json() == {"found": 3, "added": 3, "updated": 0, "unchanged": 0, "failed": 0, "failures": []}
+    figures = {"found": 3, "added": 3, "updated": 0, "unchanged": 0, "missing": 0, "failed": 0, "failures": []}
+    assert report.json() == figures
     shown = client.get("/api/v1/sources", headers=county).json()["items"]
     assert [(source["name"], source["location"]) for source in shown] == [("walk", None)]
     assert shown[0]["synced_at"] is not None
@@ -253,11 +394,12 @@ def test_scenes_are_seen_by_jurisdiction(world: World, client: TestClient, catal
     assert "next" not in following.links
 
 
-@pytest.mark.parametrize("bbox", ["1,2,3", "a,b,c,d", "128,42,127,43", "0,0,nan,1", "-200,0,0,1"])
-def test_bad_box_is_refused(world: World, client: TestClient, bbox: str) -> None:
-    answer = client.get("/api/v1/scenes", headers=world.headers("officer"), params={"bbox": bbox})
-    assert answer.status_code == 400
-    assert "bbox" in answer.json()["detail"]
+@pytest.mark.parametrize("path", ["scenes", "detections", "redlines"])
+@pytest.mark.parametrize("bbox", ["", "1,2,3", "a,b,c,d", "128,42,127,43", "0,0,nan,1", "-200,0,0,1"])
+def test_bad_box_is_refused(world: World, client: TestClient, path: str, bbox: str) -> None:
+    answer = client.get(f"/api/v1/{path}", headers=world.headers("officer"), params={"bbox": bbox})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "query/bbox"
 
 
 def test_mask_kind_travels_with_the_scene(world: World, catalogue: Path) -> None:

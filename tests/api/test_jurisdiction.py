@@ -18,13 +18,16 @@ from sqlalchemy.orm import Session
 from app.access import service as access
 from app.access.models import Account
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, Verdict
-from app.casework.lifecycle import CaseState
-from app.casework.models import Case, Evidence, EvidenceKind
+from app.casework.ledger import append
+from app.casework.lifecycle import CaseState, ReviewState
+from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation, Review
+from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
-from app.monitoring.models import Confidence, Detection, Plan, Run
+from app.monitoring.models import Confidence, Detection, DetectionChange, Plan, Run, RunTile, TileState
 from app.settings import Settings
+from app.tables import metadata
 from tests.conftest import COUNTY2, World
 
 # Open to everyone, signed in or not.
@@ -123,6 +126,17 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         uploaded_by=account.id,
     )  # fmt: skip
     session.add(evidence)
+    caller = access.caller_of(session, account)
+    event = append(session, caller, case, "dispatch", state_before=None, occurred_on=date(2024, 1, 1))
+    review = Review(detection_id=detection.id, state=ReviewState.dispatched, case_id=case.id, decided_by=account.id)
+    part = CaseParticipation(case_id=case.id, unit_id=unit.id, kind=Participation.lead)
+    run_tile = RunTile(run_id=run.id, row=0, col=0)
+    tile_state = TileState(
+        plan_id=plan.id, row=0, col=0, sequence=1, key="k", sha256="0" * 64, detector="d", changed_pixels=b""
+    )
+    change = DetectionChange(detection_id=detection.id, run_id=run.id, geom=GROUND, area_m2=1)
+    hanging = (review, part, run_tile, tile_state, change)
+    session.add_all(hanging)
     for layer in Layer:
         version = LayerVersion(
             layer=layer, number=99, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1
@@ -137,17 +151,21 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         session.flush()
         ids[layer.value, "feature_id"] = feature.id
     session.flush()
-    return ids | {
-        ("scenes", "scene_id"): scene.id,
-        ("plans", "plan_id"): plan.id,
-        ("runs", "run_id"): run.id,
-        ("detections", "detection_id"): detection.id,
-        ("cases", "case_id"): case.id,
-        ("cases", "evidence_id"): evidence.id,
-        # Hold no place: a source is a catalogue, a token its owner's.
-        ("sources", "source_id"): uuid4(),
-        ("auth", "token_id"): uuid4(),
-    }
+    return (
+        ids
+        | {(row.__tablename__, "id"): row.id for row in (*hanging, event)}
+        | {
+            ("scenes", "scene_id"): scene.id,
+            ("plans", "plan_id"): plan.id,
+            ("runs", "run_id"): run.id,
+            ("detections", "detection_id"): detection.id,
+            ("cases", "case_id"): case.id,
+            ("cases", "evidence_id"): evidence.id,
+            # Hold no place: a source is a catalogue, a token its owner's.
+            ("sources", "source_id"): uuid4(),
+            ("auth", "token_id"): uuid4(),
+        }
+    )
 
 
 @pytest.fixture
@@ -182,7 +200,16 @@ def test_without_a_token_every_endpoint_answers_401(world: World) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.fixture(params=["both walls", "the queries alone"])
+def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether requests meet row-level security too, or every row lies open to their queries."""
+    if request.param == "the queries alone":
+        monkeypatch.setattr(access, "set_scope", lambda session, units: set_scope(session, None))
+    return str(request.param)
+
+
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
+@pytest.mark.usefixtures("walls")
 def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
     document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
@@ -203,6 +230,7 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, s
 
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
+@pytest.mark.usefixtures("walls")
 def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
     for path, method, _ in operations():
         if method != "get" or path in PUBLIC or _parameters(path):
@@ -213,14 +241,37 @@ def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, st
         assert not leaked, f"{username} sees {leaked} at {path}"
 
 
-def test_the_walls_hold_each_without_the_other(world: World, foreign: dict[tuple[str, str], UUID]) -> None:
-    """Row-level security alone: the caller's own context sees none of the rows, whatever the query."""
-    caller = world.caller("county")
-    with world.database.transaction() as session:
-        access.enter(session, caller)
-        for table in ("boundary_features", "scenes", "plans", "runs", "detections", "cases", "evidence"):
-            ids = list(session.scalars(text(f"select id from {table}")))
-            assert not set(ids) & set(foreign.values()), table
+@pytest.mark.usefixtures("walls", "foreign")
+def test_figures_count_no_neighbours_cases(world: World) -> None:
+    def total(username: str) -> int:
+        answer = world.client.get("/api/v1/statistics/closure", headers=world.headers(username))
+        return int(answer.json()["total"]["total"])
+
+    assert (total("county2"), total("officer")) == (1, 1)
+    assert (total("county"), total("prefecture-other")) == (0, 0)
+
+
+def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[tuple[str, str], UUID]) -> None:
+    """The bare tables in a caller's own context: no row of the neighbour, those that hang on another's included."""
+    placed = {table.name for table in metadata.tables.values() if "unit_ids" in table.columns}
+    hanging = {
+        table.name
+        for table in metadata.tables.values()
+        for key in table.foreign_keys
+        if key.column.table.name in placed
+    }
+    foreign_ids = set(foreign.values())
+
+    def seen(table: str, username: str) -> set[UUID]:
+        with world.database.transaction() as session:
+            access.enter(session, world.caller(username))
+            return set(session.scalars(text(f"select id from {table}"))) & foreign_ids
+
+    assert len(hanging - placed) >= 7
+    for table in sorted(placed | hanging):
+        assert seen(table, "county2"), f"{table}: give this test a row of the neighbour"
+        for username in ("county", "prefecture-other"):
+            assert not seen(table, username), f"{username} sees {table}"
 
 
 def test_the_walk_covers_the_public_surface() -> None:

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from detectors.registry import make_monitor
 from tests.bench import bench_forest_cut, bench_simulated
+from tests.bench.bench_simulated import MONITOR
 
 NAMES = ("forest-cut", "simulated")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
@@ -45,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    monitor = make_monitor(MONITOR)
+    print(f"monitor {monitor.name} {monitor.version}, parameters {monitor.parameter_hash()}\n")
     for name in options.names or NAMES:
         print(f"=== {name} ===")
         began = time.perf_counter()

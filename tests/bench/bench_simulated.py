@@ -41,7 +41,12 @@ TILE_PX = 300
 LEAST_M2 = 1000.0
 DIVISIONS = Path(__file__).parents[2] / "sample" / "jilin" / "divisions.geojson"
 DAYS_A_YEAR = 365
-SEASONS = {"April to June": (4, 5, 6), "July to September": (7, 8, 9), "October to March": (10, 11, 12, 1, 2, 3)}
+SEASONS = {
+    "April to June": (4, 5, 6),
+    "July to September": (7, 8, 9),
+    "October to March": (10, 11, 12, 1, 2, 3),
+    "all": range(1, 13),
+}
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Truth:
-    """Day and number of the change at each pixel, land cover before, and the days that were monitored."""
+    """Day and number of the change at each pixel, land cover before, and the days that were monitored.
+
+    `limit`: day of the third clear look at the changed pixel, before which no rule of three looks can confirm.
+    """
 
     day: IntArray
     number: IntArray
     cover: IntArray
+    limit: IntArray
     days: int
     changes: tuple[Change, ...]
 
@@ -189,6 +198,18 @@ def _rule_sites(alert: IntArray, grid: Grid) -> list[Site]:
     return sites
 
 
+def third_look(archive: Archive, changed: IntArray) -> IntArray:
+    """Day of the third clear look from the day of change on; 0 where nothing changed or it did not come."""
+    place = np.nonzero(changed)
+    since, looks, third = changed[place], np.zeros(len(place[0]), np.int32), np.zeros(len(place[0]), np.int32)
+    for moment, clear in zip(archive.moments, archive.clear, strict=True):
+        looks += clear[place[0] // 2, place[1] // 2] & (to_day(moment) >= since)
+        third[(looks == 3) & (third == 0)] = to_day(moment)
+    result = np.zeros_like(changed)
+    result[place] = third
+    return result
+
+
 def score(results: Sequence[Result], truths: Sequence[Truth], *, with_burn: bool = False) -> DatedScore:
     """Pixels of all worlds together; group 1 is cropland."""
     parts = []
@@ -245,25 +266,25 @@ def show_pixels(results: Sequence[tuple[Result, Result]], truths: Sequence[Truth
 
 
 def show_seasons(results: Sequence[tuple[Result, Result]], truths: Sequence[Truth]) -> None:
-    """How the wait for confirmation depends on the season of the change."""
+    """How the wait for confirmation depends on the season of the change, and the least that it can be."""
     rows = []
     for name, months in SEASONS.items():
-        waits: tuple[list[int], list[int]] = ([], [])
+        waits: tuple[list[int], list[int], list[int]] = ([], [], [])
         pixels = 0
         for pair, truth in zip(results, truths, strict=True):
             changed = truth.day > 0
             month = np.array(truth.day[changed], "datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
             inside = np.isin(month, months)
             pixels += int(inside.sum())
-            for k, result in enumerate(pair):
-                alert, day = result.alert[changed][inside], truth.day[changed][inside]
-                found = alert >= day
-                waits[k].extend((alert - day)[found].tolist())
-        middle = [f"{np.median(w):.0f}" if w else "-" for w in waits]
-        share = [f"{len(w) / pixels:.2f}" if pixels else "-" for w in waits]
-        rows.append([name, str(pixels), share[0], middle[0], share[1], middle[1]])
-    print("By the season of the change: share of pixels found, median days to confirmation")
-    show(["", "pixels", MONITOR, "days", HalfMonthRule.name, "days"], rows)
+            for wait, alert in zip(waits, (pair[0].alert, pair[1].alert, truth.limit), strict=True):
+                days = (alert - truth.day)[changed][inside]
+                wait.extend(days[days >= 0].tolist())
+        row = [name, str(pixels)]
+        for wait in waits:
+            row += [f"{len(wait) / pixels:.2f}", f"{np.median(wait):.0f}"] if wait else ["-", "-"]
+        rows.append(row)
+    print("By season of change: share of pixels found, median days to confirmation; limit: the third clear look")
+    show(["", "pixels", MONITOR, "days", HalfMonthRule.name, "days", "limit", "days"], rows)
 
 
 def show_changes(result: Result, rule: Result, truth: Truth) -> None:
@@ -354,8 +375,10 @@ def run(seeds: Sequence[int]) -> None:
         looks = f"{len(world.scenes)} scenes rendered in {time.perf_counter() - began:.0f} s"
         print(f"Seed {seed}: {looks}; monitored from {world.history_until} to {world.until}\n", flush=True)
         result = watch(archive, history_until)
+        day, number, cover = truth_arrays(world)
+        limit = third_look(archive, day)
         del archive  # Room for the next one.
-        truth = Truth(*truth_arrays(world), to_day(world.until) - history_until, world.changes)
+        truth = Truth(day, number, cover, limit, to_day(world.until) - history_until, world.changes)
         show_changes(*result, truth)
         show_pixels([result], [truth])
         show_sites([result], [truth])

@@ -14,7 +14,7 @@ import rasterio
 from affine import Affine
 from pydantic import ValidationError
 
-from app.imagery.found import FailedItem, FoundScene, SourceUnreadable
+from app.imagery.found import BadItem, FailedItem, FoundScene, SourceUnreadable, resolve
 from app.imagery.models import MaskKind, SourceKind
 from app.imagery.schemas import SourceConfiguration
 from app.imagery.sources import read_source
@@ -152,6 +152,102 @@ def test_loops_and_lost_files_do_not_stop_a_catalogue(tmp_path: Path) -> None:
     assert [type(entry).__name__ for entry in found] == ["FailedItem", "FoundScene"]
 
 
+REFUSED = [
+    "file:///etc/hostname",
+    "FILE:///etc/hostname",
+    "File:/etc/hostname",
+    "zip+file:///a.zip!x.tif",
+    "ftp://example.org/x.tif",
+    "/vsizip/a.zip/x.tif",
+    "/vsicurl/http://example.org/x.tif",
+    "gs://bucket/x.tif",
+    "file://[half/x.tif",
+]
+
+
+@pytest.mark.parametrize("href", [*REFUSED, "/etc/hostname", "../../../secret.tif", "a/../../../../secret.tif"])
+def test_local_catalogue_names_files_below_it_only(tmp_path: Path, href: str) -> None:
+    document, linked = item("a"), item("b")
+    document["assets"]["red"]["href"] = href
+    root = catalogue(tmp_path / "cat", {"a": document, "b": linked})
+    (tmp_path / "secret.tif").write_text("not yours")
+    links = [{"rel": "item", "href": href}, child("./s2/collection.json")]
+    write_json(root / "catalog.json", {"type": "Catalog", "id": "c", "links": links})
+    found = list(read_source(SourceKind.stac_catalog, str(root), SourceConfiguration()))
+    refused = [entry for entry in found if isinstance(entry, FailedItem)]
+    assert [entry.item for entry in refused] == [href.rsplit("/", 1)[-1], "a"]
+    assert all(entry.reason.startswith("it names a") and not entry.hides for entry in refused)
+    assert not [entry for entry in refused if "etc" in entry.reason or str(tmp_path) in entry.reason]
+    assert [entry.external_id for entry in found if isinstance(entry, FoundScene)] == ["b"]
+
+
+def test_local_catalogue_may_name_its_own_files_in_any_form_and_remote_ones(tmp_path: Path) -> None:
+    root = catalogue(tmp_path / "cat", {})
+    elsewhere = tmp_path / "elsewhere.tif"
+    elsewhere.write_text("x")
+    (root / "linked.tif").symlink_to(elsewhere)
+    hrefs = {
+        "blue": "../../linked.tif",
+        "green": str(root / "s2" / "g.tif"),
+        "red": (root / "r 1.tif").as_uri(),
+        "nir": "HTTPS://example.org/n.tif",
+        "swir16": "s3://bucket/s.tif",
+        # Names like any other: no scheme, and no home.
+        "scl": "~/T02:30:00.tif",
+    }
+    document = item("a", assets={key: {"href": href} for key, href in hrefs.items()})
+    assets = scenes(catalogue(root, {"a": document}))[0].assets
+    assert {name: asset["href"] for name, asset in assets.items()} == {
+        "blue": "linked.tif",
+        "green": "s2/g.tif",
+        "red": "r 1.tif",
+        "nir": "HTTPS://example.org/n.tif",
+        "swir16": "s3://bucket/s.tif",
+        "mask": "s2/a/~/T02:30:00.tif",
+    }
+
+
+@pytest.mark.parametrize("document", ["https://example.org/cat/item.json", "s3://bucket/cat/item.json"])
+@pytest.mark.parametrize("href", REFUSED)
+def test_remote_documents_name_remote_addresses_only(document: str, href: str) -> None:
+    with pytest.raises(BadItem) as caught:
+        resolve(document, href, None)
+    assert href not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("href", "resolved"),
+    [
+        ("./red.tif", "https://example.org/cat/red.tif"),
+        ("/etc/hostname", "https://example.org/etc/hostname"),
+        ("../../../x.tif", "https://example.org/x.tif"),
+        ("//other.org/x.tif", "https://other.org/x.tif"),
+        ("Http://other.org/x.tif", "Http://other.org/x.tif"),
+    ],
+)
+def test_remote_hrefs_stay_remote(href: str, resolved: str) -> None:
+    assert resolve("https://example.org/cat/item.json", href, None) == resolved
+    assert resolve("https://example.org/cat/item.json", href, Path("/srv/cat")) == resolved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "a\0b"},
+        {"id": "a\ud800"},
+        {"properties": {"datetime": "2020-07-01T02:30:00Z", "gsd": float("nan")}},
+        {"properties": {"datetime": "0001-01-01T00:00:00+14:00"}},
+    ],
+    ids=["NUL", "half a pair", "no number", "before time"],
+)
+def test_what_cannot_be_kept_fails_its_item_alone(tmp_path: Path, change: dict[str, Any]) -> None:
+    root = catalogue(tmp_path, {"a": item("a") | change, "b": item("b")})
+    failed, kept = read_source(SourceKind.stac_catalog, str(root), SourceConfiguration())
+    assert isinstance(failed, FailedItem)
+    failed.item.encode()
+    assert isinstance(kept, FoundScene)
+
+
 def test_configuration_limits_collections_instants_and_box(tmp_path: Path) -> None:
     dated = {
         name: item(name, properties={"datetime": f"{name[1:]}-01-01T00:00:00Z"}) for name in ("y2019", "y2020", "y2021")
@@ -282,6 +378,8 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
     ("options", "complaint"),
     [
         ({"pattern": "{band}.tif"}, "date"),
+        ({"pattern": "../{date:%Y}_{band}.tif"}, "below the source's folder"),
+        ({"default_nodata": float("inf")}, "default_nodata"),
         ({"pattern": "{date}_{band}.tif"}, "strptime"),
         ({"pattern": "{date:%Y}_{tile}_{band}.tif"}, "pattern"),
         ({"pattern": "{date:%Y"}, "pattern"),

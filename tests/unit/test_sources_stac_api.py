@@ -59,6 +59,7 @@ class Server:
     def __init__(self, files: Path) -> None:
         self.requests: list[dict[str, Any]] = []
         self.broken = False
+        self.own: str | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -92,6 +93,10 @@ class Server:
         if self.broken and first:
             raise HTTPException(500)
         chosen = [item(number, self.address) for number in range(10)]
+        if self.own:
+            for entry in chosen:
+                entry["links"][0]["href"] = self.own
+                entry["assets"]["red"]["href"] = "./red.tif"
         links = []
         if first + PAGE < len(chosen):
             link = {"rel": "next", "href": f"{self.address}/search", "method": "POST"}
@@ -189,11 +194,22 @@ def test_static_catalogue_over_http(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(
         '{"type": "Feature", "id": "a", "geometry": {"type": "Point", "coordinates": [1, 1]}, "properties": {}}'
     )
-    with pytest.raises(SourceUnreadable):
-        # A remote catalogue has no say about files of this machine.
-        list(read_source(SourceKind.stac_catalog, f"{server.address}/files/catalog.json", SourceConfiguration()))
+    # A remote catalogue has no say about files of this machine.
+    found = list(read_source(SourceKind.stac_catalog, f"{server.address}/files/catalog.json", SourceConfiguration()))
+    refused = FailedItem("b.json", "it names an address that is neither http(s) nor s3")
+    assert found == [FailedItem("a", "it has no datetime"), refused]
     (tmp_path / "catalog.json").write_text(
         '{"type": "Catalog", "links": [{"rel": "item", "href": "./a.json"}, {"rel": "item", "href": "gone.json"}]}'
     )
     found = list(read_source(SourceKind.stac_catalog, f"{server.address}/files/catalog.json", SourceConfiguration()))
-    assert found == [FailedItem("a", "it has no datetime"), FailedItem("gone.json", "its file cannot be read")]
+    assert found == [FailedItem("a", "it has no datetime"), FailedItem("gone.json", "its file is not there")]
+
+
+@pytest.mark.parametrize("own", ["file:///etc/item.json", "/etc/item.json", "FILE:///etc/item.json"])
+def test_an_item_that_says_it_is_a_local_file_names_none(server: Server, own: str) -> None:
+    server.own = own
+    found = read(server, start="2020-07-01T00:00:00Z", end="2020-07-02T00:00:00Z")
+    # Hrefs without an address of their own are then seen from the API.
+    assert [entry.assets["red"]["href"] for entry in found if isinstance(entry, FoundScene)] == [
+        f"{server.address}/red.tif"
+    ]

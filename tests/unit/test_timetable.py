@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.foundation.database import Database
 from app.foundation.errors import Invalid
+from app.foundation.time import SHANGHAI
 from app.foundation.timetable import Job, Tick, last_tick, parse_cron, run_due
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -24,7 +25,36 @@ def test_cron_days_are_days_of_shanghai() -> None:
     assert last_tick(parse_cron("0 20 * * *"), NOON) == NOON
 
 
-@pytest.mark.parametrize("expression", ["", "often", "61 * * * *", "* * * *"])
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("1", "Mon"),
+        ("0", "Sun"),
+        ("7", "Sun"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("*/2", "Tue Thu Sat Sun"),
+        ("5-7", "Fri Sat Sun"),
+        ("0-6", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("2,4", "Tue Thu"),
+        ("mon,3-4", "Mon Wed Thu"),
+        ("SAT-SUN", "Sat Sun"),
+        ("sun-tue", "Mon Tue Sun"),
+        ("4/2", "Thu Sat"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"),
+    ],
+)
+def test_days_of_the_week_are_crontabs(field: str, days: str) -> None:
+    monday = datetime(2026, 3, 2, tzinfo=SHANGHAI)
+    trigger = parse_cron(f"0 6 * * {field}")
+    noons = [monday + timedelta(days=day, hours=6, minutes=30) for day in range(7)]
+    assert " ".join(f"{noon:%a}" for noon in noons if last_tick(trigger, noon)) == days
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["", "often", "61 * * * *", "* * * *", "* * * * 8", "* * * * 5-2", "* * * * montag", "* * * * 1-", "* * * * */0"],
+)
 def test_a_bad_expression_is_refused(expression: str) -> None:
     with pytest.raises(Invalid, match="crontab"):
         parse_cron(expression)
@@ -50,6 +80,13 @@ def test_many_workers_do_a_tick_once(database: Database) -> None:
     assert sorted(done) == [NOON + timedelta(minutes=minute) for minute in range(3)]
     with database.transaction() as session:
         assert session.scalar(select(func.count()).select_from(Tick)) == 3
+
+
+def test_an_unreadable_timetable_stops_no_other(database: Database) -> None:
+    done: list[datetime] = []
+    jobs = [Job("bad", "* * * * 9", lambda *_: None), Job("good", "* * * * *", lambda _, tick: done.append(tick))]
+    assert run_due(database, jobs, NOON, "w") == ["good"]
+    assert done == [NOON]
 
 
 def test_a_failing_job_gives_its_claim_back(database: Database) -> None:
