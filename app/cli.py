@@ -139,13 +139,17 @@ def api() -> None:
     """Serve the API alone."""
     import uvicorn
 
+    from app.foundation.connect import open_database
     from app.foundation.logging import configure_logging
     from app.foundation.processes import exit_with_parent
-    from app.main import create_app
+    from app.main import check_exposure, create_app
 
     exit_with_parent()
     configure_logging()
     settings = _settings()
+    # Asked once more at the start of the service itself; here it is said in a line, and not as a fault.
+    with open_database(settings) as database:
+        check_exposure(database, settings.host)
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 

@@ -95,7 +95,13 @@ def wait_for_a_lock(world: World) -> None:
     raise AssertionError("nobody waits for a lock")
 
 
-def photo(*, at: tuple[float, float] | None = (127.301, 42.301), seed: int | None = None) -> bytes:
+def photo(
+    *,
+    at: tuple[float, float] | None = (127.301, 42.301),
+    seed: int | None = None,
+    taken: str = "2024:06:18 10:30:00",
+    offset: str | None = None,
+) -> bytes:
     """A real JPEG, its pixels unlike any other's; `at` is longitude and latitude in its EXIF."""
     image = Image.new("RGB", (32, 24), "green")
     image.putdata([((uuid4().int if seed is None else seed + i) % 255, i % 255, 0) for i in range(32 * 24)])
@@ -104,7 +110,9 @@ def photo(*, at: tuple[float, float] | None = (127.301, 42.301), seed: int | Non
         gps = exif.get_ifd(0x8825)
         gps[1], gps[2] = "N" if at[1] >= 0 else "S", _dms(abs(at[1]))
         gps[3], gps[4] = "E" if at[0] >= 0 else "W", _dms(abs(at[0]))
-        exif.get_ifd(0x8769)[36867] = "2024:06:18 10:30:00"
+        exif.get_ifd(0x8769)[36867] = taken
+        if offset is not None:
+            exif.get_ifd(0x8769)[36881] = offset
     target = io.BytesIO()
     image.save(target, "JPEG", exif=exif)
     return target.getvalue()

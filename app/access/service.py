@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from app.foundation.time import utc_now
 
 _hasher = PasswordHasher()
 _MARK = "rl_"
+_USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 S = TypeVar("S", bound=Any)
 
@@ -195,8 +197,10 @@ def add_account(
     Raises:
         Conflict: the name is taken.
         NotFound: no unit has this code.
-        Invalid: the role does not go with the unit's level, or the password is too short.
+        Invalid: the role does not go with the unit's level, the name is none, or the password is too short.
     """
+    if not _USERNAME.fullmatch(username):
+        raise Invalid("A name has 1 to 64 lower-case letters, digits, dots, hyphens or underscores.")
     unit = unit_by_code(session, unit_code)
     if unit.level not in UNIT_OF_ROLE[role]:
         levels = " or ".join(sorted(level.value for level in UNIT_OF_ROLE[role]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ MAX_RATIO = 200
 RATIO_FROM_BYTES = 16 * 2**20
 _PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _CHUNK = 2**20
+_DAMAGED = "The zip archive is damaged, or its sizes are not what it declares."
 _SHAPE_MAGIC = b"\x00\x00\x27\x0a"
 
 
@@ -43,8 +46,13 @@ def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
             left = max_bytes
             for suffix, member in parts.items():
                 left = _extract(opened, member, folder / f"layer{suffix}", left)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise Invalid("The zip archive is damaged, or its sizes are not what it declares.") from None
+    # ValueError, OverflowError and struct.error: names and places in the archive's own tables that make no sense.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError):
+        raise Invalid(_DAMAGED) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a full or failing disk is not the file's fault
+            raise
+        raise Invalid(_DAMAGED) from None  # a member that is said to begin before the archive does
     shp = folder / "layer.shp"
     with shp.open("rb") as file:
         if file.read(4) != _SHAPE_MAGIC:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -39,6 +41,15 @@ _CODECS = {
 }
 # Bytes that do not decode become lone surrogates; each is then reported with its feature and column.
 _KEEP = "surrogateescape"
+# Lists and objects within one another in a property; real ones stay below ten, the interpreter gives up near 900.
+MAX_NESTING = 32
+# Looking through a GeoPackage's tables takes milliseconds.
+_LOOK_SECONDS = 5.0
+_EXPORT = "only plain tables are read. Export the layer to a new GeoPackage."
+_PLAIN_TABLE = re.compile(r"create\s+table\b", re.IGNORECASE)
+_SPATIAL_INDEX = re.compile(
+    r"""create\s+virtual\s+table\s+["'`\[]?rtree_.*\susing\s+rtree\s*\(""", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass
@@ -154,6 +165,7 @@ def _decode(value: Any, codec: str) -> Any:
 
 
 def _read_geopackage(path: Path) -> RawLayer:
+    _refuse_what_runs(path)
     try:
         layers = [str(name) for name, kind in list_layers(path) if kind is not None]
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, UnicodeDecodeError):
@@ -172,13 +184,66 @@ def _read_geopackage(path: Path) -> RawLayer:
     return _read_with_gdal(path, layer=layers[0], encoding=None)
 
 
+def _refuse_what_runs(path: Path) -> None:
+    """Refuse a GeoPackage that would compute when it is read: GDAL has no time limit, and one view can run for ever.
+
+    Triggers stay: they run on writing alone, and every GeoPackage has some. That a schema entry is of the type that
+    it states is checked by SQLite itself.
+
+    Raises:
+        Invalid: a view, a virtual table other than a spatial index, a computed column, or a layer without a table.
+    """
+    deadline = time.monotonic() + _LOOK_SECONDS
+    try:
+        with closing(_open_database(path)) as connection:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            tables = set()
+            for kind, name, sql in connection.execute(
+                "select type, name, sql from sqlite_master where type in ('table', 'view')"
+            ):
+                plain_table = kind == "table" and _PLAIN_TABLE.match(sql or "")
+                if not plain_table and not (kind == "table" and _SPATIAL_INDEX.match(sql or "")):
+                    what = "view" if kind == "view" else "virtual table"
+                    raise Invalid(f"The GeoPackage holds the {what} {_shown(name)}; {_EXPORT}")
+                if plain_table:
+                    tables.add(name)
+            for table in tables:
+                columns = connection.execute("select name, hidden from pragma_table_xinfo(?)", (table,))
+                computed = next((name for name, hidden in columns if hidden in (2, 3)), None)
+                if computed is not None:
+                    raise Invalid(
+                        f"The GeoPackage computes the column {_shown(computed)} of {_shown(table)} when it is read; "
+                        f"{_EXPORT}"
+                    )
+            known = {name.lower() for name in tables}
+            for (name,) in connection.execute("select table_name from gpkg_contents where data_type = 'features'"):
+                if str(name).lower() not in known:
+                    raise Invalid(f"The GeoPackage lists the layer {_shown(name)}, but holds no such table.")
+    except (sqlite3.Error, UnicodeEncodeError):
+        raise Invalid("The file cannot be read as a GeoPackage.") from None
+
+
+def _shown(name: Any) -> str:
+    """A name of the file as it can be told: cut, and without bytes that are no text."""
+    return repr(str(name).encode("utf-8", "replace").decode()[:60])
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    """An SQLite file opened for reading, bytes that are not UTF-8 kept as lone surrogates."""
+    # Without a log beside it nobody writes to the file, and no lock is needed, nor a folder that can be written.
+    alone = not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+    connection = sqlite3.connect(uri, uri=True)
+    connection.execute("pragma trusted_schema = off")
+    connection.text_factory = lambda value: value.decode("utf-8", _KEEP)
+    return connection
+
+
 def _broken_text(path: Path, layer: str) -> tuple[int, str] | None:
     """The first feature (from 1) and column whose text is not UTF-8; GDAL would guess at it."""
     table = '"' + layer.replace('"', '""') + '"'
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("pragma trusted_schema = off")
-            connection.text_factory = lambda value: value.decode("utf-8", _KEEP)
+        with closing(_open_database(path)) as connection:
             cursor = connection.execute(f"select * from {table} order by 1")  # noqa: S608  # an identifier, quoted
             columns = [str(description[0]) for description in cursor.description]
             for index, row in enumerate(cursor, start=1):
@@ -195,6 +260,10 @@ def _read_with_gdal(path: Path, *, layer: str | None, encoding: str | None) -> R
         meta, _, geometry, values = read_raw(path, layer=layer, encoding=encoding, datetime_as_string=True)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.GeometryError):
         raise Invalid("The file cannot be read; write it again with a current program.") from None
+    except (UnicodeDecodeError, UnboundLocalError):  # the latter is how pyogrio 0.13 fails at such a CRS
+        raise Invalid(
+            "The file's declaration of its coordinate reference system (.prj) is damaged or not UTF-8; write it again."
+        ) from None
     columns = [str(name) for name in meta["fields"]]
     count = len(geometry) if geometry is not None else 0
     records = [
@@ -234,7 +303,7 @@ def _read_geojson(path: Path, codec: str) -> RawLayer:
     features = document.get("features")
     if not isinstance(features, list) or not all(isinstance(feature, dict) for feature in features):
         raise Invalid("The FeatureCollection has no list of features.")
-    records = [_properties(feature) for feature in features]
+    records = [_properties(index, feature) for index, feature in enumerate(features, start=1)]
     columns = list(dict.fromkeys(name for record in records for name in record))
     geometries = [_shape(feature.get("geometry")) for feature in features]
     if "crs" not in document:
@@ -250,9 +319,27 @@ def _decodes(content: bytes, codec: str) -> bool:
     return True
 
 
-def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+def _properties(index: int, feature: dict[str, Any]) -> dict[str, Any]:
     properties = feature.get("properties")
-    return {str(name): plain(value) for name, value in properties.items()} if isinstance(properties, dict) else {}
+    if not isinstance(properties, dict):
+        return {}
+    if _is_nested_too_deep(properties):
+        reason = f"its properties are nested more than {MAX_NESTING} levels deep"
+        raise Invalid(
+            f"Feature {index}: {reason}. Nothing was imported.",
+            errors=[{"pointer": f"features/{index}", "feature": index, "code": None, "detail": reason}],
+        )
+    return {str(name): plain(value) for name, value in properties.items()}
+
+
+def _is_nested_too_deep(properties: dict[str, Any]) -> bool:
+    level: list[Any] = list(properties.values())
+    for _ in range(MAX_NESTING):
+        nested = [value for value in level if isinstance(value, list | dict)]
+        if not nested:
+            return False
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+    return any(isinstance(value, list | dict) for value in level)
 
 
 def _shape(geometry: Any) -> BaseGeometry | None:

@@ -66,6 +66,7 @@ def add_evidence(
         raise Forbidden("Evidence is added by the units that take part in the case; yours may not.")
     facts = read_facts(upload.stream, upload.kind)
     # A file that is stored and then not recorded is harmless: it is kept by its content, and nothing points to it.
+    upload.stream.seek(0)
     blob = storage.put_stream(upload.stream, limit)
     case = lock_cases(session, caller, [case_id])[case_id]
     if case.state in (CaseState.merged, CaseState.withdrawn):

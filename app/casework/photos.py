@@ -39,11 +39,12 @@ def read_facts(stream: BinaryIO, kind: EvidenceKind) -> FileFacts:
         Invalid: neither JPEG, PNG nor PDF, or damaged, or far too large a picture, or not a photo where one is due.
     """
     stream.seek(0)
-    if stream.read(len(_PDF)) == _PDF:
+    beginning = stream.read(len(_PDF))
+    stream.seek(0)
+    if beginning == _PDF:
         if kind is EvidenceKind.photo:
             raise Invalid("A photo is a JPEG or PNG file; send a PDF as a document or a field record.")
         return FileFacts("application/pdf")
-    stream.seek(0)
     try:
         return _read_image(stream)
     except (
@@ -51,6 +52,7 @@ def read_facts(stream: BinaryIO, kind: EvidenceKind) -> FileFacts:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
         OSError,
+        OverflowError,
         SyntaxError,
         ValueError,
     ):
@@ -104,5 +106,6 @@ def _instant(exif: Image.Exif) -> datetime | None:
         if _OFFSET.fullmatch(offset):
             return datetime.strptime(text + offset, "%Y:%m:%d %H:%M:%S%z").astimezone(UTC)
         return datetime.strptime(text, "%Y:%m:%d %H:%M:%S").replace(tzinfo=SHANGHAI).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # A camera whose clock was reset may claim the year 1; no offset can be taken from that.
         return None

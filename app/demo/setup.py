@@ -4,9 +4,10 @@ killed anywhere, or is started again, goes on and doubles nothing.
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,25 @@ def prepare(settings: Settings, bar: Bar, say: Say) -> None:
         Problem: a step cannot be done, and why.
     """
     folder = settings.data_dir / "sample" / f"changbai-{SEED}"
-    with bar("simulated scenes") as advance:
-        build_sample(folder, SEED, settings.sample_dir, advance)
+    with _alone(settings.data_dir):
+        with bar("simulated scenes") as advance:
+            build_sample(folder, SEED, settings.sample_dir, advance)
+        _load(settings, folder, bar, say)
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Keep a second demo from preparing the same data directory at the same time."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem("Another demo is being prepared in this data directory; wait for it.") from None
+        yield
+
+
+def _load(settings: Settings, folder: Path, bar: Bar, say: Say) -> None:
     with open_database(settings) as database:
         say("Loading divisions, red lines, protected areas, permits (simulated), accounts, sources and plans.")
         with database.transaction(see_all=True) as session:

@@ -65,6 +65,8 @@ def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
 def _request_session(request: Request) -> Iterator[Session]:
     database: Database = request.app.state.database
     with database.transaction() as session:
+        # A request that waits for a lock or a runaway query must not use up the connections of all others.
+        session.execute(text("set local lock_timeout = '5s'; set local statement_timeout = '60s'"))
         yield session
 
 

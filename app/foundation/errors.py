@@ -15,7 +15,8 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,12 @@ class PreconditionRequired(Problem):
     status, code = 428, "precondition-required"
 
 
+class Busy(Problem):
+    """Busy"""
+
+    status, code = 503, "busy"
+
+
 class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
@@ -175,6 +182,20 @@ def _on_unfit_value(request: Request, exc: Exception) -> JSONResponse:
     return problem_response(Invalid(f"The request holds a value that cannot be kept: {detail}."))
 
 
+# What the database says when a request waited or worked too long (SQLSTATE): lock, statement, connection.
+_TOO_LONG = ("55P03", "57014")
+
+
+def _on_database_trouble(request: Request, exc: Exception) -> JSONResponse:
+    """A lock held too long, a query cut off, no connection to be had: to be tried again, nothing was changed."""
+    code = getattr(getattr(exc, "orig", None), "sqlstate", None)
+    if code not in _TOO_LONG and not isinstance(exc, PoolTimeout):
+        return _on_fault(request, exc)
+    log.warning("busy at %s %s: %s", request.method, request.url.path, code or "no connection")
+    words = "Something else holds what this request needs; nothing was changed. Try again in a moment."
+    return problem_response(Busy(words, headers={"Retry-After": "5"}))
+
+
 def _on_fault(request: Request, exc: Exception) -> JSONResponse:
     log.error("unhandled fault at %s %s", request.method, request.url.path, exc_info=exc)
     problem = Problem("The service failed at this request; nothing was changed. The operators' log has the cause.")
@@ -189,6 +210,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(DataError, _on_unfit_value)
     # Dates and instants at the ends of the calendar, moved by an offset or a day.
     app.add_exception_handler(OverflowError, _on_unfit_value)
+    app.add_exception_handler(OperationalError, _on_database_trouble)
+    app.add_exception_handler(PoolTimeout, _on_database_trouble)
     app.add_exception_handler(Exception, _on_fault)
 
 

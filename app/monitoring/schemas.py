@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from app.foundation.time import utc_now
 from app.foundation.timetable import parse_cron
 from app.monitoring.models import RunStatus, TileStatus
 
@@ -16,8 +17,8 @@ Day = Annotated[date, Field(ge=date(1972, 1, 1), le=date(2200, 1, 1))]
 
 
 def _readable_cron(value: str | None) -> str | None:
-    if value is not None:
-        parse_cron(value)
+    if value is not None and parse_cron(value).get_next_fire_time(None, utc_now()) is None:
+        raise ValueError("this day never comes")
     return value
 
 
@@ -59,7 +60,9 @@ class PlanIn(BaseModel):
     history_from: Day
     history_until: Day = Field(description="Last day of the history that says what is normal")
     until: Day | None = Field(None, description="Last day that is monitored; unset: today")
-    cron: str | None = Field(None, description="Timetable, five crontab fields, Asia/Shanghai", examples=["0 6 * * *"])
+    cron: str | None = Field(
+        None, max_length=100, description="Timetable, five crontab fields, Asia/Shanghai", examples=["0 6 * * *"]
+    )
     configuration: PlanConfiguration = PlanConfiguration()
 
     @field_validator("cron")
@@ -75,7 +78,7 @@ class PlanChange(BaseModel):
 
     title: str = Field("", min_length=1, max_length=200)
     is_active: bool = Field(True, description="Whether the timetable asks for runs")
-    cron: str | None = None
+    cron: str | None = Field(None, max_length=100)
     until: Day | None = None
 
     @field_validator("cron")

@@ -1,5 +1,6 @@
 """Statistics over HTTP."""
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
@@ -35,6 +36,9 @@ def show_closure(
     return service.closure(session, caller, None if as_of is None else parse_as_of(as_of), group_by)
 
 
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
 def parse_as_of(text: str) -> datetime:
     """The last instant (UTC) that an `as_of` includes.
 
@@ -42,8 +46,8 @@ def parse_as_of(text: str) -> datetime:
         Invalid: it is neither a date nor an instant with an offset.
     """
     try:
-        if len(text) == len("2024-06-30"):
-            midnight = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(), SHANGHAI)
+        if _DAY.fullmatch(text):
+            midnight = datetime.combine(date.fromisoformat(text), time(), SHANGHAI) + timedelta(days=1)
             # The ledger counts in microseconds.
             return midnight.astimezone(UTC) - timedelta(microseconds=1)
         instant = datetime.fromisoformat(text)
@@ -51,5 +55,5 @@ def parse_as_of(text: str) -> datetime:
             return instant.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    detail = "must be a date, or an instant with its offset; in an address + is written %2B"
+    detail = "must be a date from year 1 to 9998, or an instant with its offset; in an address + is written %2B"
     raise Invalid(f"as_of {detail}.", errors=[{"pointer": "query/as_of", "detail": detail}])

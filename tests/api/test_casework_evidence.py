@@ -66,6 +66,25 @@ def test_a_photo_comes_back_as_it_went_in(desk: Desk, case: dict[str, Any]) -> N
     assert event["recorded_at"] == body["uploaded_at"]
 
 
+@pytest.mark.parametrize("data", [PDF, b"%PDF-"])
+def test_a_document_comes_back_as_it_went_in(desk: Desk, case: dict[str, Any], data: bytes) -> None:
+    answer = desk.upload("county", case["id"], data=data, kind="document")
+    body = answer.json()
+    assert (body["sha256"], body["size_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    path = answer.headers["Location"].removeprefix(API)
+    assert desk.get("county", path + "/content").content == data
+
+
+@pytest.mark.parametrize(
+    ("taken", "offset"),
+    [("0001:01:01 00:00:00", None), ("0001:01:01 00:00:00", "+14:00"), ("9999:12:31 23:59:59", "-12:00")],
+)
+def test_a_camera_without_a_clock(desk: Desk, case: dict[str, Any], taken: str, offset: str | None) -> None:
+    answer = desk.upload("county", case["id"], data=photo(taken=taken, offset=offset))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["taken_at"] is None
+
+
 def test_the_position_of_the_file_goes_before_the_stated_one(desk: Desk, case: dict[str, Any]) -> None:
     stated = {"longitude": 127.5, "latitude": 42.5}
     with_exif = desk.upload("county", case["id"], **stated).json()

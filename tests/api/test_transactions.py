@@ -48,3 +48,15 @@ def test_a_written_answer_is_committed(settings, database, database_urls) -> Non
         assert client.post("/probe").status_code == 200
         with database.transaction() as session:
             assert session.scalar(text("select count(*) from probe")) == 1
+
+
+def test_a_request_that_waits_for_a_lock_gives_up_and_says_so(settings, database, database_urls) -> None:
+    _make_probe(database_urls.owner)
+    owner = Database(database_urls.owner)
+    with _app_with_probe(settings, database) as client, owner.transaction() as holder:
+        holder.execute(text("lock table probe in access exclusive mode"))
+        answer = client.post("/probe")
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:redline:problem:busy"
+        assert answer.headers["Retry-After"] == "5"
+    owner.dispose()
