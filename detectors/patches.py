@@ -117,7 +117,7 @@ def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool)
     mask[table.row - row0, table.col - col0] = True
     confirmed = int(np.sort(table.confirmed)[least - 1]) if sure else NONE
     first_seen = int(np.sort(table.first_seen)[least - 1])
-    clear = table.last_clear[(table.last_clear > NONE) & (table.last_clear <= first_seen)]
+    clear = table.last_clear[(table.last_clear > NONE) & (table.last_clear < first_seen)]
     return Patch(
         label=label,
         row0=row0,

@@ -20,10 +20,12 @@ from app.foundation.embedded import ClusterUrls, EmbeddedCluster
 from app.foundation.migrate import upgrade
 from app.settings import REPOSITORY, Settings
 
+# The files that take longest go first, so that the workers end together.
+LONGEST = ("test_demo.py", "test_runs.py")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo first: it takes longest, and the other worker does the rest meanwhile."""
-    items.sort(key=lambda item: "e2e" not in item.path.parts)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 COUNTY, COUNTY2, PREFECTURE, PROVINCE = "220621", "220681", "220600", "220000"

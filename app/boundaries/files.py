@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio.errors
 import shapely
 from pyogrio import list_layers
+from pyogrio.errors import DataLayerError, DataSourceError, GeometryError
 from pyogrio.raw import read as read_raw
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -43,6 +43,8 @@ _CODECS = {
 _KEEP = "surrogateescape"
 # Lists and objects within one another in a property; real ones stay below ten, the interpreter gives up near 900.
 MAX_NESTING = 32
+# GDAL's time grows with the square of the number of tables; this many take it a second.
+MAX_TABLES = 1000
 # Looking through a GeoPackage's tables takes milliseconds.
 _LOOK_SECONDS = 5.0
 _EXPORT = "only plain tables are read. Export the layer to a new GeoPackage."
@@ -168,7 +170,7 @@ def _read_geopackage(path: Path) -> RawLayer:
     _refuse_what_runs(path)
     try:
         layers = [str(name) for name, kind in list_layers(path) if kind is not None]
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, UnicodeDecodeError):
+    except (DataSourceError, DataLayerError, UnicodeDecodeError):
         raise Invalid("The file cannot be read as a GeoPackage.") from None
     if len(layers) != 1:
         named = f" ({', '.join(layers[:10])})" if layers else ""
@@ -187,8 +189,7 @@ def _read_geopackage(path: Path) -> RawLayer:
 def _refuse_what_runs(path: Path) -> None:
     """Refuse a GeoPackage that would compute when it is read: GDAL has no time limit, and one view can run for ever.
 
-    Triggers stay: they run on writing alone, and every GeoPackage has some. That a schema entry is of the type that
-    it states is checked by SQLite itself.
+    Triggers stay: they run on writing alone, and every GeoPackage has some.
 
     Raises:
         Invalid: a view, a virtual table other than a spatial index, a computed column, or a layer without a table.
@@ -196,17 +197,8 @@ def _refuse_what_runs(path: Path) -> None:
     deadline = time.monotonic() + _LOOK_SECONDS
     try:
         with closing(_open_database(path)) as connection:
-            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-            tables = set()
-            for kind, name, sql in connection.execute(
-                "select type, name, sql from sqlite_master where type in ('table', 'view')"
-            ):
-                plain_table = kind == "table" and _PLAIN_TABLE.match(sql or "")
-                if not plain_table and not (kind == "table" and _SPATIAL_INDEX.match(sql or "")):
-                    what = "view" if kind == "view" else "virtual table"
-                    raise Invalid(f"The GeoPackage holds the {what} {_shown(name)}; {_EXPORT}")
-                if plain_table:
-                    tables.add(name)
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 1_000)
+            tables = _plain_tables(connection)
             for table in tables:
                 columns = connection.execute("select name, hidden from pragma_table_xinfo(?)", (table,))
                 computed = next((name for name, hidden in columns if hidden in (2, 3)), None)
@@ -219,8 +211,26 @@ def _refuse_what_runs(path: Path) -> None:
             for (name,) in connection.execute("select table_name from gpkg_contents where data_type = 'features'"):
                 if str(name).lower() not in known:
                     raise Invalid(f"The GeoPackage lists the layer {_shown(name)}, but holds no such table.")
-    except (sqlite3.Error, UnicodeEncodeError):
+    except (sqlite3.Error, UnicodeError):
         raise Invalid("The file cannot be read as a GeoPackage.") from None
+
+
+def _plain_tables(connection: sqlite3.Connection) -> set[str]:
+    """The names of all tables; Invalid where there is anything else to read from but spatial indexes."""
+    tables = set()
+    # SQLite refuses an entry whose statement is not of the type that it states, but for case and storage class.
+    entries = "select cast(type as text), cast(name as text), cast(sql as text) from sqlite_master"
+    for kind, name, sql in connection.execute(entries):
+        if kind in ("index", "trigger"):
+            continue
+        if kind == "table" and _PLAIN_TABLE.match(sql or ""):
+            tables.add(name)
+        elif kind != "table" or not _SPATIAL_INDEX.match(sql or ""):
+            what = "virtual table" if kind == "table" else "view"
+            raise Invalid(f"The GeoPackage holds the {what} {_shown(name)}; {_EXPORT}")
+    if len(tables) > MAX_TABLES:
+        raise Invalid(f"The GeoPackage holds {len(tables):,} tables; at most {MAX_TABLES:,} are looked through.")
+    return tables
 
 
 def _shown(name: Any) -> str:
@@ -250,7 +260,7 @@ def _broken_text(path: Path, layer: str) -> tuple[int, str] | None:
                 for column, value in zip(columns, row, strict=True):
                     if isinstance(value, str) and not is_text(value):
                         return index, column
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):  # SQLite's own messages and column names are read as UTF-8 whatever they hold
         raise Invalid("The file cannot be read as a GeoPackage.") from None
     return None
 
@@ -258,11 +268,11 @@ def _broken_text(path: Path, layer: str) -> tuple[int, str] | None:
 def _read_with_gdal(path: Path, *, layer: str | None, encoding: str | None) -> RawLayer:
     try:
         meta, _, geometry, values = read_raw(path, layer=layer, encoding=encoding, datetime_as_string=True)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.GeometryError):
+    except (DataSourceError, DataLayerError, GeometryError, UnicodeDecodeError):
         raise Invalid("The file cannot be read; write it again with a current program.") from None
-    except (UnicodeDecodeError, UnboundLocalError):  # the latter is how pyogrio 0.13 fails at such a CRS
+    except UnboundLocalError:  # how pyogrio 0.13 fails at such a declaration
         raise Invalid(
-            "The file's declaration of its coordinate reference system (.prj) is damaged or not UTF-8; write it again."
+            "The file declares its coordinate reference system (.prj) in text that is not UTF-8; write it again."
         ) from None
     columns = [str(name) for name in meta["fields"]]
     count = len(geometry) if geometry is not None else 0
@@ -358,7 +368,7 @@ def _named_crs(member: Any) -> CRS | None:
         return None
     try:
         return _crs(member["properties"]["name"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, RecursionError):
         raise Invalid("The `crs` member of the GeoJSON file does not name a coordinate reference system.") from None
 
 

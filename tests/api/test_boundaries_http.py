@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from httpx import Response
+from httpx2 import Response
 from shapely import box
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry

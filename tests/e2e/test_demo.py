@@ -24,7 +24,6 @@ from app.demo.accounts import PASSWORD
 from app.demo.setup import SEED
 from app.settings import REPOSITORY
 
-pytestmark = pytest.mark.xdist_group("demo")
 READY_SECONDS = 600
 
 
