@@ -307,7 +307,7 @@ def _on_dask(settings: Settings, jobs: list[TileJob]) -> Iterator[tuple[TileJob,
 
     with Client(settings.dask_scheduler, set_as_default=False) as client:
         futures = {client.submit(_attempt, job, pure=False): job for job in jobs}
-        for future in completed(futures):
+        for future in completed(futures, loop=client.loop):
             yield futures[future], future.result()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import shapely
+from distributed import LocalCluster
 from shapely.geometry import mapping
 from sqlalchemy import func, select
 
@@ -393,3 +394,16 @@ def test_a_county_does_not_read_what_was_set_aside_elsewhere(world: World, serie
     assert world.client.get(path, headers=world.headers("province")).json()["set_aside"]
     assert world.client.get(path, headers=world.headers("county")).json()["set_aside"] == []
     assert world.client.get("/api/v1/runs", headers=world.headers("county")).json()["items"][0]["set_aside"] == []
+
+
+def test_a_run_on_a_dask_cluster_finds_the_same(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder, name="here")
+    assert run(world, "here").status is RunStatus.succeeded
+    here = found(world)
+    add_plan(world, series, series.folder, name="there")
+    asked = request(world, "there")
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as dask:
+        settings = world.settings.model_copy(update={"dask_scheduler": dask.scheduler_address})
+        assert execute(world.database, settings, asked.id) is RunStatus.succeeded
+    # Means of floating-point numbers may differ in the last digit with the number of threads; the findings may not.
+    assert [row[:2] + row[3:7] for row in found(world)] == [row[:2] + row[3:7] for row in here] * 2
