@@ -156,7 +156,7 @@ lock: ## Write both lock files anew, with the newest versions that pyproject.tom
 	"$$scratch/bin/pip" --disable-pip-version-check install --quiet uv
 	compile() {
 	    "$$scratch/bin/uv" pip compile pyproject.toml --upgrade --quiet --generate-hashes --no-emit-index-url \
-	        --universal --python-version 3.11 --custom-compile-command 'make lock' "$$@"
+	        --no-annotate --universal --python-version 3.11 --custom-compile-command 'make lock' "$$@"
 	}
 	compile --extra dev -o "$$scratch/dev.lock"
 	# The service runs on the very versions that the tests ran on.

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
 from sqlalchemy import text
 
 from app import __version__
@@ -69,7 +70,8 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
             check_exposure(app.state.database, settings.host)
             yield
 
-    app = FastAPI(
+    # The documentation page comes with its own scripts: an office network may reach no other host.
+    app = FastAPIOffline(
         title="Redline",
         version=__version__,
         description=DESCRIPTION,
