@@ -282,7 +282,8 @@ def _attempt(job: TileJob) -> Outcome:
     try:
         return compute_tile(job)
     except TileFailed as failure:
-        return failure
+        # Without the errors behind it: GDAL's cannot travel from a cluster's worker.
+        return TileFailed(str(failure))
     except Exception as error:
         # One tile's fault must not end the others; what it was stands in the log.
         log.exception("tile %d,%d of plan %s failed", job.row, job.col, job.plan_id)

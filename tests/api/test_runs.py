@@ -152,7 +152,8 @@ def test_two_runs_one_after_the_other_grow_one_detection(world: World, series: S
         assert session.scalar(select(func.count()).select_from(DetectionChange)) == 2
 
 
-def test_a_broken_image_fails_its_tiles_and_says_which(world: World, series: Series, tmp_path: Path) -> None:
+def broken_images(series: Series, tmp_path: Path) -> tuple[Path, bytes]:
+    """The series in a folder of its own, one image of it cut short: its path and what it should hold."""
     folder = tmp_path / "images"
     folder.mkdir()
     for path in series.folder.iterdir():
@@ -161,7 +162,12 @@ def test_a_broken_image_fails_its_tiles_and_says_which(world: World, series: Ser
     content = broken.read_bytes()
     broken.unlink()
     broken.write_bytes(content[: len(content) // 2])
-    add_plan(world, series, folder)
+    return broken, content
+
+
+def test_a_broken_image_fails_its_tiles_and_says_which(world: World, series: Series, tmp_path: Path) -> None:
+    broken, content = broken_images(series, tmp_path)
+    add_plan(world, series, broken.parent)
     done = run(world)
     assert done.status is RunStatus.failed
     assert "tiles failed" in (done.detail or "")
@@ -396,7 +402,7 @@ def test_a_county_does_not_read_what_was_set_aside_elsewhere(world: World, serie
     assert world.client.get("/api/v1/runs", headers=world.headers("county")).json()["items"][0]["set_aside"] == []
 
 
-def test_a_run_on_a_dask_cluster_finds_the_same(world: World, series: Series) -> None:
+def test_a_run_on_a_dask_cluster_finds_and_fails_the_same(world: World, series: Series, tmp_path: Path) -> None:
     add_plan(world, series, series.folder, name="here")
     assert run(world, "here").status is RunStatus.succeeded
     here = found(world)
@@ -405,5 +411,7 @@ def test_a_run_on_a_dask_cluster_finds_the_same(world: World, series: Series) ->
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as dask:
         settings = world.settings.model_copy(update={"dask_scheduler": dask.scheduler_address})
         assert execute(world.database, settings, asked.id) is RunStatus.succeeded
+        add_plan(world, series, broken_images(series, tmp_path)[0].parent, name="broken")
+        assert execute(world.database, settings, request(world, "broken").id) is RunStatus.failed
     # Means of floating-point numbers may differ in the last digit with the number of threads; the findings may not.
     assert [row[:2] + row[3:7] for row in found(world)] == [row[:2] + row[3:7] for row in here] * 2
