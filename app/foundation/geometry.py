@@ -21,7 +21,6 @@ SRID = 4490
 CRS = "EPSG:4490"
 # EPSG:4490 is CGCS2000; its ellipsoid differs from that of WGS 84 by a tenth of a millimetre.
 GEOD = Geod(ellps="GRS80")
-MU_M2 = 2000 / 3
 
 
 @lru_cache(maxsize=64)

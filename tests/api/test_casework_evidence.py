@@ -129,7 +129,7 @@ def test_too_large_is_refused_before_it_is_read(world: World, desk: Desk, case: 
         answer = desk.upload("county", case["id"], data=PDF + bytes(size), kind="document")
         assert answer.status_code == 413
         assert answer.json()["type"] == "urn:redline:problem:too-large"
-    assert list(world.client.app.state.storage.list("blobs")) == []  # type: ignore[attr-defined]
+    assert list(world.client.app.state.storage.list("blobs")) == []  # type: ignore[attr-defined]  # as above
 
 
 def test_the_same_file_is_evidence_once(desk: Desk, case: dict[str, Any]) -> None:
