@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from detectors.state import MonitorState
-from detectors.types import ChangeMap, Patch, RasterBlock, Reason
+from detectors.types import ChangedPixels, ChangeMap, History, Patch, RasterBlock, Reason
 
 
 class Parameters(BaseModel):
@@ -70,11 +68,11 @@ class Monitor(Protocol):
     def parameter_hash(self) -> str:
         """Digest of the parameters; with name and version it makes a result reproducible."""
 
-    def fit(self, history: Sequence[RasterBlock]) -> MonitorState:
-        """Learn what is normal. Blocks must share grid; order does not matter.
+    def fit(self, history: History) -> MonitorState:
+        """Learn what is normal, strip by strip: the history is read a few times, never held as a whole.
 
         Raises:
-            ValueError: no block, or blocks of different grids.
+            ValueError: the scenes have no band in common.
         """
 
     def update(self, state: MonitorState, block: RasterBlock) -> tuple[MonitorState, Coverage]:
@@ -86,17 +84,13 @@ class Monitor(Protocol):
         """
 
     def report(self, state: MonitorState) -> ChangeMap:
-        """What has changed so far."""
+        """What is known of every pixel."""
 
-    def state_to_arrays(self, state: MonitorState) -> dict[str, NDArray[Any]]:
-        """Named arrays to store."""
+    def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
+        """The pixels that changed, placed in the plan's grid by the window's first row and column."""
 
-    def state_from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> MonitorState:
-        """The stored state, bit by bit.
-
-        Raises:
-            ValueError: not a state, one of another schema version, or of another monitor or parameters.
-        """
+    def check(self, state: MonitorState) -> None:
+        """Raises: ValueError: a state of another monitor, version or parameters."""
 
 
 @runtime_checkable

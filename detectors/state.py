@@ -1,12 +1,16 @@
 """The state of a monitor over one window: named arrays, in a part that never changes and one that does.
 
-``fixed`` comes out of ``fit`` and is shared by every later state; ``dynamic`` is replaced by each update.
-Callers may store the two parts apart (the fixed part is written once).
+``fixed`` comes out of ``fit`` and is shared by every later state; ``dynamic`` is replaced by each update. Each part
+is packed into bytes of its own, so that the large fixed one is written once and read without a copy.
+
+Layout of a packed part: ``MAGIC``, length of the header (little-endian uint32), header (JSON), then the arrays, raw
+and little-endian, each starting on a multiple of 64 bytes.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,10 +20,15 @@ from numpy.typing import NDArray
 
 from detectors.types import Grid
 
-SCHEMA_VERSION: Final = 1
-"""Version of the layout that ``state_to_arrays`` writes; the arrays inside follow the monitor's version."""
+SCHEMA_VERSION: Final = 2
+"""Version of the layout; what the arrays inside mean follows the monitor's version."""
+
+MAGIC: Final = b"RLSTATE\n"
+_ALIGN: Final = 64
+_PREFIX: Final = struct.Struct("<8sI")
 
 Arrays = Mapping[str, NDArray[Any]]
+Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,58 +55,101 @@ class MonitorState:
     dynamic: Arrays
 
 
-def state_to_arrays(state: MonitorState) -> dict[str, NDArray[Any]]:
-    """Arrays (fit for ``numpy.savez``) that ``state_from_arrays`` turns into the same state, bit by bit."""
-    header = {
+def pack_fixed(state: MonitorState) -> bytearray:
+    """The part that ``fit`` made: the same for every later state, byte by byte."""
+    return _pack(_header(state), state.fixed)
+
+
+def pack_dynamic(state: MonitorState) -> bytearray:
+    """The part that updates change."""
+    later = {"updated_until": state.updated_until, "scenes": state.scenes}
+    return _pack(_header(state) | later, state.dynamic)
+
+
+def unpack(fixed: Buffer, dynamic: Buffer) -> MonitorState:
+    """The state whose parts were packed, bit by bit. Its arrays are read-only views of the buffers.
+
+    Raises:
+        ValueError: not a packed state, cut short, of another schema version, or parts that do not belong together.
+    """
+    header, still = _unpack(fixed)
+    later, moving = _unpack(dynamic)
+    try:
+        if {key: later[key] for key in header} != header:
+            raise ValueError("the two parts of the state do not belong together")
+        a, b, c, d, e, f = header["transform"]
+        return MonitorState(
+            monitor=header["monitor"],
+            version=header["version"],
+            parameter_hash=header["parameter_hash"],
+            grid=Grid(header["crs"], (a, b, c, d, e, f), (header["shape"][0], header["shape"][1])),
+            bands=tuple(header["bands"]),
+            history_until=header["history_until"],
+            updated_until=later["updated_until"],
+            scenes=later["scenes"],
+            fixed=still,
+            dynamic=moving,
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError("not a monitor state: its header cannot be read") from error
+
+
+def _header(state: MonitorState) -> dict[str, Any]:
+    return {
         "schema": SCHEMA_VERSION,
         "monitor": state.monitor,
         "version": state.version,
         "parameter_hash": state.parameter_hash,
         "crs": state.grid.crs,
-        "transform": state.grid.transform,
-        "shape": state.grid.shape,
-        "bands": state.bands,
+        "transform": list(state.grid.transform),
+        "shape": list(state.grid.shape),
+        "bands": list(state.bands),
         "history_until": state.history_until,
-        "updated_until": state.updated_until,
-        "scenes": state.scenes,
     }
-    text = json.dumps(header, sort_keys=True).encode()
-    out: dict[str, NDArray[Any]] = {"header": np.frombuffer(text, dtype=np.uint8).copy()}
-    out.update({f"fixed.{name}": array for name, array in state.fixed.items()})
-    out.update({f"dynamic.{name}": array for name, array in state.dynamic.items()})
+
+
+def _pack(header: dict[str, Any], arrays: Arrays) -> bytearray:
+    ordered = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    layout: dict[str, dict[str, Any]] = {}
+    at = 0
+    for name, array in ordered.items():
+        at = -(-at // _ALIGN) * _ALIGN
+        little = array.dtype.newbyteorder("<").str
+        layout[name] = {"dtype": little, "shape": list(array.shape), "at": at}
+        at += array.nbytes
+    text = json.dumps(header | {"arrays": layout, "bytes": at}, sort_keys=True, separators=(",", ":")).encode()
+    # Padded with spaces, which JSON does not mind, so that the arrays begin on a multiple of 64.
+    start = -(-(_PREFIX.size + len(text)) // _ALIGN) * _ALIGN
+    text = text.ljust(start - _PREFIX.size)
+    out = bytearray(start + at)
+    out[:start] = _PREFIX.pack(MAGIC, len(text)) + text
+    for name, array in ordered.items():
+        place = np.frombuffer(out, layout[name]["dtype"], array.size, start + layout[name]["at"])
+        place[:] = array.ravel()
     return out
 
 
-def state_from_arrays(arrays: Arrays) -> MonitorState:
-    """The state that ``state_to_arrays`` wrote.
-
-    Raises:
-        ValueError: the arrays are not a state, or one of another schema version.
-    """
-    if "header" not in arrays:
-        raise ValueError("not a monitor state: it has no header")
+def _unpack(content: Buffer) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Header without the layout, and the arrays."""
     try:
-        header = json.loads(bytes(arrays["header"]).decode())
+        magic, length = _PREFIX.unpack_from(content)
+        if magic != MAGIC:
+            raise ValueError("not a monitor state")
+        start = _PREFIX.size + length
+        header = json.loads(bytes(content[_PREFIX.size : start]))
+        layout, size = header.pop("arrays"), header.pop("bytes")
         schema = header["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("not a monitor state: its header cannot be read") from error
     if schema != SCHEMA_VERSION:
         raise ValueError(f"the state has schema version {schema}; this program reads {SCHEMA_VERSION}")
-    a, b, c, d, e, f = header["transform"]
-    parts: dict[str, dict[str, NDArray[Any]]] = {"fixed": {}, "dynamic": {}}
-    for key, array in arrays.items():
-        part, _, name = key.partition(".")
-        if part in parts:
-            parts[part][name] = np.asarray(array)
-    return MonitorState(
-        monitor=header["monitor"],
-        version=header["version"],
-        parameter_hash=header["parameter_hash"],
-        grid=Grid(header["crs"], (a, b, c, d, e, f), (header["shape"][0], header["shape"][1])),
-        bands=tuple(header["bands"]),
-        history_until=header["history_until"],
-        updated_until=header["updated_until"],
-        scenes=header["scenes"],
-        fixed=parts["fixed"],
-        dynamic=parts["dynamic"],
-    )
+    if len(content) != start + size:
+        raise ValueError("the state is cut short, or something follows it")
+    arrays = {}
+    for name, entry in layout.items():
+        shape = tuple(entry["shape"])
+        count = int(np.prod(shape, dtype=np.int64))
+        array = np.frombuffer(content, entry["dtype"], count, start + entry["at"]).reshape(shape)
+        array.flags.writeable = False
+        arrays[name] = array
+    return header, arrays

@@ -1,7 +1,8 @@
 """What travels between detectors and their callers: rasters in, change maps, patches and findings out.
 
-Days are ``int32`` days since 1970-01-01 (UTC); ``NONE`` (0) means "no such day", ``UNKNOWN`` (-1) in
-``ChangeMap.confirmed`` means "not observed enough to say". Axis order is always ``(band, y, x)``.
+Days are ``int32`` days since 1970-01-01 (UTC); ``NONE`` (0) means "no such day", ``UNKNOWN`` (-1) in a
+``ChangeMap`` means "not observed enough to say". Axis order is always ``(band, y, x)``. Reflectance travels
+as ``int16`` in units of 1 / ``SCALE``: a province is read more often than it is computed with.
 """
 
 from __future__ import annotations
@@ -9,22 +10,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-BANDS: Final = ("blue", "green", "red", "nir", "swir16")
+BANDS: Final = ("blue", "green", "red", "nir", "swir16", "swir22")
 """The band names (STAC common names) that detectors understand."""
+
+SCALE: Final = 10_000
+"""Reflectance 1 in the units of ``RasterBlock.data``."""
+
+NOTHING: Final = 0
+CLEAR: Final = 1
+HIDDEN: Final = 2
+SNOW: Final = 3
+"""What a scene shows at a pixel (``RasterBlock.quality``): no data, the ground, cloud or shadow, snow."""
 
 EVIDENCE: Final = ("vegetation_loss", "soil_gain", "water_gain", "water_loss")
 """Kinds of evidence, in the order of the first axis of ``ChangeMap.evidence``."""
+
+BASIS_NOTHING: Final = 0
+BASIS_OWN: Final = 1
+BASIS_NEIGHBOUR: Final = 2
 
 NONE: Final = 0
 UNKNOWN: Final = -1
 EPOCH: Final = date(1970, 1, 1)
 
 Floats = NDArray[np.float32]
+Numbers = NDArray[np.int16]
+Codes = NDArray[np.uint8]
 Days = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
@@ -103,9 +119,9 @@ class RasterBlock:
     """One acquisition over one window of the plan's grid.
 
     Attributes:
-        data: ``float32 (band, y, x)``, surface reflectance 0..1; anything (also NaN) where not ``valid``.
-        valid: ``bool (y, x)``: clear land or water that was looked at; snow and cloud are not valid.
-        grid: the window's grid; its shape is that of ``valid``.
+        data: ``int16 (band, y, x)``, surface reflectance times ``SCALE``; anything where ``quality`` is ``NOTHING``.
+        quality: ``uint8 (y, x)``: ``NOTHING``, ``CLEAR``, ``HIDDEN`` or ``SNOW``.
+        grid: the window's grid; its shape is that of ``quality``.
         bands: names of the first axis of ``data``, STAC common names out of ``BANDS``.
         acquired: aware instant of acquisition.
 
@@ -113,16 +129,16 @@ class RasterBlock:
         ValueError: when the parts do not fit together.
     """
 
-    data: Floats
-    valid: Bools
+    data: Numbers
+    quality: Codes
     grid: Grid
     bands: tuple[str, ...]
     acquired: datetime
 
     def __post_init__(self) -> None:
         _require_bands(self.bands)
-        _require("data", self.data, "float32", (len(self.bands), *self.grid.shape))
-        _require("valid", self.valid, "bool", self.grid.shape)
+        _require("data", self.data, "int16", (len(self.bands), *self.grid.shape))
+        _require("quality", self.quality, "uint8", self.grid.shape)
         if self.acquired.tzinfo is None:
             raise ValueError("acquired must carry a time zone")
 
@@ -132,6 +148,58 @@ class RasterBlock:
         return to_day(self.acquired)
 
 
+@runtime_checkable
+class History(Protocol):
+    """The scenes that say what is normal, readable strip by strip: a whole history need not fit into memory."""
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of every scene."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the second axis of what ``rows`` gives, out of ``BANDS``."""
+
+    @property
+    def days(self) -> Days:
+        """``int32 (t,)``, day of each scene, ascending; scenes of one day are one."""
+
+    @property
+    def lacking(self) -> Bools:
+        """``bool (t, band)``: bands that a scene does not have; their numbers mean nothing."""
+
+    def rows(self, start: int, stop: int) -> tuple[Numbers, Codes]:
+        """Rows [start, stop) of every scene: ``int16 (t, band, y, x)`` and quality ``uint8 (t, y, x)``."""
+
+
+class BlockHistory:
+    """A history in memory.
+
+    Raises:
+        ValueError: no block, or blocks of different grids.
+    """
+
+    def __init__(self, blocks: Sequence[RasterBlock]) -> None:
+        if not blocks:
+            raise ValueError("the history is empty")
+        self._blocks = sorted(blocks, key=lambda block: block.acquired)
+        self.grid = blocks[0].grid
+        if any(block.grid != self.grid for block in blocks):
+            raise ValueError("the blocks of the history lie on different grids")
+        self.bands = tuple(band for band in BANDS if any(band in block.bands for block in blocks))
+        self.days = np.array([block.day for block in self._blocks], np.int32)
+        self.lacking = np.array([[band not in block.bands for band in self.bands] for block in self._blocks])
+
+    def rows(self, start: int, stop: int) -> tuple[Numbers, Codes]:
+        """See ``History.rows``."""
+        shape = (len(self._blocks), len(self.bands), stop - start, self.grid.shape[1])
+        data = np.zeros(shape, np.int16)
+        for t, block in enumerate(self._blocks):
+            for b, band in enumerate(block.bands):
+                data[t, self.bands.index(band)] = block.data[b, start:stop]
+        return data, np.stack([block.quality[start:stop] for block in self._blocks])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ChangedPixels:
     """The changed pixels of any number of tiles as a table: one row a pixel, columns are arrays.
@@ -139,6 +207,7 @@ class ChangedPixels:
     Attributes:
         row, col: ``int32 (n,)``, place in the plan's whole grid.
         first_seen, confirmed, last_clear: ``int32 (n,)`` days; ``confirmed`` is ``NONE`` while it is not.
+        recovered: ``int32 (n,)``, day from which the ground looks again as it did before, else ``NONE``.
         before, after: ``float32 (n, band)``, expected (unchanged) and observed reflectance since the change.
         evidence: ``float32 (n, 4)``, strength by kind, in the order of ``EVIDENCE``.
         bands: names of the second axis of ``before`` and ``after``; NaN in a band that was missing.
@@ -149,15 +218,16 @@ class ChangedPixels:
     first_seen: Days
     confirmed: Days
     last_clear: Days
+    recovered: Days
     before: Floats
     after: Floats
     evidence: Floats
-    bands: tuple[str, ...]
+    bands: tuple[str, ...] = BANDS
 
     def __post_init__(self) -> None:
         _require_bands(self.bands)
         n = len(self.row)
-        for name in ("row", "col", "first_seen", "confirmed", "last_clear"):
+        for name in ("row", "col", "first_seen", "confirmed", "last_clear", "recovered"):
             _require(name, getattr(self, name), "int32", (n,))
         _require("before", self.before, "float32", (n, len(self.bands)))
         _require("after", self.after, "float32", (n, len(self.bands)))
@@ -176,7 +246,7 @@ class ChangedPixels:
         """A table without rows."""
         day, spectrum = np.zeros(0, np.int32), np.zeros((0, len(bands)), np.float32)
         kinds = np.zeros((0, len(EVIDENCE)), np.float32)
-        return ChangedPixels(day, day, day, day, day, spectrum, spectrum, kinds, bands)
+        return ChangedPixels(day, day, day, day, day, day, spectrum, spectrum, kinds, bands)
 
     @staticmethod
     def concatenate(tables: Sequence[ChangedPixels]) -> ChangedPixels:
@@ -208,53 +278,30 @@ class ChangedPixels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChangeMap:
-    """What a monitor reports of one window, dense.
+    """What a monitor says of every pixel of one window. What changed in detail: ``ChangedPixels``.
 
     Attributes:
         grid: the window's grid, shape (y, x).
-        bands: names of the first axis of ``before`` and ``after``.
-        first_seen: ``int32 (y, x)``, day of the first anomaly of the change in progress, else ``NONE``.
-        confirmed: ``int32 (y, x)``, day of confirmation, ``NONE``, or ``UNKNOWN`` where too little was seen.
-        last_clear: ``int32 (y, x)``, last clear view before the change; last clear view where there is none.
-        evidence: ``float32 (4, y, x)``, strength by kind (``EVIDENCE``), in standard deviations.
-        before, after: ``float32 (band, y, x)``, expected and observed mean reflectance since ``first_seen``;
-            NaN where nothing changed or the band was missing.
-        observations: ``int32 (y, x)``, valid observations of the history and since.
+        first_seen: ``int32 (y, x)``, day of the first anomaly of the change in progress, ``NONE``, or ``UNKNOWN``
+            where too little was seen to say.
+        confirmed: ``int32 (y, x)``, day of confirmation, ``NONE``, or ``UNKNOWN`` as above.
+        last_clear: ``int32 (y, x)``, day of the last clear look, ``NONE`` if there was none.
+        observations: ``int32 (y, x)``, clear looks of the history and since.
+        basis: ``uint8 (y, x)``: what "normal" rests on, ``BASIS_NOTHING``, ``BASIS_OWN`` history or that of the
+            ``BASIS_NEIGHBOUR``, where the pixel's own is too short.
     """
 
     grid: Grid
-    bands: tuple[str, ...]
     first_seen: Days
     confirmed: Days
     last_clear: Days
-    evidence: Floats
-    before: Floats
-    after: Floats
     observations: Days
+    basis: Codes
 
     def __post_init__(self) -> None:
-        _require_bands(self.bands)
-        shape = self.grid.shape
         for name in ("first_seen", "confirmed", "last_clear", "observations"):
-            _require(name, getattr(self, name), "int32", shape)
-        _require("evidence", self.evidence, "float32", (len(EVIDENCE), *shape))
-        _require("before", self.before, "float32", (len(self.bands), *shape))
-        _require("after", self.after, "float32", (len(self.bands), *shape))
-
-    def pixels(self, row0: int = 0, col0: int = 0) -> ChangedPixels:
-        """The changed pixels, placed in the plan's grid by the window's first row and column."""
-        y, x = np.nonzero(self.first_seen > 0)
-        return ChangedPixels(
-            row=(y + row0).astype(np.int32),
-            col=(x + col0).astype(np.int32),
-            first_seen=self.first_seen[y, x],
-            confirmed=np.maximum(self.confirmed[y, x], NONE).astype(np.int32),
-            last_clear=self.last_clear[y, x],
-            before=np.ascontiguousarray(self.before[:, y, x].T),
-            after=np.ascontiguousarray(self.after[:, y, x].T),
-            evidence=np.ascontiguousarray(self.evidence[:, y, x].T),
-            bands=self.bands,
-        )
+            _require(name, getattr(self, name), "int32", self.grid.shape)
+        _require("basis", self.basis, "uint8", self.grid.shape)
 
 
 @dataclass(frozen=True, slots=True)

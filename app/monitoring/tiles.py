@@ -24,8 +24,9 @@ from app.foundation.time import day_number
 from app.imagery.pixels import SceneReadError, SceneRef, gdal, read_pixels
 from detectors.protocol import Coverage, Monitor
 from detectors.registry import make_monitor
-from detectors.state import MonitorState
-from detectors.types import ChangedPixels, Grid, RasterBlock
+from detectors.state import MonitorState, pack_dynamic, pack_fixed
+from detectors.state import unpack as unpack_state
+from detectors.types import CLEAR, HIDDEN, SCALE, BlockHistory, ChangedPixels, Grid, RasterBlock
 
 
 class TileFailed(Exception):
@@ -91,7 +92,7 @@ def compute_tile(job: TileJob) -> TileResult:
             history = [scene for scene in job.scenes if _day(scene) <= job.history_until]
             if not history:
                 raise TileFailed(f"there is no scene on or before {job.history_until}, so nothing says what is normal")
-            state = monitor.fit([block for _, block in _blocks(job, history)])
+            state = monitor.fit(BlockHistory([block for _, block in _blocks(job, history)]))
             known = {str(scene.id) for scene in history}
         else:
             state, known = _load(monitor, storage, job.previous), set(job.previous.scene_ids)
@@ -117,7 +118,7 @@ def _update(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorStat
         known.update(str(scene.id) for scene in scenes)
     used = len(known) - (len(job.previous.scene_ids) if job.previous else 0)
     pointer = job.previous if job.previous and not used else _store(job, monitor, storage, state, known)
-    table = monitor.report(state).pixels(job.row0, job.col0)
+    table = monitor.changed(state, job.row0, job.col0)
     return TileResult(
         row=job.row,
         col=job.col,
@@ -138,7 +139,8 @@ def _update(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorStat
 
 def _store(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> StatePointer:
     """Write the state under a new name; the old one stays until the pointer has moved."""
-    content = _pack(monitor.state_to_arrays(state))
+    fixed, dynamic = pack_fixed(state), pack_dynamic(state)
+    content = len(fixed).to_bytes(8, "little") + bytes(fixed) + bytes(dynamic)
     digest = hashlib.sha256(content).hexdigest()
     sequence = job.previous.sequence + 1 if job.previous else 1
     key = f"states/{job.plan_id}/{job.row}_{job.col}/{sequence}-{digest[:16]}.npz"
@@ -164,7 +166,9 @@ def _blocks(job: TileJob, scenes: Sequence[SceneRef]) -> Iterator[tuple[list[Sce
             for index, band in enumerate(bands):
                 data[index][fill] = other.data[other.bands.index(band)][fill]
             valid |= fill
-        yield same_day, RasterBlock(data, valid, job.grid, bands, same_day[0].acquired_at.astimezone(UTC))
+        numbers = np.rint(np.where(valid, data, 0) * SCALE).astype(np.int16)
+        quality = np.where(valid, CLEAR, HIDDEN).astype(np.uint8)
+        yield same_day, RasterBlock(numbers, quality, job.grid, bands, same_day[0].acquired_at.astimezone(UTC))
 
 
 def _load(monitor: Monitor, storage: Storage, pointer: StatePointer) -> MonitorState:
@@ -175,7 +179,10 @@ def _load(monitor: Monitor, storage: Storage, pointer: StatePointer) -> MonitorS
     if hashlib.sha256(content).hexdigest() != pointer.sha256:
         raise TileFailed("the stored state of this tile is damaged; make a new baseline")
     try:
-        return monitor.state_from_arrays(unpack(content))
+        length = 8 + int.from_bytes(content[:8], "little")
+        state = unpack_state(content[8:length], content[length:])
+        monitor.check(state)
+        return state
     except ValueError as error:
         raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
 

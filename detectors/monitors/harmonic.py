@@ -11,7 +11,7 @@ and withdrawn when it looks again as it should before that.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,10 +24,25 @@ from detectors.kernels import decide as decision
 from detectors.kernels import harmonic as kernel
 from detectors.kernels import indices
 from detectors.protocol import Coverage, Parameters
-from detectors.state import MonitorState, state_from_arrays, state_to_arrays
-from detectors.types import BANDS, NONE, UNKNOWN, ChangeMap, RasterBlock
+from detectors.state import MonitorState
+from detectors.types import BANDS as ALL_BANDS
+from detectors.types import (
+    BASIS_NOTHING,
+    BASIS_OWN,
+    CLEAR,
+    NONE,
+    SCALE,
+    UNKNOWN,
+    ChangedPixels,
+    ChangeMap,
+    History,
+    RasterBlock,
+)
 
-STRIP: Final = 2048
+BANDS: Final = ALL_BANDS[:5]
+"""Bands that this monitor works on."""
+
+STRIP: Final = 8192
 """Pixels that are fitted at a time; bounds the memory of ``fit`` and keeps it in the cache."""
 
 SAMPLE: Final = 4000
@@ -91,16 +106,13 @@ class HarmonicParameters(Parameters):
 
 
 def _canonical(block: RasterBlock) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Data ``float32 (5, pixel)`` in the order of BANDS, which pixels are valid, which bands there are.
-
-    What is missing, not valid or not finite is 0; a pixel with a value that is not finite is not valid.
-    """
-    valid = block.valid.ravel() & np.isfinite(block.data).all(axis=0).ravel()
+    """Data ``float32 (5, pixel)`` in the order of BANDS, which pixels are clear, which bands there are."""
+    valid = block.quality.ravel() == CLEAR
     data = np.zeros((len(BANDS), valid.size), np.float32)
     present = np.zeros(len(BANDS), np.bool_)
     for i, name in enumerate(BANDS):
         if name in block.bands:
-            np.copyto(data[i], block.data[block.bands.index(name)].ravel(), where=valid)
+            np.multiply(block.data[block.bands.index(name)].ravel(), np.float32(1 / SCALE), out=data[i])
             present[i] = True
     return data, valid, present
 
@@ -122,40 +134,36 @@ class HarmonicMonitor:
         """Digest of the parameters."""
         return self.parameters.digest()
 
-    def fit(self, history: Sequence[RasterBlock]) -> MonitorState:
-        """See ``Monitor.fit``. A band is fitted when every block has it."""
-        if not history:
-            raise ValueError("the history is empty")
-        blocks = sorted(history, key=lambda b: b.acquired)
-        grid = blocks[0].grid
-        if any(b.grid != grid for b in blocks):
-            raise ValueError("the blocks of the history lie on different grids")
-        bands = tuple(b for b in BANDS if all(b in block.bands for block in blocks))
+    def fit(self, history: History) -> MonitorState:
+        """See ``Monitor.fit``. A band is fitted when nine scenes in ten have it; the others are left out."""
+        kept = [i for i, band in enumerate(history.bands) if band in BANDS and history.lacking[:, i].mean() <= 0.1]
+        bands = tuple(history.bands[i] for i in kept)
         if not bands:
-            raise ValueError("the blocks of the history have no band in common")
-        days = np.array([b.day for b in blocks], np.int64)
-        fixed = self._fit_fixed(blocks, bands, days)
-        n = grid.shape[0] * grid.shape[1]
+            raise ValueError("the scenes of the history have no band in common")
+        whole: NDArray[np.bool_] = ~np.asarray(history.lacking[:, kept].any(axis=1))
+        fixed = self._fit_fixed(history, kept, whole)
+        n = history.grid.shape[0] * history.grid.shape[1]
         return MonitorState(
             monitor=self.name,
             version=self.version,
             parameter_hash=self.parameter_hash(),
-            grid=grid,
+            grid=history.grid,
             bands=bands,
-            history_until=int(days[-1]),
-            updated_until=int(days[-1]),
+            history_until=int(history.days[-1]),
+            updated_until=int(history.days[-1]),
             scenes=0,
             fixed=fixed,
             dynamic=_fresh(n, fixed["last"]),
         )
 
-    def _fit_fixed(
-        self, blocks: Sequence[RasterBlock], bands: tuple[str, ...], days: NDArray[np.int64]
-    ) -> dict[str, NDArray[Any]]:
+    def _fit_fixed(self, history: History, kept: list[int], whole: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         q = self.parameters
-        present = np.array([b in bands for b in BANDS])
+        names = [history.bands[i] for i in kept]
+        present = np.array([b in names for b in BANDS])
+        days = np.asarray(history.days, np.int64)[whole]
         regressors = kernel.design(days)
-        n = blocks[0].valid.size
+        rows, columns = history.grid.shape
+        n = rows * columns
         fixed: dict[str, NDArray[Any]] = {
             "coefficients": np.zeros((n, len(BANDS), kernel.MAX_TERMS), np.int16),
             "sigma": np.zeros((n, indices.CHANNELS), np.int16),
@@ -163,9 +171,21 @@ class HarmonicMonitor:
             "history": np.zeros(n, np.int32),
             "last": np.zeros(n, np.int32),
         }
-        cube = [_without_snow(b, present) for b in blocks]
-        for part in _strips(n):
-            data, valid = _strip(cube, part)
+        step = max(1, STRIP // columns)
+
+        def strips() -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
+            for start in range(0, rows, step):
+                stop = min(start + step, rows)
+                numbers, quality = history.rows(start, stop)
+                valid = quality[whole].reshape(len(days), -1) == CLEAR
+                data = np.zeros((len(days), len(BANDS), valid.shape[1]), np.float32)
+                for i, name in zip(kept, names, strict=True):
+                    data[:, BANDS.index(name)] = numbers[whole, i].reshape(len(days), -1) * np.float32(1 / SCALE)
+                for t in range(len(days)):
+                    valid[t] &= ~indices.snow_mask(data[t], valid[t], present)
+                yield slice(start * columns, stop * columns), data, valid
+
+        for part, data, valid in strips():
             found, count = kernel.fit_pixels(
                 data if present.all() else np.ascontiguousarray(data[:, present]), valid, regressors, 0,
                 q.passes, q.tuning, q.ridge, q.least_observations,
@@ -181,8 +201,7 @@ class HarmonicMonitor:
         fixed["kind"] = _kinds(course, fixed["usable"], q.kinds)
         fixed["peak"] = np.rint(course[:, :, indices.NDVI].max(axis=1) * 1e4).astype(np.int16)
         tails = np.zeros((q.kinds, SEASONS, indices.CHANNELS, TAIL_BINS), np.int64)
-        for part in _strips(n):
-            data, valid = _strip(cube, part)
+        for part, data, valid in strips():
             residual, looked = _history_residuals(
                 data, valid, fixed["coefficients"][part], fixed["usable"][part], regressors, present
             )
@@ -194,7 +213,7 @@ class HarmonicMonitor:
 
     def update(self, state: MonitorState, block: RasterBlock) -> tuple[MonitorState, Coverage]:
         """See ``Monitor.update``."""
-        self._check(state)
+        self.check(state)
         if block.grid != state.grid:
             raise ValueError("the scene lies on another grid than the state")
         day = block.day
@@ -228,7 +247,7 @@ class HarmonicMonitor:
         coverage = Coverage(
             day=day,
             pixels=n,
-            valid=int(np.count_nonzero(block.valid)),
+            valid=int(np.count_nonzero(block.quality == CLEAR)),
             used=used,
             clear_share=used / n,
             snow_share=np.count_nonzero(look == indices.SNOW) / n,
@@ -240,46 +259,57 @@ class HarmonicMonitor:
 
     def report(self, state: MonitorState) -> ChangeMap:
         """See ``Monitor.report``. A confirmed change stays, also when the ground recovers later."""
-        self._check(state)
-        shape = state.grid.shape
+        self.check(state)
         d, fixed = state.dynamic, state.fixed
-        confirmed = d["confirmed"]
-        lead = d["score"].argmax(axis=1)[:, None]
-        top, start, prior = (np.take_along_axis(d[n], lead, 1)[:, 0] for n in ("score", "start", "prior"))
-        waiting = (confirmed == NONE) & (top >= LOW * self.parameters.limit)
-        shown = (confirmed > 0) | waiting
-        present = [i for i, b in enumerate(BANDS) if b in state.bands]
+        _, waiting, start, _ = self._standing(state)
+        first_seen = np.where(waiting, start, d["first_seen"])
 
-        def spectra(name: str) -> NDArray[np.float32]:
-            values = np.where((shown & (d["spectra"] > 0))[:, None], d[name], np.float32(np.nan))
-            return np.ascontiguousarray(values[:, present].T.reshape(len(present), *shape), np.float32)
+        def dense(values: NDArray[Any]) -> NDArray[np.int32]:
+            return values.astype(np.int32).reshape(state.grid.shape)
 
-        evidence = np.where(shown[:, None], d["evidence"], np.float32(0))
         return ChangeMap(
             grid=state.grid,
-            bands=state.bands,
-            first_seen=np.where(waiting, start, d["first_seen"]).astype(np.int32).reshape(shape),
-            confirmed=np.where(fixed["usable"], confirmed, UNKNOWN).astype(np.int32).reshape(shape),
-            last_clear=np.where(waiting, prior, np.where(shown, d["last_clear"], d["last_look"]))
-            .astype(np.int32)
-            .reshape(shape),
-            evidence=np.ascontiguousarray(evidence.T.reshape(-1, *shape), np.float32),
-            before=spectra("before"),
-            after=spectra("after"),
-            observations=(fixed["history"] + d["seen"]).astype(np.int32).reshape(shape),
+            first_seen=dense(np.where(fixed["usable"], first_seen, UNKNOWN)),
+            confirmed=dense(np.where(fixed["usable"], d["confirmed"], UNKNOWN)),
+            last_clear=dense(d["last_look"]),
+            observations=dense(fixed["history"] + d["seen"]),
+            basis=np.where(fixed["usable"], BASIS_OWN, BASIS_NOTHING).astype(np.uint8).reshape(state.grid.shape),
         )
 
-    def state_to_arrays(self, state: MonitorState) -> dict[str, NDArray[Any]]:
-        """See ``Monitor.state_to_arrays``."""
-        return state_to_arrays(state)
+    def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
+        """See ``Monitor.changed``."""
+        self.check(state)
+        d = state.dynamic
+        shown, waiting, start, prior = self._standing(state)
+        at = np.flatnonzero(shown)
+        spectra = {name: np.full((len(at), len(BANDS)), np.nan, np.float32) for name in ("before", "after")}
+        present = [i for i, b in enumerate(BANDS) if b in state.bands]
+        for name, values in spectra.items():
+            values[:, present] = np.where((d["spectra"][at] > 0)[:, None], d[name][at][:, present], np.nan)
+        columns = state.grid.shape[1]
+        return ChangedPixels(
+            row=(at // columns + row0).astype(np.int32),
+            col=(at % columns + col0).astype(np.int32),
+            first_seen=np.where(waiting, start, d["first_seen"])[at].astype(np.int32),
+            confirmed=d["confirmed"][at].astype(np.int32),
+            last_clear=np.where(waiting, prior, d["last_clear"])[at].astype(np.int32),
+            recovered=d["recovered"][at].astype(np.int32),
+            before=spectra["before"],
+            after=spectra["after"],
+            evidence=d["evidence"][at].astype(np.float32),
+            bands=BANDS,
+        )
 
-    def state_from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> MonitorState:
-        """See ``Monitor.state_from_arrays``."""
-        state = state_from_arrays(arrays)
-        self._check(state)
-        return state
+    def _standing(self, state: MonitorState) -> tuple[NDArray[Any], ...]:
+        """Pixels to show, those that wait for confirmation, and of these start and last clear look before it."""
+        d = state.dynamic
+        lead = d["score"].argmax(axis=1)[:, None]
+        top, start, prior = (np.take_along_axis(d[n], lead, 1)[:, 0] for n in ("score", "start", "prior"))
+        waiting = (d["confirmed"] == NONE) & (top >= LOW * self.parameters.limit)
+        return (d["confirmed"] > 0) | waiting, waiting, start, prior
 
-    def _check(self, state: MonitorState) -> None:
+    def check(self, state: MonitorState) -> None:
+        """See ``Monitor.check``."""
         mine = (self.name, self.version, self.parameter_hash())
         if (state.monitor, state.version, state.parameter_hash) != mine:
             raise ValueError(
@@ -315,23 +345,6 @@ def _fresh(n: int, last: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
 def season_of(days: NDArray[np.int64]) -> NDArray[np.int64]:
     """Half-month of the year, 0..23, of days since 1970-01-01."""
     return (np.asarray(days) % kernel.YEAR / kernel.YEAR * SEASONS).astype(np.int64)
-
-
-def _strips(n: int) -> Iterator[slice]:
-    for start in range(0, n, STRIP):
-        yield slice(start, min(start + STRIP, n))
-
-
-def _without_snow(block: RasterBlock, present: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    data, valid, _ = _canonical(block)
-    return data, valid & ~indices.snow_mask(data, valid, present)
-
-
-def _strip(
-    cube: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], part: slice
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Data ``float32 (t, 5, pixel)`` and validity ``bool (t, pixel)`` of a strip."""
-    return np.stack([values[:, part] for values, _ in cube]), np.stack([ok[part] for _, ok in cube])
 
 
 def _history_residuals(

@@ -18,7 +18,8 @@ from app.imagery.models import Source, SourceKind
 from app.monitoring.models import ChangeType, Detection, Plan, Run, RunStatus, TileState
 from app.monitoring.publish import publish
 from app.monitoring.schemas import PlanConfiguration
-from detectors.types import BANDS, EVIDENCE, ChangedPixels, Grid
+from detectors.types import EVIDENCE, ChangedPixels, Grid
+from tests.detectors.cubes import BANDS
 from tests.series import BARE, CRS, FOREST, ORIGIN, geographic
 
 GRID = Grid(CRS, (10.0, 0.0, ORIGIN[0], 0.0, -10.0, ORIGIN[1]), (100, 100))
@@ -39,7 +40,7 @@ def pixels(boxes: list[tuple[Box, date, date | None]]) -> bytes:
     before = np.tile(np.array([FOREST[band] for band in BANDS], np.float32) / 1e4, (len(places), 1))
     after = np.tile(np.array([BARE[band] for band in BANDS], np.float32) / 1e4, (len(places), 1))
     table = ChangedPixels(
-        row.copy(), col.copy(), seen.copy(), sure.copy(), seen - 5, before, after,
+        row.copy(), col.copy(), seen.copy(), sure.copy(), seen - 5, np.zeros_like(row), before, after,
         np.full((len(places), len(EVIDENCE)), 5, np.float32), BANDS,
     )  # fmt: skip
     buffer = io.BytesIO()

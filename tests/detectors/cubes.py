@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import BANDS, Grid, RasterBlock
+from detectors.types import BANDS as ALL_BANDS
+from detectors.types import CLEAR, HIDDEN, SCALE, Grid, RasterBlock
+
+BANDS = ALL_BANDS[:5]
 
 GRID = Grid("EPSG:32652", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (16, 16))
 START = datetime(2020, 1, 4, 2, 30, tzinfo=UTC)
@@ -67,5 +70,5 @@ def series(
         hidden = rng.random(GRID.shape) < missed
         ground[:, hidden] = CLOUD[:, None]
         ground *= 1 + rng.normal(0, 0.03, ground.shape)
-        ground[:, ~valid] = np.nan
-        yield RasterBlock(ground[pick].astype(np.float32), valid, GRID, bands, moment)
+        quality = np.where(valid, CLEAR, HIDDEN).astype(np.uint8)
+        yield RasterBlock(np.rint(ground[pick] * SCALE).astype(np.int16), quality, GRID, bands, moment)

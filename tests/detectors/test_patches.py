@@ -7,45 +7,28 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from detectors.patches import assemble, shape_of
-from detectors.types import BANDS, ChangedPixels, ChangeMap, Grid, Patch
+from detectors.types import BANDS, ChangedPixels, Grid, Patch
 
 GRID = Grid("EPSG:32652", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (24, 30))
 
 
-def change_map(seed: int, density: float, sure: float = 0.7) -> ChangeMap:
-    """Random changed pixels, a share of them confirmed."""
+def changes(seed: int, density: float, sure: float = 0.7) -> ChangedPixels:
+    """Random changed pixels of GRID, a share of them confirmed, in reading order."""
     rng = np.random.default_rng(seed)
-    shape = GRID.shape
-    changed = rng.random(shape) < density
-    first = np.where(changed, rng.integers(18_000, 18_100, shape), 0).astype(np.int32)
-    confirmed = np.where(changed & (rng.random(shape) < sure), first + 20, 0).astype(np.int32)
-    return ChangeMap(
-        grid=GRID,
-        bands=BANDS,
+    row, col = np.nonzero(rng.random(GRID.shape) < density)
+    n = len(row)
+    first = rng.integers(18_000, 18_100, n).astype(np.int32)
+    return ChangedPixels(
+        row=row.astype(np.int32),
+        col=col.astype(np.int32),
         first_seen=first,
-        confirmed=confirmed,
-        last_clear=np.where(changed, first - 5, 18_200).astype(np.int32),
-        evidence=rng.random((4, *shape), np.float32),
-        before=rng.random((5, *shape), np.float32),
-        after=rng.random((5, *shape), np.float32),
-        observations=np.full(shape, 50, np.int32),
+        confirmed=np.where(rng.random(n) < sure, first + 20, 0).astype(np.int32),
+        last_clear=first - 5,
+        recovered=np.zeros(n, np.int32),
+        before=rng.random((n, len(BANDS)), np.float32),
+        after=rng.random((n, len(BANDS)), np.float32),
+        evidence=rng.random((n, 4), np.float32),
     )
-
-
-def tile(found: ChangeMap, row0: int, col0: int, height: int, width: int) -> ChangedPixels:
-    part = (slice(row0, row0 + height), slice(col0, col0 + width))
-    shape = found.first_seen[part].shape
-    return ChangeMap(
-        grid=GRID.window(row0, col0, shape),
-        bands=BANDS,
-        first_seen=found.first_seen[part],
-        confirmed=found.confirmed[part],
-        last_clear=found.last_clear[part],
-        evidence=found.evidence[:, *part],
-        before=found.before[:, *part],
-        after=found.after[:, *part],
-        observations=found.observations[part],
-    ).pixels(row0, col0)
 
 
 def key(patches: list[Patch]) -> list[object]:
@@ -64,12 +47,12 @@ def key(patches: list[Patch]) -> list[object]:
     width=st.integers(3, 30),
 )
 def test_patches_do_not_depend_on_tiles_or_order(seed: int, density: float, height: int, width: int) -> None:
-    found = change_map(seed, density)
-    whole = assemble(found.pixels(), GRID, min_area_m2=300)
+    found = changes(seed, density)
+    whole = assemble(found, GRID, min_area_m2=300)
     tiles = [
-        tile(found, row, col, height, width)
-        for row in range(0, GRID.shape[0], height)
-        for col in range(0, GRID.shape[1], width)
+        found.take((found.row // height == row) & (found.col // width == col))
+        for row in range(-(-GRID.shape[0] // height))
+        for col in range(-(-GRID.shape[1] // width))
     ]
     table = ChangedPixels.concatenate(tiles)
     shuffled = table.take(np.random.default_rng(seed).permutation(len(table)))
@@ -79,10 +62,12 @@ def test_patches_do_not_depend_on_tiles_or_order(seed: int, density: float, heig
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), density=st.floats(0.02, 0.6))
 def test_confirmed_patches_are_the_components_of_the_confirmed_pixels(seed: int, density: float) -> None:
-    found = change_map(seed, density)
-    labels, n = ndimage.label(found.confirmed > 0, np.ones((3, 3)))
+    found = changes(seed, density)
+    sure = np.zeros(GRID.shape, np.bool_)
+    sure[found.row, found.col] = found.confirmed > 0
+    labels, n = ndimage.label(sure, np.ones((3, 3)))
     expected = {frozenset(np.flatnonzero(labels == k)) for k in range(1, n + 1) if (labels == k).sum() >= 4}
-    patches = assemble(found.pixels(), GRID, min_area_m2=400)
+    patches = assemble(found, GRID, min_area_m2=400)
     high = {frozenset(p.rows * GRID.shape[1] + p.cols) for p in patches if p.confidence == "high"}
     assert high == expected
     places = [place for p in patches for place in p.rows * GRID.shape[1] + p.cols]
@@ -101,8 +86,9 @@ def test_dates_of_a_patch() -> None:
         first_seen=first,
         confirmed=confirmed,
         last_clear=first - 10,
-        before=np.full((n, 5), 0.1, np.float32),
-        after=np.full((n, 5), np.nan, np.float32),
+        recovered=np.zeros(n, np.int32),
+        before=np.full((n, 6), 0.1, np.float32),
+        after=np.full((n, 6), np.nan, np.float32),
         evidence=np.ones((n, 4), np.float32),
         bands=BANDS,
     )
@@ -117,12 +103,12 @@ def test_dates_of_a_patch() -> None:
 
 
 def test_pixel_outside_the_grid_or_twice_and_different_is_refused() -> None:
-    table = change_map(0, 0.2).pixels()
+    table = changes(0, 0.2)
     with pytest.raises(ValueError, match="outside the grid"):
         assemble(table, Grid("x", GRID.transform, (5, 5)), min_area_m2=100)
     twice = ChangedPixels.concatenate([table, table])
     assert key(assemble(twice, GRID, min_area_m2=100)) == key(assemble(table, GRID, min_area_m2=100))
-    other = change_map(1, 0.2).pixels()
+    other = changes(1, 0.2)
     with pytest.raises(ValueError, match="occurs twice"):
         assemble(ChangedPixels.concatenate([table, other]), GRID, min_area_m2=100)
     assert assemble(ChangedPixels.empty(), GRID, min_area_m2=100) == []

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from detectors.patches import shape_of
 from detectors.recognise import recognise
 from detectors.registry import ACTIVITIES
-from detectors.types import BANDS, Patch
-from tests.detectors.cubes import LEAVES, LITTER, WATER
+from detectors.types import Patch
+from tests.detectors.cubes import BANDS, LEAVES, LITTER, WATER
 
 BLOCK = np.ones((12, 12), np.bool_)
 PIT = np.ones((25, 20), np.bool_)

@@ -9,21 +9,22 @@ import pytest
 from detectors.monitors.harmonic import HarmonicParameters
 from detectors.protocol import Monitor, Recogniser
 from detectors.registry import ACTIVITIES, MONITORS, make_monitor, register
-from detectors.types import BANDS, ChangedPixels, Grid, RasterBlock, from_day, to_day
+from detectors.types import ChangedPixels, Grid, RasterBlock, from_day, to_day
+from tests.detectors.cubes import BANDS
 
 GRID = Grid("EPSG:32652", (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_700_000.0), (3, 4))
 
 
 def test_block_refuses_what_does_not_fit_together() -> None:
-    data, valid = np.zeros((5, 3, 4), np.float32), np.ones((3, 4), np.bool_)
+    data, valid = np.zeros((5, 3, 4), np.int16), np.ones((3, 4), np.uint8)
     moment = datetime(2020, 1, 1, 23, 30, tzinfo=UTC)
     assert RasterBlock(data, valid, GRID, BANDS, moment).day == 18_262
     with pytest.raises(ValueError, match="data must have shape"):
         RasterBlock(data[:4], valid, GRID, BANDS, moment)
-    with pytest.raises(ValueError, match="dtype float32"):
+    with pytest.raises(ValueError, match="dtype int16"):
         RasterBlock(data.astype(np.float64), valid, GRID, BANDS, moment)
-    with pytest.raises(ValueError, match="valid must have dtype bool"):
-        RasterBlock(data, valid.astype(np.uint8), GRID, BANDS, moment)
+    with pytest.raises(ValueError, match="quality must have dtype uint8"):
+        RasterBlock(data, valid.astype(np.bool_), GRID, BANDS, moment)
     with pytest.raises(ValueError, match="distinct names"):
         RasterBlock(data[:2], valid, GRID, ("red", "red"), moment)
     with pytest.raises(ValueError, match="distinct names"):
@@ -49,7 +50,7 @@ def test_days() -> None:
 def test_changed_pixels_survive_a_file() -> None:
     n = 3
     table = ChangedPixels(
-        *(np.arange(n, dtype=np.int32) for _ in range(5)),
+        *(np.arange(n, dtype=np.int32) for _ in range(6)),
         before=np.full((n, 2), np.nan, np.float32),
         after=np.ones((n, 2), np.float32),
         evidence=np.ones((n, 4), np.float32),
