@@ -22,10 +22,10 @@ from odc.geo.geobox import GeoBox
 from app.foundation.storage import Storage
 from app.foundation.time import day_number
 from app.imagery.pixels import SceneReadError, SceneRef, gdal, read_pixels
+from app.monitoring.states import LogEntry, StateLost, StatePointer, StateStore
 from detectors.protocol import Coverage, Monitor
 from detectors.registry import make_monitor
-from detectors.state import MonitorState, pack_dynamic, pack_fixed
-from detectors.state import unpack as unpack_state
+from detectors.state import MonitorState
 from detectors.types import CLEAR, HIDDEN, SCALE, BlockHistory, ChangedPixels, Grid, RasterBlock
 
 
@@ -34,18 +34,22 @@ class TileFailed(Exception):
 
 
 @dataclass(frozen=True)
-class StatePointer:
-    """Where a tile's state is and what went into it (`app.monitoring.models.TileState`)."""
-
-    key: str
-    sha256: str
-    sequence: int
-    scene_ids: frozenset[str]
-
-
-@dataclass(frozen=True)
 class TileJob:
-    """All that is needed to compute one tile. `row0`, `col0`: the tile's first pixel in the plan's grid."""
+    """All that is needed to compute one tile.
+
+    Attributes:
+        row, col: place of the tile in its plan; with `plan_id` the name of its state.
+        row0, col0: first pixel of `grid` in the plan's grid.
+        grid: the tile's window of the plan's grid. A state holds for one window; another one needs a new baseline.
+        bands: names out of `detectors.types.BANDS`.
+        history_from, history_until: first and last day of the history, for a new baseline.
+        until: last day of the run. What the state's log holds of later days is left alone.
+        scenes: all scenes from `history_from` to `until` whose footprint touches the window, pinned by the run. A
+            scene of the log that is not among them has been withdrawn.
+        previous: the tile's pointer, None before its first baseline.
+        rebaseline: fit anew, from `history_until` on this job's scenes, whatever `previous` holds.
+        storage_url: `app.foundation.storage.Storage`.
+    """
 
     plan_id: str
     row: int
@@ -56,27 +60,52 @@ class TileJob:
     bands: tuple[str, ...]
     monitor: str
     monitor_parameters: dict[str, Any]
+    history_from: date
     history_until: date
+    until: date
     scenes: tuple[SceneRef, ...]
     previous: StatePointer | None
     storage_url: str
+    rebaseline: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class TileResult:
-    """What the caller commits: the new pointer, the changed pixels, and what the tile saw."""
+    """What the caller commits in one transaction, and what the tile saw.
+
+    Attributes:
+        row, col: as in the job.
+        state: the new pointer, or the job's own `previous` when there was nothing to do.
+        detector: name, version and parameter hash.
+        last_acquired_at: newest of the job's scenes that are in the state.
+        changed_pixels: .npz of `detectors.types.ChangedPixels`; empty when the pointer has not moved: what the
+            caller has still holds.
+        looks: .npz of `app.monitoring.looks.Looks`; empty likewise.
+        scenes_used: scenes taken in for the first time (or again, where they were corrected), the history's included.
+        clear_share, snow_share: means over the scenes taken in after the history, None without one.
+        valid_observations: pixels of these scenes that were used.
+        failures: `{"band"?, "scene"?, "reason"}` of what narrowed the evidence.
+        refused: `{"scene", "day", "reason"}` of scenes that came, were corrected or withdrawn too late to be
+            followed. They are told again by every run until a new baseline takes them in.
+        replayed_from: first day that was computed anew, None when scenes came in order.
+        written: storage keys that this computation wrote.
+    """
 
     row: int
     col: int
     state: StatePointer
     detector: str
     last_acquired_at: datetime | None
-    changed_pixels: bytes
+    changed_pixels: bytes = b""
+    looks: bytes = b""
     scenes_used: int = 0
     clear_share: float | None = None
     snow_share: float | None = None
     valid_observations: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    replayed_from: date | None = None
+    written: tuple[str, ...] = ()
 
 
 def compute_tile(job: TileJob) -> TileResult:
@@ -86,18 +115,19 @@ def compute_tile(job: TileJob) -> TileResult:
         TileFailed: an image or the stored state cannot be read, or there is no history; nothing has changed then.
     """
     monitor = make_monitor(job.monitor, job.monitor_parameters)
-    storage = Storage(job.storage_url)
+    store = StateStore(Storage(job.storage_url), job.plan_id, job.row, job.col)
     try:
-        if job.previous is None:
+        if job.previous is None or job.rebaseline:
             history = [scene for scene in job.scenes if _day(scene) <= job.history_until]
             if not history:
                 raise TileFailed(f"there is no scene on or before {job.history_until}, so nothing says what is normal")
             state = monitor.fit(BlockHistory([block for _, block in _blocks(job, history)]))
-            known = {str(scene.id) for scene in history}
+            log = [_entry(scene) for scene in history]
         else:
-            state, known = _load(monitor, storage, job.previous), set(job.previous.scene_ids)
-        return _update(job, monitor, storage, state, known)
-    except SceneReadError as error:
+            state, log = store.read(job.previous), list(job.previous.log)
+            monitor.check(state)
+        return _update(job, monitor, store, state, log)
+    except (SceneReadError, StateLost, ValueError) as error:
         raise TileFailed(str(error)) from error
     except OSError as error:
         # A full disk, storage out of reach: nothing was committed, the next run tries again.
@@ -106,46 +136,53 @@ def compute_tile(job: TileJob) -> TileResult:
         ) from error
 
 
-def _update(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> TileResult:
+def _update(job: TileJob, monitor: Monitor, store: StateStore, state: MonitorState, log: list[LogEntry]) -> TileResult:
     coverages: list[Coverage] = []
     missing: Counter[str] = Counter()
+    known = {entry.scene_id for entry in log}
     fresh = [scene for scene in job.scenes if str(scene.id) not in known]
     late = [scene for scene in fresh if day_number(_day(scene)) <= state.updated_until]
     for scenes, block in _blocks(job, [scene for scene in fresh if scene not in late]):
         state, coverage = monitor.update(state, block)
         coverages.append(coverage)
         missing.update(coverage.missing_bands)
-        known.update(str(scene.id) for scene in scenes)
-    used = len(known) - (len(job.previous.scene_ids) if job.previous else 0)
-    pointer = job.previous if job.previous and not used else _store(job, monitor, storage, state, known)
-    table = monitor.changed(state, job.row0, job.col0)
+        log += [_entry(scene) for scene in scenes]
+    previous = None if job.rebaseline else job.previous
+    used = len(log) - (len(previous.log) if previous else 0)
     return TileResult(
         row=job.row,
         col=job.col,
-        state=pointer,
+        state=previous if previous and not used else _store(job, store, state, log),
         detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
-        last_acquired_at=max((scene.acquired_at for scene in job.scenes if str(scene.id) in known), default=None),
-        changed_pixels=_pack(table.to_arrays()),
+        last_acquired_at=max(
+            (s.acquired_at for s in job.scenes if str(s.id) in {e.scene_id for e in log}), default=None
+        ),
+        changed_pixels=_pack(monitor.changed(state, job.row0, job.col0).to_arrays()) if used else b"",
         scenes_used=used,
         clear_share=float(np.mean([c.clear_share for c in coverages])) if coverages else None,
         snow_share=float(np.mean([c.snow_share for c in coverages])) if coverages else None,
         valid_observations=sum(c.used for c in coverages),
-        failures=[
-            *({"scene": s.external_id, "reason": "late: older than the tile's state"} for s in late),
-            *({"band": band, "reason": f"missing in {count} scenes"} for band, count in sorted(missing.items())),
+        failures=[{"band": band, "reason": f"missing in {count} scenes"} for band, count in sorted(missing.items())],
+        refused=[
+            {"scene": s.external_id, "day": _day(s).isoformat(), "reason": "it is older than the tile's state"}
+            for s in late
         ],
+        written=tuple(store.written),
     )
 
 
-def _store(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> StatePointer:
+def _store(job: TileJob, store: StateStore, state: MonitorState, log: list[LogEntry]) -> StatePointer:
     """Write the state under a new name; the old one stays until the pointer has moved."""
-    fixed, dynamic = pack_fixed(state), pack_dynamic(state)
-    content = len(fixed).to_bytes(8, "little") + bytes(fixed) + bytes(dynamic)
-    digest = hashlib.sha256(content).hexdigest()
     sequence = job.previous.sequence + 1 if job.previous else 1
-    key = f"states/{job.plan_id}/{job.row}_{job.col}/{sequence}-{digest[:16]}.npz"
-    storage.put_named(key, content)
-    return StatePointer(key, digest, sequence, frozenset(known))
+    known = None if job.rebaseline else job.previous
+    fixed = (known.fixed_key, known.fixed_checksum) if known else store.write_fixed(state)
+    history_until = known.history_until if known else job.history_until
+    return StatePointer(sequence, *fixed, *store.write_dynamic(state, sequence), log[-1].day, history_until, tuple(log))
+
+
+def _entry(scene: SceneRef) -> LogEntry:
+    text = repr((scene.acquired_at, sorted(scene.assets.items()), scene.mask))
+    return LogEntry(str(scene.id), hashlib.sha256(text.encode()).hexdigest()[:16], _day(scene))
 
 
 def _blocks(job: TileJob, scenes: Sequence[SceneRef]) -> Iterator[tuple[list[SceneRef], RasterBlock]]:
@@ -169,22 +206,6 @@ def _blocks(job: TileJob, scenes: Sequence[SceneRef]) -> Iterator[tuple[list[Sce
         numbers = np.rint(np.where(valid, data, 0) * SCALE).astype(np.int16)
         quality = np.where(valid, CLEAR, HIDDEN).astype(np.uint8)
         yield same_day, RasterBlock(numbers, quality, job.grid, bands, same_day[0].acquired_at.astimezone(UTC))
-
-
-def _load(monitor: Monitor, storage: Storage, pointer: StatePointer) -> MonitorState:
-    try:
-        content = storage.read(pointer.key)
-    except FileNotFoundError:
-        raise TileFailed("the stored state of this tile is gone; make a new baseline") from None
-    if hashlib.sha256(content).hexdigest() != pointer.sha256:
-        raise TileFailed("the stored state of this tile is damaged; make a new baseline")
-    try:
-        length = 8 + int.from_bytes(content[:8], "little")
-        state = unpack_state(content[8:length], content[length:])
-        monitor.check(state)
-        return state
-    except ValueError as error:
-        raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
 
 
 def _pack(arrays: dict[str, Any]) -> bytes:
