@@ -140,6 +140,8 @@ class Run(Placed, Base):
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     attempts: Mapped[int] = mapped_column(default=0)
+    # Attempts in a row that ended without a tile; too many, and the run is given up.
+    idle_attempts: Mapped[int] = mapped_column(default=0)
     tiles_total: Mapped[int] = mapped_column(default=0)
     tiles_done: Mapped[int] = mapped_column(default=0)
     # The scenes there were when the run began: a run that is started again sees no others.
@@ -243,6 +245,8 @@ class Detection(Placed, Base):
     held_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # The earlier detection on whose ground this one stands, where the ground had recovered in between.
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"))
+    # How often its ground had changed before (generations.py).
+    generation: Mapped[int] = mapped_column(default=0)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     detector: Mapped[str] = mapped_column(Text)
     # Legal overlay: the lead unit, areas by unit, what it touches, the verdict and the versions it was judged by.

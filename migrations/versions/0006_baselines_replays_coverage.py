@@ -64,7 +64,7 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("baseline", sa.Integer(), nullable=True))
     op.add_column("runs", sa.Column("history_from", sa.Date(), nullable=True))
     op.add_column("runs", sa.Column("history_until", sa.Date(), nullable=True))
-    for name in ("tiles_fitted", "tiles_replayed"):
+    for name in ("idle_attempts", "tiles_fitted", "tiles_replayed"):
         op.add_column("runs", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
         op.alter_column("runs", name, server_default=None)
     op.execute(
@@ -88,6 +88,8 @@ def upgrade() -> None:
 
     op.add_column("detections", sa.Column("held_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("detections", sa.Column("follows_id", sa.Uuid(), nullable=True))
+    op.add_column("detections", sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
+    op.alter_column("detections", "generation", server_default=None)
     op.create_foreign_key(op.f("fk_detections_follows_id"), "detections", "detections", ["follows_id"], ["id"])
     op.execute(
         "update detections d set held_at = r.decided_at from reviews r where r.detection_id = d.id and r.version > 0"
@@ -108,7 +110,7 @@ def downgrade() -> None:
     for name in ("confirmed_on", "first_seen_on", "kind"):
         op.drop_column("detection_changes", name)
     op.drop_constraint(op.f("fk_detections_follows_id"), "detections", type_="foreignkey")
-    for name in ("follows_id", "held_at"):
+    for name in ("generation", "follows_id", "held_at"):
         op.drop_column("detections", name)
     op.execute("truncate tile_states")
     for name in ("looks", "past_pixels", "history_from", "baseline", "state"):
@@ -118,7 +120,7 @@ def downgrade() -> None:
     op.add_column("tile_states", sa.Column("scene_ids", postgresql.JSONB(), nullable=False))
     for name in ("attempts", "refused", "replayed_from"):
         op.drop_column("run_tiles", name)
-    for name in ("tiles_replayed", "tiles_fitted", "history_until", "history_from", "baseline"):
+    for name in ("tiles_replayed", "tiles_fitted", "idle_attempts", "history_until", "history_from", "baseline"):
         op.drop_column("runs", name)
     op.execute("update plans set grid = null")
     for name in ("rebaseline", "baseline"):
