@@ -27,6 +27,7 @@ class MaskKind(StrEnum):
 
     scl = "scl"
     qa_pixel = "qa_pixel"
+    fmask = "fmask"
     none = "none"
 
 
