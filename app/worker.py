@@ -11,10 +11,10 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.casework import pickup
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
-from app.casework import pickup
 from app.monitoring import baselines, sweeping
 from app.monitoring import service as monitoring
 from app.monitoring.execution import execute_next

@@ -1,12 +1,10 @@
-"""One tile, one transaction: the pointer, the changed pixels, the coverage and what the tile saw, together or not at all."""
+"""One tile, one transaction: the pointer, changed pixels, coverage and what the tile saw, together or not at all."""
 
 from __future__ import annotations
 
-import io
 from datetime import date
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -15,8 +13,8 @@ from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
 from app.monitoring.generations import History, Standing, at_baseline, remember, standing
 from app.monitoring.models import Run, RunTile, TileState, TileStatus
-from app.monitoring.pools import Outcome
-from app.monitoring.tiles import TileFailed, TileJob, TileResult, changed_pixels
+from app.monitoring.pools import Failure, Outcome
+from app.monitoring.tiles import TileJob, TileResult, changed_pixels, pack
 from detectors.types import ChangedPixels
 
 # What `standing_of` reads of a tile's state, without the log of scenes.
@@ -49,9 +47,9 @@ def commit_tile(session: Session, run: Run, job: TileJob, outcome: Outcome, trie
         raise Displaced(f"tile {job.row},{job.col} was done by another worker")
     tile.finished_at = utc_now()
     tile.attempts += tries
-    if isinstance(outcome, TileFailed):
+    if isinstance(outcome, Failure):
         tile.status = TileStatus.failed
-        tile.failures = [{"reason": str(outcome)}]
+        tile.failures = [{"reason": outcome.reason}]
         return
     if job.previous != outcome.state:
         _move_pointer(session, run, job, outcome)
@@ -104,11 +102,7 @@ def _past(session: Session, run: Run, job: TileJob, result: TileResult) -> bytes
             changed_pixels(result.changed_pixels),
             replayed=result.replayed_from is not None,
         )
-    if not len(past):
-        return None
-    buffer = io.BytesIO()
-    np.savez(buffer, **past.to_arrays())
-    return buffer.getvalue()
+    return pack(past.to_arrays()) if len(past) else None
 
 
 def past_of(row: Row[Any]) -> ChangedPixels:

@@ -32,12 +32,12 @@ from app.imagery.service import sync
 from app.monitoring.committing import Displaced, commit_tile
 from app.monitoring.jobs import Place, Work, lay_work, pin, plan_grid
 from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileStatus
-from app.monitoring.pools import Outcome, Pool, open_pool
+from app.monitoring.pools import Failure, Outcome, Pool, open_pool
 from app.monitoring.publish import publish
 from app.monitoring.service import LIVE, sources_of
 from app.monitoring.states import live_keys
 from app.monitoring.sweeping import sweep_plan
-from app.monitoring.tiles import TileFailed, TileJob, TileResult
+from app.monitoring.tiles import TileJob, TileResult
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,8 @@ def _take(database: Database, run_id: UUID) -> bool:
             return False
         if run.idle_attempts >= MAX_IDLE_ATTEMPTS:
             run.status, run.finished_at = RunStatus.failed, utc_now()
-            run.detail = f"given up after {MAX_IDLE_ATTEMPTS} attempts without a tile; {run.detail or 'each ended without a word'}"
+            last = run.detail or "each ended without a word"
+            run.detail = f"given up after {MAX_IDLE_ATTEMPTS} attempts without a tile; {last}"
             return False
         run.status = RunStatus.running
         run.attempts += 1
@@ -212,8 +213,8 @@ def _run_tiles(
                 return
             for job, outcome in pool.ended(POLL_S if line.in_hand else _until_due(line)):
                 line.in_hand -= 1
-                if isinstance(outcome, TileFailed) and line.put_back((job.row, job.col), settings):
-                    log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome)
+                if isinstance(outcome, Failure) and not outcome.final and line.put_back((job.row, job.col), settings):
+                    log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome.reason)
                     continue
                 _commit(database, settings, run_id, work, job, outcome, line.tries[job.row, job.col])
                 done += isinstance(outcome, TileResult)

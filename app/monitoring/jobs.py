@@ -26,7 +26,7 @@ from app.foundation.geometry import CRS as GEOGRAPHIC
 from app.foundation.geometry import from_database, transformer
 from app.imagery.grid import plan_geobox, scene_grid
 from app.imagery.models import Scene
-from app.imagery.pixels import SceneReadError, SceneRef
+from app.imagery.refs import SceneReadError, SceneRef
 from app.imagery.service import scene_ref, scenes_between
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
 from app.monitoring.polygons import to_geographic
@@ -39,6 +39,8 @@ from detectors.types import Grid
 
 # Windows are rounded out to whole blocks of this many pixels, which divide the blocks of usual GeoTIFFs.
 WINDOW_PX = 64
+# Footprints in catalogues are a little narrower than the pixels (a hundred metres).
+MARGIN_DEGREES = 0.001
 Place = tuple[int, int]
 
 
@@ -79,7 +81,8 @@ class Work:
         ).one_or_none()
         window = self.windows[place]
         grid = self.template.grid.window(window.row0, window.col0, (window.height, window.width))
-        touching = np.sort(self.footprints.query(window_ground(grid), predicate="intersects"))
+        near = window_ground(grid).buffer(MARGIN_DEGREES)
+        touching = np.sort(self.footprints.query(near, predicate="intersects"))
         return replace(
             self.template,
             row=place[0],
@@ -173,11 +176,11 @@ def tile_windows(area: BaseGeometry, grid: Grid, size: int) -> dict[Place, Windo
 
     Windows are whole multiples of `WINDOW_PX` from the tile's corner, and end at the tile's and the grid's edge.
     """
-    to_grid, to_pixel = transformer(GEOGRAPHIC, grid.crs), ~Affine(*grid.transform)
+    to_grid, (dx, _, x0, _, dy, y0) = transformer(GEOGRAPHIC, grid.crs), grid.transform
     # Edges are straight in longitude and latitude; at 0.01 degrees their bend in the grid is below a pixel.
     dense = shapely.segmentize(area, 0.01)
     projected = shapely.transform(dense, lambda xy: np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1])))
-    pixels = shapely.transform(projected, lambda xy: np.column_stack(to_pixel @ (xy[:, 0], xy[:, 1])))
+    pixels = shapely.transform(projected, lambda xy: np.column_stack([(xy[:, 0] - x0) / dx, (xy[:, 1] - y0) / dy]))
     rows, cols = (-(-length // size) for length in grid.shape)
     return dict(sorted(_windows(shapely.make_valid(pixels), grid.shape, size, (0, rows), (0, cols))))
 

@@ -11,7 +11,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
-from shapely import Polygon
+from shapely import MultiPolygon, Polygon
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
@@ -31,7 +31,7 @@ def pixel_outline(mask: Bools) -> BaseGeometry:
     Pixels that meet at a corner alone become parts of their own.
     """
     parts = [shape(geometry) for geometry, _ in shapes(mask.astype(np.uint8), mask=mask, connectivity=4)]
-    return shapely.MultiPolygon(parts)
+    return as_multipolygon(shapely.GeometryCollection(parts))
 
 
 def simplify(outline: BaseGeometry) -> BaseGeometry:
@@ -48,8 +48,8 @@ def simplify(outline: BaseGeometry) -> BaseGeometry:
     Gentler slopes keep their steps: no line within half a pixel of them stays inside.
     """
     # Shells counter-clockwise, holes clockwise: the polygon lies to the left of every ring.
-    parts = [orient(part) for part in shapely.get_parts(outline)]
-    return shapely.MultiPolygon([Polygon(_cut(part.exterior), [_cut(h) for h in part.interiors]) for part in parts])
+    parts = [orient(part) for part in as_multipolygon(outline).geoms]
+    return MultiPolygon([Polygon(_cut(part.exterior), [_cut(h) for h in part.interiors]) for part in parts])
 
 
 def _cut(ring: shapely.LinearRing) -> Floats:
@@ -66,7 +66,15 @@ def _cut(ring: shapely.LinearRing) -> Floats:
 def _turns(points: Floats) -> Floats:
     """The points of a ring at which it turns."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    return points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+    turning: Floats = points[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+    return turning
+
+
+def _map(transform: Affine, xy: Floats) -> Floats:
+    """Points `(n, 2)` under an affine map."""
+    x, y = xy.T
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def patch_polygons(mask: Bools, row0: int, col0: int, grid: Grid) -> tuple[BaseGeometry, BaseGeometry]:
@@ -82,17 +90,17 @@ def patch_polygons(mask: Bools, row0: int, col0: int, grid: Grid) -> tuple[BaseG
     to_grid = Affine(*grid.transform) @ Affine.translation(col0, row0)
 
     def place(geometry: BaseGeometry) -> BaseGeometry:
-        return to_geographic(shapely.transform(geometry, lambda xy: np.column_stack(to_grid @ xy.T)), grid.crs)
+        return to_geographic(shapely.transform(geometry, lambda xy: _map(to_grid, xy)), grid.crs)
 
     return place(outline), place(simplify(outline))
 
 
 def pixels_of(polygon: BaseGeometry, grid: Grid) -> tuple[Bools, int, int]:
-    """The pixels whose outline was simplified to a polygon (EPSG:4490): mask `bool (y, x)`, its first row and column."""
+    """The pixels whose outline was simplified to a polygon (EPSG:4490): `bool (y, x)`, its first row and column."""
     to_grid, to_pixel = transformer(CRS, grid.crs), ~Affine(*grid.transform)
 
     def place(xy: Floats) -> Floats:
-        return np.column_stack(to_pixel @ np.asarray(to_grid.transform(xy[:, 0], xy[:, 1])))
+        return _map(to_pixel, np.column_stack(to_grid.transform(xy[:, 0], xy[:, 1])))
 
     wide = shapely.transform(polygon, place).buffer(_MARGIN_PX, join_style="mitre")
     west, north, east, south = wide.bounds

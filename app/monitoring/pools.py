@@ -7,15 +7,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, Queue
+from threading import Event
 from typing import Any
 
-from app.monitoring.tiles import TileFailed, TileJob, TileResult, compute_tile
+from app.imagery.refs import SceneReadError
+from app.monitoring.tiles import TileFailed, TileJob, TileResult, TileStopped, compute_tile
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Outcome = TileResult | TileFailed
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a tile could not be computed. `final`: what is wrong lies in the images or the state, and stays."""
+
+    reason: str
+    final: bool = False
+
+
+Outcome = TileResult | Failure
 
 
 class Pool(ABC):
@@ -35,30 +47,39 @@ class Pool(ABC):
         """Jobs that have ended since, after at most so many seconds; nothing of them is kept here."""
 
 
-def attempt(job: TileJob) -> Outcome:
-    """Compute a tile; a fault is an outcome, so that one tile's does not end the others."""
+def attempt(job: TileJob, stop: Event | None = None) -> Outcome:
+    """Compute a tile; a fault is an outcome, so that one tile's does not end the others.
+
+    Nothing of the error itself is kept: GDAL's cannot travel from a cluster's worker.
+    """
     try:
-        return compute_tile(job)
+        return compute_tile(job, stop=stop)
     except TileFailed as failure:
-        # Without the errors behind it: GDAL's cannot travel from a cluster's worker.
-        return failure.with_traceback(None)
+        cause = failure.__cause__
+        transient = isinstance(cause, OSError) or (isinstance(cause, SceneReadError) and cause.transient)
+        return Failure(str(failure), final=not transient)
+    except TileStopped as reason:
+        return Failure(str(reason))
     except Exception as error:
         log.exception("tile %d,%d of plan %s failed", job.row, job.col, job.plan_id)
         return unforeseen(error)
 
 
-def unforeseen(error: BaseException) -> TileFailed:
-    return TileFailed(f"an unforeseen fault ({type(error).__name__}); the operators' log has the cause")
+def unforeseen(error: BaseException) -> Failure:
+    return Failure(f"an unforeseen fault ({type(error).__name__}); the operators' log has the cause")
 
 
 @contextmanager
 def open_pool(settings: Settings) -> Iterator[Pool]:
-    """The pool that the settings name. Left early, it drops the jobs in line and waits for none on a cluster."""
+    """The pool that the settings name. Left early, it drops the jobs in line; those in progress end at their next scene
+    here, and are left alone on a cluster, where nobody waits for them."""
     if not settings.dask_scheduler:
         with ThreadPoolExecutor(settings.run_threads, thread_name_prefix="tile") as threads:
+            stop = Event()
             try:
-                yield _Threads(threads, settings.run_threads)
+                yield _Threads(threads, settings.run_threads, stop)
             finally:
+                stop.set()
                 threads.shutdown(wait=True, cancel_futures=True)
         return
     from distributed import Client
@@ -74,8 +95,9 @@ def open_pool(settings: Settings) -> Iterator[Pool]:
 class _Threads(Pool):
     """Here: reading and the kernels leave the interpreter's lock alone, so threads are enough."""
 
-    def __init__(self, executor: ThreadPoolExecutor, threads: int) -> None:
-        self._executor, self._most = executor, threads + 1
+    def __init__(self, executor: ThreadPoolExecutor, threads: int, stop: Event) -> None:
+        # One waits in line, so that no thread is idle while an outcome is committed.
+        self._executor, self._most, self._stop = executor, threads + 1, stop
         self._jobs: dict[Future[Outcome], TileJob] = {}
 
     @property
@@ -83,7 +105,7 @@ class _Threads(Pool):
         return self._most - len(self._jobs)
 
     def submit(self, job: TileJob) -> None:
-        self._jobs[self._executor.submit(attempt, job)] = job
+        self._jobs[self._executor.submit(attempt, job, self._stop)] = job
 
     def ended(self, seconds: float) -> list[tuple[TileJob, Outcome]]:
         done, _ = wait(self._jobs, timeout=seconds, return_when=FIRST_COMPLETED)
@@ -104,7 +126,8 @@ class _Cluster(Pool):
     @property
     def room(self) -> int:
         # Asked each time: workers come and go. Where there is none yet, one job waits for the first.
-        return max(2 * sum(self._client.nthreads().values()), 1) - len(self._jobs)
+        threads = sum(int(count) for count in self._client.nthreads().values())
+        return max(2 * threads, 1) - len(self._jobs)
 
     def submit(self, job: TileJob) -> None:
         future = self._client.submit(attempt, job, pure=False)
@@ -129,7 +152,8 @@ class _Cluster(Pool):
             outcome: Outcome = future.result()
             return outcome
         except KilledWorker as error:
-            return TileFailed(f"it ended with the workers that computed it, {error.allowed_failures + 1} times")
+            times = error.allowed_failures + 1
+            return Failure(f"{times} workers of the cluster ended while they computed it", final=True)
         except Exception as error:
             log.exception("a tile failed on the cluster")
             return unforeseen(error)

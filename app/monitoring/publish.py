@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -35,7 +35,7 @@ from app.monitoring.models import (
     RunTile,
     TileState,
 )
-from app.monitoring.polygons import patch_polygons, pixels_of
+from app.monitoring.polygons import Bools, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
 from detectors.types import Grid
@@ -184,8 +184,8 @@ def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
     return from_database(detection.geom if geom is None else geom)
 
 
-def _joined(grid: Grid, detection: Detection, item: Found, said: BaseGeometry) -> tuple[np.ndarray, int, int]:
-    """The detection's pixels with those that the imagery shows now and did not show last: mask, first row and column."""
+def _joined(grid: Grid, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int]:
+    """A detection's pixels with those that the imagery shows now and did not show last: mask, first row and column."""
     parts = [pixels_of(from_database(detection.geom), grid), pixels_of(said, grid)]
     parts.append((item.patch.mask, item.patch.row0, item.patch.col0))
     row0, col0 = min(part[1] for part in parts), min(part[2] for part in parts)
@@ -267,6 +267,8 @@ def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind,
         area_m2=item.area_m2 if item else 0.0,
         first_seen_on=item.first_seen_on if item else None,
         confirmed_on=item.confirmed_on if item else None,
+        # Not when the transaction began: it may have waited for an officer's decision.
+        recorded_at=func.clock_timestamp(),
     )
     this.session.execute(row.on_conflict_do_nothing())
 
@@ -274,38 +276,44 @@ def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind,
 def _withdraw(
     this: _Publication, gone: list[Detection], matches: dict[int, Detection], human: list[Found], natural: list[Found]
 ) -> None:
-    """Take back detections that no finding continues, with the reason.
-
-    One whose ground another detection has grown over is joined with it. A suspicion that never was confirmed is taken
-    back; so is a confirmed change that is gone once late or corrected scenes were taken in. What else was confirmed
-    stays, as does what a new baseline has made part of its history: the imagery no longer speaks of it. A detection
-    that somebody works with stays, too, and it is recorded that the imagery no longer shows it.
+    """Take back detections that no finding continues, with the reason. One that somebody works with stays, and it is
+    recorded that the imagery no longer shows it.
     """
     for detection in gone:
         ground = from_database(detection.geom)
-        over = [i for i, item in enumerate(human) if i in matches and _covers(item.polygon, ground)]
-        over = [i for i in over if human[i].generation == detection.generation]
-        causes = [item.finding.activity for item in natural if item.polygon.intersects(ground)]
-        replayed = this.replayed.intersects(ground)
+        over = [
+            matches[index]
+            for index, item in enumerate(human)
+            if index in matches and item.generation == detection.generation and _covers(item.polygon, ground)
+        ]
         if over and detection.held_at is None:
-            reason = f"joined with detection {matches[over[0]].id}, which has grown over it"
-        elif (
-            over
-            or detection.first_seen_on <= (this.run.history_until or this.plan.history_until)
-            or (detection.confidence is Confidence.high and not replayed)
-        ):
-            continue
-        elif detection.held_at is not None:
-            _record_vanished(this, detection)
-            continue
-        elif causes:
-            reason = f"put down to {causes[0]}"
-        elif replayed:
-            reason = "no longer there once late or corrected scenes were taken in"
+            reason: str | None = f"joined with detection {over[0].id}, which has grown over it"
         else:
-            reason = f"not seen again up to {this.run.until}"
-        detection.withdrawn_at, detection.withdrawn_reason = utc_now(), reason
-        this.run.detections_withdrawn += 1
+            reason = None if over else _why_gone(this, detection, ground, natural)
+        if reason and detection.held_at is not None:
+            _record_vanished(this, detection)
+        elif reason:
+            detection.withdrawn_at, detection.withdrawn_reason = utc_now(), reason
+            this.run.detections_withdrawn += 1
+
+
+def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, natural: list[Found]) -> str | None:
+    """Why the imagery no longer shows a detection; None where that is not what its silence means.
+
+    Of what a new baseline has made part of its history the imagery no longer speaks. A confirmed change stays when its
+    ground recovers, and is gone only if it goes once late or corrected scenes are taken in.
+    """
+    if detection.first_seen_on <= (this.run.history_until or this.plan.history_until):
+        return None
+    replayed = this.replayed.intersects(ground)
+    if detection.confidence is Confidence.high and not replayed:
+        return None
+    causes = [item.finding.activity for item in natural if item.polygon.intersects(ground)]
+    if causes:
+        return f"put down to {causes[0]}"
+    if replayed:
+        return "no longer there once late or corrected scenes were taken in"
+    return f"not seen again up to {this.run.until}"
 
 
 def _record_vanished(this: _Publication, detection: Detection) -> None:
