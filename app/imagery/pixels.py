@@ -7,7 +7,7 @@ memory takes, and cut it, rather than open every file once for each tile.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -176,20 +176,21 @@ def _read_bands(
         if placed is None:
             for asset, plane, none in zip(assets, planes, nodata, strict=True):
                 numbers = _warp(dataset, asset, geobox, none, Resampling.bilinear)
-                quality[~np.isfinite(numbers)] = NOTHING
-                plane[:] = _from_floats(numbers, asset)
+                plane[:], gone = _convert(numbers, asset, None)
+                if gone is not None:
+                    quality[gone] = NOTHING
             return
         if placed.empty:
             quality[:] = NOTHING
             return
-        stack = read_window(dataset, [asset.index for asset in assets], placed)
+        stack = read_window(dataset, [asset.index for asset in assets], placed, planes)
     for numbers, asset, plane, none in zip(stack, assets, planes, nodata, strict=True):
-        gone = _without_data(numbers, none)
+        converted, gone = _convert(numbers, asset, none)
+        spread(converted, placed, plane)
         if gone is not None:
             wide = np.zeros(quality.shape, np.bool_)
             spread(gone, placed, wide)
             np.multiply(quality, ~wide, out=quality)  # NOTHING is 0
-        spread(_reflectance(numbers, asset), placed, plane)
     placed.clear_outside(quality)
 
 
@@ -198,38 +199,65 @@ def _nodata(asset: AssetRef, dataset: Any) -> float | None:
     return None if nodata is None or math.isnan(nodata) else float(nodata)
 
 
-def _without_data(numbers: NDArray[Any], nodata: float | None) -> Bools | None:
-    """bool (y, x): where a file holds no data; None where it does everywhere."""
-    if numbers.dtype.kind == "f":
-        gone = ~np.isfinite(numbers)
-        if nodata is not None:
-            gone |= numbers == nodata
-    elif nodata is None or not nodata.is_integer():
-        return None
-    else:
-        # As an integer: compared with a float every number would become one first.
-        gone = numbers == int(nodata)
-    return gone if gone.any() else None
+def _convert(numbers: NDArray[Any], asset: AssetRef, nodata: float | None) -> tuple[Numbers, Bools | None]:
+    """Numbers of a file as reflectance × `SCALE`, clipped to int16, in place where the type's size allows it.
+
+    Returns:
+        int16 (y, x), and bool (y, x) where the file holds no data; None where it holds data everywhere.
+    """
+    whole_numbers = numbers.dtype.kind in "iu"
+    # Compared with a float, every integer would become one first.
+    none = int(nodata) if whole_numbers and nodata is not None and nodata.is_integer() else nodata
+    result = numbers.view(np.int16) if whole_numbers and numbers.itemsize == 2 else np.empty(numbers.shape, np.int16)
+    gone: Bools | None = None
+    rule = _rule(numbers.dtype, asset)
+    for run in _runs(numbers.shape):
+        part = numbers[run]
+        lacking = None if none is None else part == none
+        if not whole_numbers:
+            lacking = ~np.isfinite(part) if lacking is None else lacking | ~np.isfinite(part)
+        if lacking is not None and lacking.any():
+            gone = np.zeros(numbers.shape, np.bool_) if gone is None else gone
+            gone[run] = lacking
+        rule(part, result[run])
+    return result, gone
 
 
-def _reflectance(numbers: NDArray[Any], asset: AssetRef) -> Numbers:
-    """int16 (y, x): numbers of a file as reflectance × `SCALE`, clipped to the type; may be done in place."""
+def _rule(dtype: np.dtype[Any], asset: AssetRef) -> Callable[[NDArray[Any], Numbers], None]:
+    """What turns numbers into reflectance × `SCALE`; the second array, written to, may share the first one's memory."""
     step, shift = round(asset.scale * SCALE, 9), round(asset.offset * SCALE, 9)
-    if step == 1 and shift.is_integer() and _LEAST <= shift <= _MOST:
-        whole = int(shift)
-        if numbers.dtype == np.uint16 and whole <= 0:
+    if dtype == np.uint16 and step == 1 and shift.is_integer() and _LEAST <= shift <= 0:
+        whole, limit = np.int16(shift), np.uint16(_MOST - int(shift))
+
+        def shifted(numbers: NDArray[Any], out: Numbers) -> None:
             # Sentinel-2. The sum lies within int16, so that arithmetic modulo 2**16 gives it.
-            np.minimum(numbers, np.uint16(_MOST - whole), out=numbers)
-            result: Numbers = numbers.view(np.int16)
+            np.minimum(numbers, limit, out=out.view(np.uint16))
             if whole:
-                np.add(result, np.int16(whole), out=result)
-            return result
-        if numbers.dtype == np.int16 and not whole:
-            return numbers
-    if numbers.dtype in (np.uint8, np.int8, np.uint16, np.int16):
-        index = numbers.view(f"u{numbers.dtype.itemsize}")
-        return _look_up(_table(numbers.dtype.str, asset.scale, asset.offset), index)
-    return _from_floats(numbers.astype(np.float64), asset)
+                np.add(out, whole, out=out)
+
+        return shifted
+    if dtype == np.int16 and step == 1 and shift == 0:
+        return lambda numbers, out: None
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        table, unsigned = _table(dtype.str, asset.scale, asset.offset), f"u{dtype.itemsize}"
+
+        def looked_up(numbers: NDArray[Any], out: Numbers) -> None:
+            # An index of 8 or 16 bits cannot leave the table; "wrap" spares numpy the look.
+            out[:] = np.take(table, numbers.view(unsigned), mode="wrap")
+
+        return looked_up
+
+    def computed(numbers: NDArray[Any], out: Numbers) -> None:
+        scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
+        out[:] = np.rint(np.clip(scaled, _LEAST, _MOST))
+
+    return computed
+
+
+def _runs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows in runs that stay in a core's cache."""
+    rows = max(1, _RUN // max(1, shape[1]))
+    return (slice(row, row + rows) for row in range(0, shape[0], rows))
 
 
 @lru_cache(maxsize=64)
@@ -242,17 +270,10 @@ def _table(dtype: str, scale: float, offset: float) -> Numbers:
     return table
 
 
-def _from_floats(numbers: NDArray[Any], asset: AssetRef) -> Numbers:
-    scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
-    return np.asarray(np.rint(np.clip(scaled, _LEAST, _MOST)).astype(np.int16))
-
-
-def _look_up(table: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+def _look_up(table: Codes, index: NDArray[Any]) -> Codes:
     result = np.empty(index.shape, table.dtype)
-    rows = max(1, _RUN // max(1, index.shape[1]))
-    for row in range(0, index.shape[0], rows):
-        # An index of 8 or 16 bits cannot leave the table; "wrap" spares numpy the look.
-        np.take(table, index[row : row + rows], out=result[row : row + rows], mode="wrap")
+    for run in _runs(index.shape):
+        np.take(table, index[run], out=result[run], mode="wrap")
     return result
 
 

@@ -47,6 +47,10 @@ class Placed:
         col1 = -(-(self.col + self.right - self.left) // self.factor)
         return Window(col0, row0, col1 - col0, row1 - row0)
 
+    def part(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """The pixels of a plane of the grid that the file covers."""
+        return plane[self.top : self.bottom, self.left : self.right]
+
     def clear_outside(self, plane: NDArray[Any]) -> None:
         """Set to 0 what the file does not cover."""
         plane[: self.top] = 0
@@ -81,17 +85,28 @@ def place(dataset: Any, geobox: GeoBox) -> Placed | None:
     return Placed(factor, top, left, bottom, right, row + top, col + left)
 
 
-def read_window(dataset: Any, indexes: Sequence[int], placed: Placed) -> NDArray[Any]:
-    """(band, y, x): a file's own numbers under the grid, in its own type."""
-    return np.asarray(dataset.read(list(indexes), window=placed.window))
+def read_window(
+    dataset: Any, indexes: Sequence[int], placed: Placed, planes: Sequence[NDArray[Any]] = ()
+) -> Sequence[NDArray[Any]]:
+    """(y, x) of each band: a file's own numbers under the grid, in its own type.
+
+    Where they need no repeating and are as large as those of `planes`, they are read into these.
+    """
+    if planes and len(indexes) == 1 and placed.factor == 1:
+        dtype = np.dtype(dataset.dtypes[indexes[0] - 1])
+        if dtype.kind in "iu" and dtype.itemsize == planes[0].itemsize:
+            target = placed.part(planes[0]).view(dtype)
+            return [dataset.read(indexes[0], window=placed.window, out=target)]
+    return list(dataset.read(list(indexes), window=placed.window))
 
 
 def spread(numbers: NDArray[Any], placed: Placed, plane: NDArray[Any]) -> None:
     """Write a file's pixels to the part of the grid that they cover, each repeated `factor` times both ways."""
-    part = plane[placed.top : placed.bottom, placed.left : placed.right]
+    part = placed.part(plane)
     factor = placed.factor
     if factor == 1:
-        part[:] = numbers
+        if not np.may_share_memory(part, numbers):  # else it was read there
+            part[:] = numbers
         return
     # First columns, then rows: numpy copies long strides and whole rows fast, short repeats slowly.
     wide = np.empty((numbers.shape[0], part.shape[1]), plane.dtype)

@@ -25,9 +25,8 @@ from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS as GEOGRAPHIC
 from app.foundation.geometry import from_database, transformer
 from app.imagery.grid import plan_geobox, scene_grid
-from app.imagery.models import Scene
 from app.imagery.refs import SceneReadError, SceneRef
-from app.imagery.service import scene_ref, scenes_between
+from app.imagery.service import scene_refs, scenes_between, scenes_by_id
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
 from app.monitoring.polygons import to_geographic
 from app.monitoring.schemas import PlanConfiguration
@@ -39,6 +38,8 @@ from detectors.types import Grid
 
 # Windows are rounded out to whole blocks of this many pixels, which divide the blocks of usual GeoTIFFs.
 WINDOW_PX = 64
+# Scenes that are looked at for the grid: opening thousands to find that none has its CRS would take hours.
+FIRST_SCENES = 50
 # Footprints in catalogues are a little narrower than the pixels (a hundred metres).
 MARGIN_DEGREES = 0.001
 Place = tuple[int, int]
@@ -114,13 +115,12 @@ def pin(session: Session, run: Run, plan: Plan) -> None:
         raise Invalid(f"The run would end on {run.until}, but the plan's history lasts until {plan.history_until}.")
     start, end = _midnight(plan.history_from), _midnight(run.until) + timedelta(days=1)
     area = from_database(plan.area)
-    sources = sources_of(session, plan.id)
-    found = [(source, scene) for source in sources for scene in scenes_between(session, source.id, area, start, end)]
-    found.sort(key=lambda pair: (pair[1].acquired_at, pair[1].external_id, str(pair[0].id)))
-    run.scene_ids = [str(scene.id) for _, scene in found]
+    sources = [source.id for source in sources_of(session, plan.id)]
+    found = scenes_between(session, sources, area, start, end)
+    run.scene_ids = [str(scene.id) for scene in found]
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
-        _lay_out(session, plan, [scene_ref(source, scene) for source, scene in found])
+        _lay_out(session, plan, scene_refs(session, found[:FIRST_SCENES]))
     places = session.execute(select(PlanTile.row, PlanTile.col).where(PlanTile.plan_id == plan.id)).all()
     session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in sorted(map(tuple, places)))
     run.tiles_total = len(places)
@@ -145,11 +145,13 @@ def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
 
 
 def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of its oldest scene with the same CRS, so that nothing is resampled."""
+    """The plan's grid, on the pixels of the first of these scenes with the same CRS, so that nothing is resampled.
+
+    Its corner lies whole tiles from that scene's, so that a file's blocks do not straddle tiles.
+    """
     anchor = Affine.identity()
     crs = CRS.from_user_input(configuration.crs)
-    # The oldest few are enough: opening thousands to find that none has the grid's CRS would take hours.
-    for scene in scenes[:50]:
+    for scene in scenes:
         try:
             scene_crs, transform, _ = scene_grid(scene)
         except SceneReadError:
@@ -158,7 +160,7 @@ def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list
             anchor = transform
             break
     try:
-        geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor)
+        geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor, configuration.tile_px)
     except ValueError as error:
         raise Invalid(f"The plan has no grid: {error}.") from None
     return {"crs": configuration.crs, "transform": list(geobox.affine)[:6], "shape": list(geobox.shape)}
@@ -224,17 +226,8 @@ def lay_work(session: Session, settings: Settings, run: Run, plan: Plan) -> Work
     """The work that a pinned run has left. Scenes that were withdrawn since are left out, others are as they stand."""
     assert run.baseline is not None and run.history_from is not None and run.history_until is not None
     configuration = PlanConfiguration.model_validate(plan.configuration)
-    sources = {source.id: source for source in sources_of(session, plan.id)}
     ids = [UUID(value) for value in run.scene_ids or []]
-    scenes = [
-        scene
-        for scene in session.scalars(
-            select(Scene)
-            .where(Scene.id.in_(ids), Scene.missing_since.is_(None))
-            .order_by(Scene.acquired_at, Scene.external_id, Scene.source_id)
-        )
-        if scene.source_id in sources
-    ]
+    scenes = [scene for scene in scenes_by_id(session, ids) if scene.missing_since is None]
     windows = {
         (tile.row, tile.col): Window(tile.row0, tile.col0, tile.height, tile.width)
         for tile in session.scalars(select(PlanTile).where(PlanTile.plan_id == plan.id))
@@ -263,6 +256,6 @@ def lay_work(session: Session, settings: Settings, run: Run, plan: Plan) -> Work
         template=template,
         windows=windows,
         pending=[(row, col) for row, col in session.execute(open_tiles.order_by(RunTile.row, RunTile.col))],
-        scenes=tuple(scene_ref(sources[scene.source_id], scene) for scene in scenes),
+        scenes=tuple(scene_refs(session, scenes)),
         footprints=shapely.STRtree([from_database(scene.footprint) for scene in scenes]),
     )

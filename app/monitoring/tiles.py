@@ -193,7 +193,10 @@ class _Computation:
                 raise TileFailed(
                     f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
                 )
-            return self.monitor.fit(scratch)
+            try:
+                return self.monitor.fit(scratch)
+            except ValueError as error:
+                raise TileFailed(f"the history of this tile cannot be fitted: {error}") from error
 
     def _update(self, days: list[SceneDay], pointer: StatePointer) -> TileResult:
         job = self.job

@@ -138,7 +138,7 @@ def missing(world: World) -> list[str]:
 def between(world: World, source: Source) -> list[str]:
     with world.database.transaction(see_all=True) as session:
         found = service.scenes_between(
-            session, source.id, box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+            session, [source.id], box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
         )
         return [scene.external_id for scene in found]
 
@@ -286,7 +286,7 @@ def test_scenes_between_are_those_of_place_and_time(world: World, catalogue: Pat
         with world.database.transaction(see_all=True) as session:
             between = service.scenes_between(
                 session,
-                source.id,
+                [source.id],
                 box(*bounds),
                 datetime(2020, 7, start, 2, 30, tzinfo=UTC),
                 datetime(2020, 7, end, 2, 30, tzinfo=UTC),
