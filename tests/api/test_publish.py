@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.foundation.geometry import to_database
 from app.foundation.time import day_number
 from app.imagery.models import Source, SourceKind
-from app.monitoring.models import ChangeType, Detection, Plan, Run, RunStatus, TileState
+from app.monitoring.models import ChangeType, Detection, Plan, PlanSource, Run, RunStatus, TileState
 from app.monitoring.publish import publish
 from app.monitoring.schemas import PlanConfiguration
 from detectors.types import EVIDENCE, ChangedPixels, Grid
@@ -56,14 +56,16 @@ def publish_boxes(session: Session) -> Publish:
     session.flush()
     ground = geographic(shapely.box(ORIGIN[0], ORIGIN[1] - 1000, ORIGIN[0] + 1000, ORIGIN[1]))
     plan = Plan(
-        name="p", title="p", source_id=source.id, area=to_database(ground), history_from=date(2022, 1, 1),
+        name="p", title="p", area=to_database(ground), history_from=date(2022, 1, 1),
         history_until=date(2023, 12, 31), configuration=PlanConfiguration(crs=CRS).model_dump(mode="json"), unit_ids=[],
     )  # fmt: skip
     session.add(plan)
     session.flush()
+    session.add(PlanSource(plan_id=plan.id, source_id=source.id, position=0))
     state = TileState(
-        plan_id=plan.id, row=0, col=0, sequence=1, key="k", sha256="", detector="d/1/x", changed_pixels=pixels([])
-    )
+        plan_id=plan.id, row=0, col=0, sequence=1, state={"history_until": "2023-12-31"}, detector="d/1/x",
+        changed_pixels=pixels([]), history_from=date(2022, 1, 1),
+    )  # fmt: skip
     session.add(state)
 
     def run(*boxes: tuple[Box, date, date | None]) -> list[Detection]:
