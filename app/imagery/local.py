@@ -20,15 +20,16 @@ _IMAGE = r"\.(?:tiff?|TIFF?|jp2)"
 _COMMON = "blue|green|red|nir08|nir|swir16|swir22|scl|SCL|qa_pixel|QA_PIXEL|Fmask"
 _MSI = r"B\d[\dA]|SCL"
 _DAY = r"\d{4}-?\d{2}-?\d{2}(?:T\d{6})?"
-_DATES = ("%Y%m%dT%H%M%S", "%Y%m%d", "%Y-%m-%d", "%Y-%m-%dT%H%M%S", "%Y%jT%H%M%S")
+_DATES = ("%Y%m%dT%H%M%S", "%Y%m%d", "%Y-%m-%d", "%Y-%m-%dT%H%M%S")
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """A way to name files: `shown` to people, `expression` of the path below the folder."""
+    """A way to name files: `shown` to people, `expression` of the path below the folder, strptime forms of `date`."""
 
     shown: str
     expression: str
+    dates: tuple[str, ...] = _DATES
 
 
 # From the most particular to the most general: a file belongs to the first layout that any file of the folder fits.
@@ -36,6 +37,7 @@ _LAYOUTS = (
     _Layout(
         "HLS.S30.T52TCM.2024001T023011.v2.0.B04.tif",
         rf"(?:.*/)?(?P<scene>HLS\.[SL]30\.T\w{{5}}\.(?P<date>\d{{7}}T\d{{6}})\.v\d\.\d)\.(?P<band>B\w\w|Fmask){_IMAGE}",
+        ("%Y%jT%H%M%S",),
     ),
     _Layout(
         "LC08_L2SP_116030_20200701_20200913_02_T1_SR_B4.TIF",
@@ -108,7 +110,7 @@ def _guessed(location: str, configuration: SourceConfiguration) -> list[FoundSce
     """The scenes of a folder by the first layout that any of its files fits."""
     base = local_path(location).resolve()
     for layout in _LAYOUTS:
-        found = list(scenes_of_files(base, re.compile(layout.expression), _DATES, configuration))
+        found = list(scenes_of_files(base, re.compile(layout.expression), layout.dates, configuration))
         if found:
             return [item for item in found if isinstance(item, FailedItem) or in_range(item, configuration)]
     known = "; ".join(layout.shown for layout in _LAYOUTS)

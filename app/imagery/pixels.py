@@ -16,7 +16,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.warp import Resampling, reproject, transform_bounds
+from rasterio.warp import Resampling, reproject, transform, transform_bounds
 
 from app.imagery.acquisitions import Acquisition
 from app.imagery.models import MaskKind
@@ -44,6 +44,8 @@ _RUN = 1 << 16
 _WARP_MEMORY_MB = 64
 # Share of a source pixel by which GDAL's quick transform may miss; its default of an eighth shows at seams.
 _WARP_TOLERANCE = 0.01
+# From so many of a file's pixels in one of the grid's on, each counts for its part of it.
+_THINNED = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,6 +285,9 @@ def _warp(dataset: Any, asset: AssetRef, geobox: GeoBox, nodata: float | None, r
     GDAL reads what it needs for one part of the grid after the other, within its memory.
     """
     plane = np.full((int(geobox.shape[0]), int(geobox.shape[1])), np.nan, np.float32)
+    # GDAL takes a grid that is turned against the file's for a coarser one, and blurs: a tenth of a pixel at the seam
+    # of two UTM zones. Only where pixels must be thinned out is its widened kernel wanted.
+    unblurred = {"XSCALE": 1, "YSCALE": 1} if _pixels_in_one(dataset, geobox) < _THINNED else {}
     reproject(
         rasterio.band(dataset, asset.index),
         plane,
@@ -294,8 +299,18 @@ def _warp(dataset: Any, asset: AssetRef, geobox: GeoBox, nodata: float | None, r
         num_threads=1,
         warp_mem_limit=_WARP_MEMORY_MB,
         tolerance=_WARP_TOLERANCE,
+        **unblurred,
     )
     return plane
+
+
+def _pixels_in_one(dataset: Any, geobox: GeoBox) -> float:
+    """How many of a file's pixels one of the grid's covers, in the middle of the grid."""
+    row, col = geobox.shape[0] / 2, geobox.shape[1] / 2
+    corners = [geobox.affine * place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    xs, ys = transform(crs_of(str(geobox.crs)), dataset.crs, *(list(axis) for axis in zip(*corners, strict=True)))
+    (x0, y0), (x1, y1), (x2, y2) = (~dataset.transform * place for place in zip(xs, ys, strict=True))
+    return float(abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)))
 
 
 def _touches(scene: SceneRef, geobox: GeoBox) -> bool:

@@ -211,7 +211,7 @@ def _scene_of(item: dict[str, Any], href: str, base: Path | None, configuration:
         collection=item.get("collection"),
         name=str(item["id"]),
         platform=platform,
-        keys=item["assets"].keys(),
+        keys=(item.get("assets") or {}).keys(),
         properties=properties,
     )
     return FoundScene(

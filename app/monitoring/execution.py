@@ -30,7 +30,7 @@ from app.foundation.time import utc_now
 from app.imagery.models import Source
 from app.imagery.service import sync
 from app.monitoring.committing import Displaced, commit_tile
-from app.monitoring.jobs import Place, Work, lay_work, pin, plan_grid
+from app.monitoring.jobs import Work, lay_work, pin, plan_grid
 from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileStatus
 from app.monitoring.pools import Failure, Outcome, Pool, open_pool
 from app.monitoring.publish import publish
@@ -38,6 +38,7 @@ from app.monitoring.service import LIVE, sources_of
 from app.monitoring.states import live_keys
 from app.monitoring.sweeping import sweep_plan
 from app.monitoring.tiles import TileJob, TileResult
+from app.monitoring.windows import Place
 from app.settings import Settings
 
 log = logging.getLogger(__name__)

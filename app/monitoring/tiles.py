@@ -33,6 +33,10 @@ class TileFailed(Exception):
     """A tile that could not be computed; the message is for people."""
 
 
+class NoHistory(TileFailed):
+    """No image shows the tile within the history, so nothing says what is normal there: nothing is known of it."""
+
+
 class TileStopped(Exception):
     """A computation was told to stop; nothing has changed."""
 
@@ -190,7 +194,7 @@ class _Computation:
                     scratch.append(block)
                     self._saw(np.mean(block.quality == CLEAR), np.mean(block.quality == SNOW))
             if not len(scratch):
-                raise TileFailed(
+                raise NoHistory(
                     f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
                 )
             try:
