@@ -26,10 +26,11 @@ from app.boundaries.overlay import ground_within
 from app.foundation.errors import BadRequest, Invalid
 from app.foundation.geometry import CRS, as_multipolygon, from_database, transformer
 from app.foundation.time import day_number, from_day_number, legal_day, utc_now
-from app.monitoring.jobs import Place, plan_grid, window_ground
+from app.monitoring.jobs import plan_grid, window_ground
 from app.monitoring.looks import CELL, Looks
 from app.monitoring.models import Plan, PlanTile, TileState
 from app.monitoring.polygons import to_geographic
+from app.monitoring.windows import Place
 from detectors.types import Grid
 
 # From this share of pixels on that were not observed enough, in percent, a cell has not been seen.

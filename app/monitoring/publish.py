@@ -148,12 +148,18 @@ def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> 
 
 
 def _follow(this: _Publication, detection: Detection, item: Found) -> None:
-    """Let a detection that nobody works with yet be what the imagery shows; dates that were published stand."""
+    """Let a detection that nobody works with yet be what the imagery shows; dates that were published stand.
+
+    Causes and evidence are those of the newest images, also where the outline stays: what is shown depends on the
+    images and not on the run in which they came.
+    """
     kind = _difference(this.grid, from_database(detection.geom), detection, item)
     if kind is not None:
         _fill(this, detection, item, item.outline, item.polygon)
         this.run.detections_grown += 1
         _record(this, detection, kind, item)
+    else:
+        _explain(detection, item)
 
 
 def _follow_held(this: _Publication, detection: Detection, item: Found) -> None:
@@ -230,6 +236,17 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     detection.run_id = this.run.id
     detection.geom = to_database(polygon)
     detection.area_m2 = area_m2
+    _explain(detection, item)
+    detection.detector = this.detector
+    overlay = judge(this.session, outline, detection.first_seen_on)
+    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
+        setattr(detection, column, getattr(overlay, column))
+    _place(this.session, detection)
+
+
+def _explain(detection: Detection, item: Found) -> None:
+    """Write the ranked causes of a finding, and what speaks for them, into a detection."""
+    patch = item.patch
     detection.activity = item.finding.activity
     detection.activities = [
         {
@@ -245,11 +262,6 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
         "after": dict(patch.after),
         "shape": asdict(patch.shape),
     }
-    detection.detector = this.detector
-    overlay = judge(this.session, outline, detection.first_seen_on)
-    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
-        setattr(detection, column, getattr(overlay, column))
-    _place(this.session, detection)
 
 
 def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind, item: Found | None) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from app.imagery.grid import plan_geobox
-from app.monitoring.jobs import WINDOW_PX, tile_windows
+from app.monitoring.windows import WINDOW_PX, tile_windows
 from detectors.types import Grid
 from tests.series import CRS, ORIGIN, geographic
 
