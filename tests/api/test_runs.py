@@ -78,10 +78,13 @@ def run(world: World, name: str = "forest") -> Run:
         return session.get_one(Run, run_id)
 
 
-def found(world: World) -> list[tuple[Any, ...]]:
-    """Everything about the detections but the identifiers."""
+def found(world: World, name: str | None = None) -> list[tuple[Any, ...]]:
+    """Everything about the detections, of one plan or of all, but the identifiers."""
     with world.database.transaction(see_all=True) as session:
-        rows = session.scalars(select(Detection).order_by(Detection.first_seen_on, Detection.area_m2))
+        statement = select(Detection).order_by(Detection.first_seen_on, Detection.area_m2)
+        if name is not None:
+            statement = statement.join(Plan, Plan.id == Detection.plan_id).where(Plan.name == name)
+        rows = session.scalars(statement)
         return [
             (
                 from_database(row.geom).wkt,
