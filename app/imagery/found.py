@@ -55,6 +55,8 @@ class FoundScene:
     assets: dict[str, dict[str, Any]]
     # What changes when pixels change though nothing above does.
     mark: str = ""
+    # Name of the mapping that it is read by (app.imagery.sensors), "" when unknown.
+    sensor: str = ""
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import shapely
@@ -12,14 +13,19 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from app.foundation.geometry import CRS, transformer
-from app.imagery.pixels import MASK, SceneReadError, SceneRef, gdal, open_asset
+from app.imagery.opening import opened, patiently
+from app.imagery.refs import MASK, SceneReadError, SceneRef
 
 # What reaches less than this share of a pixel beyond the last one is noise of projection, not area.
 _SLACK = 0.05
 
 
 def plan_geobox(
-    area: BaseGeometry, crs: str, resolution: float, anchor: tuple[float, float] | Affine = (0.0, 0.0)
+    area: BaseGeometry,
+    crs: str,
+    resolution: float,
+    anchor: tuple[float, float] | Affine = (0.0, 0.0),
+    snap: int = 1,
 ) -> GeoBox:
     """The north-up grid that covers an area.
 
@@ -29,12 +35,16 @@ def plan_geobox(
         resolution: side of a pixel in units of `crs`.
         anchor: a pixel corner that the grid must share (x, y), or a scene's transform, whose origin is one. Pixels
             of the grid and of scenes with this CRS, resolution and origin then coincide.
+        snap: the grid's corner lies whole multiples of so many pixels from the anchor. With the size of a tile that
+            is a multiple of a file's blocks, no block lies in two tiles, so that each is decoded once.
 
     Raises:
         ValueError: the area is empty or does not lie in the CRS, or the resolution is not positive.
     """
     if not resolution > 0:
         raise ValueError("the resolution must be positive")
+    if snap < 1:
+        raise ValueError("snap is at least one pixel")
     if area.is_empty:
         raise ValueError("the area is empty")
     x0, y0 = (anchor.c, anchor.f) if isinstance(anchor, Affine) else anchor
@@ -45,9 +55,9 @@ def plan_geobox(
     west, south, east, north = projected.bounds
     if not all(math.isfinite(value) for value in (west, south, east, north)):
         raise ValueError(f"the area does not lie in {crs}")
-    left = math.floor((west - x0) / resolution + _SLACK)
+    left = math.floor(((west - x0) / resolution + _SLACK) / snap) * snap
     right = max(math.ceil((east - x0) / resolution - _SLACK), left + 1)
-    top = math.ceil((north - y0) / resolution - _SLACK)
+    top = math.ceil(((north - y0) / resolution - _SLACK) / snap) * snap
     bottom = min(math.floor((south - y0) / resolution + _SLACK), top - 1)
     transform = Affine(resolution, 0.0, x0 + left * resolution, 0.0, -resolution, y0 + top * resolution)
     return GeoBox((top - bottom, right - left), transform, crs)
@@ -70,13 +80,17 @@ def scene_grid(scene: SceneRef) -> tuple[str, Affine, tuple[int, int]]:
         SceneReadError: a band cannot be opened, or has no CRS.
     """
     finest: tuple[str, Affine, tuple[int, int]] | None = None
-    with gdal():
-        for band in scene.assets:
-            if band == MASK:
-                continue
-            with open_asset(scene, band) as dataset:
-                if finest is None or abs(dataset.transform.a) < abs(finest[1].a):
-                    finest = (dataset.crs.to_string(), dataset.transform, dataset.shape)
+    for band in scene.assets:
+        if band == MASK:
+            continue
+        crs, transform, shape = patiently(scene, partial(_asset_grid, scene, band))
+        if finest is None or abs(transform.a) < abs(finest[1].a):
+            finest = (crs, transform, shape)
     if finest is None:
         raise SceneReadError(scene.external_id, "bands", "the scene has no band")
     return finest
+
+
+def _asset_grid(scene: SceneRef, band: str) -> tuple[str, Affine, tuple[int, int]]:
+    with opened(scene, band) as dataset:
+        return dataset.crs.to_string(), dataset.transform, dataset.shape

@@ -27,6 +27,7 @@ class MaskKind(StrEnum):
 
     scl = "scl"
     qa_pixel = "qa_pixel"
+    fmask = "fmask"
     none = "none"
 
 
@@ -47,7 +48,7 @@ class Source(Base):
 
 
 class Scene(Placed, Base):
-    """One acquisition of one source (景). `assets`: band or mask name → href, scale, offset, nodata."""
+    """One image of one source (景). `assets`: band name → href, scale, offset, nodata; `mask` → href, kind."""
 
     __tablename__ = "scenes"
     __table_args__ = (
@@ -62,6 +63,8 @@ class Scene(Placed, Base):
     external_id: Mapped[str] = mapped_column(Text)
     acquired_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     platform: Mapped[str | None] = mapped_column(Text)
+    # Name of the mapping it was read by (app.imagery.sensors).
+    sensor: Mapped[str | None] = mapped_column(Text)
     cloud_cover: Mapped[float | None] = mapped_column()
     footprint: Mapped[WKBElement] = mapped_column(multipolygon_column())
     properties: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)

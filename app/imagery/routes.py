@@ -18,7 +18,8 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import Instant
 from app.imagery import service
 from app.imagery.models import Scene, Source
-from app.imagery.schemas import Band, SceneAnswer, SourceAnswer, SourceRequest, SyncAnswer, SyncFailureAnswer
+from app.imagery.schemas import SceneAnswer, SourceAnswer, SourceRequest, SyncAnswer, SyncFailureAnswer
+from app.imagery.sensors import Band
 
 sources = APIRouter(prefix="/sources", tags=["sources"])
 scenes = APIRouter(prefix="/scenes", tags=["scenes"])
@@ -137,6 +138,7 @@ def _scene_answer(session: Session, scene: Scene, caller: Caller) -> SceneAnswer
         external_id=scene.external_id,
         acquired_at=scene.acquired_at,
         platform=scene.platform,
+        sensor=scene.sensor,
         cloud_cover=scene.cloud_cover,
         footprint=geojson(from_database(scene.footprint)),
         bands=[band for band in get_args(Band) if band in scene.assets],

@@ -3,17 +3,15 @@
 import re
 import string
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.foundation.time import Instant
 from app.imagery.models import MaskKind, SourceKind
+from app.imagery.sensors import AUTO, SENSORS, Band
 
-# STAC common names (eo extension) that a source can map an asset to.
-Band = Literal["blue", "green", "red", "nir", "swir16", "swir22"]
-DEFAULT_BANDS: dict[Band, str] = {name: name for name in ("blue", "green", "red", "nir", "swir16")}
 # strptime directives that a pattern may use, and what they look like in a name.
 DATE_DIRECTIVES = {
     "Y": r"\d{4}",
@@ -28,27 +26,54 @@ DATE_DIRECTIVES = {
 Box = tuple[float, float, float, float]
 
 
+AssetKey = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+# One key, or several that a provider may use, of which the first that an item has is taken.
+AssetKeys = AssetKey | Annotated[tuple[AssetKey, ...], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class SourceConfiguration(BaseModel):
-    """How the items or files of a source are to be read. The defaults fit Sentinel-2 L2A as Earth Search lists it."""
+    """How the items or files of a source are to be read.
+
+    With nothing said, each item is read by the preset of its sensor. What is said counts for every item of the source,
+    though scale, offset and nodata that an item states itself come first. A sensor that has no preset is a name of
+    your own with `bands`, `mask_kind`, `default_scale` and whatever else it needs.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bands: dict[Band, str] = Field(
-        DEFAULT_BANDS,
-        min_length=1,
+    sensor: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")] = Field(
+        AUTO,
         description=(
-            "Common name to asset key; of a folder, to what stands at `{band}` in the file name, or to the band's "
-            "number from 1 when one file holds all bands"
+            f"Preset ({', '.join(SENSORS)}), a name of your own for a mapping given here in full, or {AUTO}: by each "
+            "item's collection and assets"
         ),
     )
-    mask_kind: MaskKind = Field(MaskKind.scl, description="How a scene says which pixels are clear")
-    mask_asset: str | None = Field("scl", description="Asset key of the mask; not read when `mask_kind` is none")
-    default_scale: float = Field(
-        0.0001, gt=0, allow_inf_nan=False, description="Reflectance = number × scale + offset, unless an item says so"
+    bands: Annotated[dict[Band, AssetKeys], Field(min_length=1)] | None = Field(
+        None,
+        description=(
+            "Common name to asset key, or to several of which the first that an item has is taken; of a folder, to "
+            "what stands at `{band}` in the file name, or to the band's number from 1 when one file holds all bands"
+        ),
     )
-    default_offset: float = Field(0.0, allow_inf_nan=False)
+    mask_kind: MaskKind | None = Field(None, description="How a scene says which pixels are clear")
+    mask_asset: AssetKeys | None = Field(
+        None, description="Asset key, or keys, of the mask; not read when `mask_kind` is none"
+    )
+    default_scale: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Reflectance = number × scale + offset, unless an item says so"
+    )
+    default_offset: float | None = Field(None, allow_inf_nan=False)
     default_nodata: float | None = Field(
-        0.0, allow_inf_nan=False, description="Number that means no data, unless an item says so"
+        None, allow_inf_nan=False, description="Number that means no data, unless an item says so; null: there is none"
+    )
+    adjust: dict[Band, tuple[Finite, Finite]] | None = Field(
+        None,
+        description=(
+            "Band to [gain, offset]: gain × reflectance + offset is what Sentinel-2 would have measured; in place of "
+            "the preset's; a band that is not named stays as it is"
+        ),
+        examples=[{"red": [1.024, -0.0009]}],
     )
     platform: str | None = Field(None, description="Platform of scenes that do not name theirs")
     collections: tuple[str, ...] = Field((), description="Only these collections; empty: all of them")
@@ -66,8 +91,7 @@ class SourceConfiguration(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.mask_kind is not MaskKind.none and not self.mask_asset:
-            raise ValueError("mask_asset must name the asset that holds the mask, or mask_kind must be none")
+        self._mapping_whole()
         if self.start and self.end and self.start >= self.end:
             raise ValueError("start must be before end")
         if self.bbox and not (-180 <= self.bbox[0] < self.bbox[2] <= 180 and -90 <= self.bbox[1] < self.bbox[3] <= 90):
@@ -75,6 +99,21 @@ class SourceConfiguration(BaseModel):
         if self.pattern is not None:
             _check_pattern(self.pattern, self)
         return self
+
+    def _mapping_whole(self) -> None:
+        masked = self.mask_kind is not MaskKind.none
+        if "mask_asset" in self.model_fields_set and self.mask_asset is None and masked:
+            raise ValueError("mask_asset must name the asset that holds the mask, or mask_kind must be none")
+        if any(gain <= 0 for gain, _ in (self.adjust or {}).values()):
+            raise ValueError("a gain in adjust must be positive")
+        if self.sensor == AUTO or self.sensor in SENSORS:
+            return
+        needed = ["bands", "mask_kind", "default_scale", *(["mask_asset"] if masked else [])]
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            presets = ", ".join(SENSORS)
+            raise ValueError(
+                f"sensor {self.sensor!r} is no preset ({presets}); a mapping of your own needs {', '.join(missing)}"
+            )
 
 
 def _check_pattern(pattern: str, configuration: SourceConfiguration) -> None:
@@ -94,10 +133,10 @@ def _check_pattern(pattern: str, configuration: SourceConfiguration) -> None:
         known = ", ".join(f"%{directive}" for directive in DATE_DIRECTIVES)
         raise ValueError(f"the date of pattern may use {known}, not {', '.join(unknown)}")
     if "band" not in names:
-        keys = [*configuration.bands.values()]
+        keys = list(configuration.bands.values()) if configuration.bands else []
         if configuration.mask_kind is not MaskKind.none:
             keys.append(configuration.mask_asset or "")
-        if not all(key.isdigit() and int(key) > 0 for key in keys):
+        if not keys or not all(isinstance(key, str) and key.isdigit() and int(key) > 0 for key in keys):
             raise ValueError("without {band} in pattern, bands and mask_asset must be numbers of bands from 1")
 
 
@@ -169,6 +208,7 @@ class SceneAnswer(BaseModel):
     platform: str | None = Field(examples=["sentinel-2"])
     cloud_cover: float | None = Field(description="Per cent, as the provider states it", examples=[21.47])
     footprint: dict[str, Any] = Field(description="GeoJSON MultiPolygon")
+    sensor: str | None = Field(description="The mapping that it is read by", examples=["sentinel-2-l2a"])
     bands: list[str] = Field(examples=[["blue", "green", "red", "nir", "swir16"]])
     simulated: bool
     properties: dict[str, Any]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Iterable, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Boolean, Text, any_, func, literal, literal_column, select, update
+from sqlalchemy import Boolean, Text, Uuid, any_, func, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import units_touching
 from app.foundation.errors import Conflict, Invalid, NotFound
-from app.foundation.geometry import to_database
+from app.foundation.geometry import from_database, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import utc_now
 from app.imagery.found import FailedItem, FoundScene, base_of, is_remote, local_path
+from app.imagery.identity import reference
 from app.imagery.models import MaskKind, Scene, Source, SourceKind
-from app.imagery.pixels import AssetRef, SceneRef
+from app.imagery.refs import MASK, SceneRef
 from app.imagery.schemas import SourceConfiguration, SourceRequest
 from app.imagery.sources import read_source
 
@@ -70,7 +71,7 @@ def add_source(session: Session, request: SourceRequest) -> Source:
         kind=request.kind,
         location=location,
         simulated=request.simulated,
-        configuration=request.configuration.model_dump(mode="json"),
+        configuration=request.configuration.model_dump(mode="json", exclude_unset=True),
     )
     session.add(source)
     session.flush()
@@ -104,9 +105,9 @@ def sync(session: Session, source: Source, progress: Callable[[int], None] | Non
     """
     # One sync of a source at a time; the lock lets others go on referring to the source.
     session.refresh(source, with_for_update={"key_share": True})
-    columns = select(Scene.external_id, Scene.digest, Scene.unit_ids, Scene.missing_since)
+    columns = select(Scene.external_id, Scene.digest, Scene.unit_ids, Scene.missing_since, Scene.sensor)
     known = {
-        row.external_id: _Known(row.digest, row.unit_ids, row.missing_since is not None)
+        row.external_id: _Known(row.digest, sorted(row.unit_ids), row.missing_since is not None, row.sensor)
         for row in session.execute(columns.where(Scene.source_id == source.id))
     }
     report = SyncReport()
@@ -134,6 +135,7 @@ class _Known:
     digest: str
     unit_ids: list[UUID]
     missing: bool
+    sensor: str | None
 
 
 def _keep(
@@ -149,12 +151,18 @@ def _keep(
         units[scene.footprint.wkb] = sorted(units_touching(session, scene.footprint))
     unit_ids = units[scene.footprint.wkb]
     report.found += 1
-    if known and not known.missing and known.digest == scene.digest and sorted(known.unit_ids) == unit_ids:
+    same = known and (known.digest, sorted(known.unit_ids), known.sensor) == (
+        scene.digest,
+        unit_ids,
+        scene.sensor or None,
+    )
+    if known and same and not known.missing:
         report.unchanged += 1
         return
     values: dict[str, Any] = {
         "acquired_at": scene.acquired_at,
         "platform": scene.platform,
+        "sensor": scene.sensor or None,
         "cloud_cover": scene.cloud_cover,
         "footprint": to_database(scene.footprint),
         "properties": scene.properties,
@@ -185,9 +193,9 @@ def _mark_missing(session: Session, source: Source, external_ids: Set[str]) -> i
 
 
 def scenes_between(
-    session: Session, source_id: UUID, geometry: BaseGeometry, start: datetime, end: datetime
+    session: Session, source_ids: Collection[UUID], geometry: BaseGeometry, start: datetime, end: datetime
 ) -> list[Scene]:
-    """The scenes that a source lists and that touch a geometry (EPSG:4490), acquired in [start, end), oldest first.
+    """The scenes that sources list and that touch a geometry (EPSG:4490), acquired in [start, end), oldest first.
 
     Called in a worker's context, where every scene is seen.
     """
@@ -195,7 +203,7 @@ def scenes_between(
     statement = (
         select(Scene)
         .where(
-            Scene.source_id == source_id,
+            Scene.source_id.in_(source_ids),
             Scene.missing_since.is_(None),
             Scene.acquired_at >= start,
             Scene.acquired_at < end,
@@ -203,23 +211,40 @@ def scenes_between(
             Scene.footprint.op("&&")(area),
             func.ST_Intersects(Scene.footprint, area),
         )
-        .order_by(Scene.acquired_at, Scene.external_id)
+        .order_by(Scene.acquired_at, Scene.external_id, Scene.id)
     )
     return list(session.scalars(statement))
 
 
+def scenes_by_id(session: Session, ids: Collection[UUID]) -> list[Scene]:
+    """Scenes by their identifiers, oldest first, also those that their source has withdrawn (`missing_since`).
+
+    With `Scene.digest` a run tells from them what became of the scenes that it used: unchanged, corrected, withdrawn.
+    """
+    statement = select(Scene).where(Scene.id == any_(literal(list(ids), ARRAY(Uuid))))
+    return list(session.scalars(statement.order_by(Scene.acquired_at, Scene.external_id, Scene.id)))
+
+
+def scene_refs(session: Session, scenes: Iterable[Scene]) -> list[SceneRef]:
+    """What scenes of any sources are read by, in their order."""
+    # Sources are few, and the session keeps those it has met.
+    return [scene_ref(session.get_one(Source, scene.source_id), scene) for scene in scenes]
+
+
 def scene_ref(source: Source, scene: Scene) -> SceneRef:
     """What a scene is read by, without the database; local hrefs made absolute from where the source lies now."""
-    base = base_of(source.kind, source.location)
-    mask = configuration_of(source).mask_kind
-    assets = {
-        name: AssetRef(
-            href=asset["href"] if base is None or is_remote(asset["href"]) else str(base / asset["href"]),
-            scale=asset.get("scale", 1.0),
-            offset=asset.get("offset", 0.0),
-            nodata=asset.get("nodata"),
-            index=asset.get("index", 1),
-        )
-        for name, asset in scene.assets.items()
-    }
-    return SceneRef(scene.id, scene.external_id, scene.acquired_at, assets, MaskKind(mask))
+    # Scenes that the first version took in do not say of what kind their mask is.
+    kind = scene.assets.get(MASK, {}).get("kind") or configuration_of(source).mask_kind or MaskKind.scl
+    return reference(
+        scene.id,
+        scene.external_id,
+        scene.acquired_at,
+        scene.assets,
+        MaskKind(kind),
+        base=base_of(source.kind, source.location),
+        platform=scene.platform,
+        properties=scene.properties,
+        bounds=from_database(scene.footprint).bounds,
+        digest=scene.digest,
+        sensor=scene.sensor or "",
+    )

@@ -36,8 +36,9 @@ from app.imagery.found import (
     stored_href,
 )
 from app.imagery.models import MaskKind, SourceKind
-from app.imagery.pixels import MASK
+from app.imagery.refs import MASK
 from app.imagery.schemas import SourceConfiguration
+from app.imagery.sensors import Band, Sensor, adjusted, offset_of, sensor_of
 
 TIMEOUT_S = 30
 _PAGE = 100
@@ -52,9 +53,22 @@ _KEPT = (
     "grid:code",
     "view:sun_elevation",
     "view:sun_azimuth",
+    "processing:datetime",
+    "processing:version",
+    "earthsearch:boa_offset_applied",
     "s2:processing_baseline",
+    "s2:product_uri",
+    "s2:datatake_id",
+    "s2:datastrip_id",
+    "s2:generation_time",
+    "s2:mgrs_tile",
+    "mgrs:utm_zone",
+    "mgrs:latitude_band",
+    "mgrs:grid_square",
     "landsat:correction",
     "landsat:collection_category",
+    "landsat:wrs_path",
+    "landsat:wrs_row",
 )
 
 
@@ -191,14 +205,24 @@ def _scene_of(item: dict[str, Any], href: str, base: Path | None, configuration:
     if not item.get("geometry"):
         raise BadItem("it has no geometry")
     cloud_cover = properties.get("eo:cloud_cover")
+    platform = properties.get("platform") or configuration.platform
+    sensor = sensor_of(
+        configuration,
+        collection=item.get("collection"),
+        name=str(item["id"]),
+        platform=platform,
+        keys=(item.get("assets") or {}).keys(),
+        properties=properties,
+    )
     return FoundScene(
         external_id=str(item["id"]),
         acquired_at=_instant(properties),
         footprint=_footprint(shape(item["geometry"])),
-        platform=properties.get("platform") or configuration.platform,
+        platform=platform,
         cloud_cover=None if cloud_cover is None else float(cloud_cover),
         properties={key: properties[key] for key in _KEPT if key in properties},
-        assets=_assets(item["assets"], properties, href, base, configuration),
+        assets=_assets(item, sensor, href, base),
+        sensor=sensor.name,
     )
 
 
@@ -221,33 +245,34 @@ def _footprint(geometry: BaseGeometry) -> MultiPolygon:
     return polygons
 
 
-def _assets(
-    assets: dict[str, dict[str, Any]],
-    properties: dict[str, Any],
-    href: str,
-    base: Path | None,
-    configuration: SourceConfiguration,
-) -> dict[str, dict[str, Any]]:
+def _assets(item: dict[str, Any], sensor: Sensor, href: str, base: Path | None) -> dict[str, dict[str, Any]]:
     """Band or mask name to href, scale, offset and nodata. A band that the item lacks is left out."""
+    assets: dict[str, dict[str, Any]] = item["assets"]
     taken: dict[str, dict[str, Any]] = {}
-    for band, key in configuration.bands.items():
-        if asset := assets.get(key):
-            taken[band] = {"href": _stored_href(asset["href"], href, base)} | _numbers(asset, properties, configuration)
+    for band, keys in sensor.bands.items():
+        if asset := _first(assets, keys):
+            taken[band] = {"href": _stored_href(asset["href"], href, base)} | _numbers(asset, item, band, sensor)
     if not taken:
         raise BadItem("it has none of the bands of this source")
-    if configuration.mask_kind is not MaskKind.none:
-        mask = assets.get(configuration.mask_asset or "")
+    if sensor.mask_kind is not MaskKind.none:
+        mask = _first(assets, sensor.mask_assets)
         if mask is None:
             # Without it cloud would pass for ground.
-            raise BadItem(f"it lacks the mask asset {configuration.mask_asset}")
-        taken[MASK] = {"href": _stored_href(mask["href"], href, base)}
+            raise BadItem(f"it lacks the mask asset {' or '.join(sensor.mask_assets)}")
+        taken[MASK] = {"href": _stored_href(mask["href"], href, base), "kind": sensor.mask_kind.value}
     return taken
 
 
-def _numbers(
-    asset: dict[str, Any], properties: dict[str, Any], configuration: SourceConfiguration
-) -> dict[str, float | None]:
-    """Scale, offset and nodata of an asset: the raster extension (STAC 1.0), `bands` (1.1), else the configuration."""
+def _first(assets: dict[str, dict[str, Any]], keys: tuple[str, ...]) -> dict[str, Any] | None:
+    return next((assets[key] for key in keys if assets.get(key)), None)
+
+
+def _numbers(asset: dict[str, Any], item: dict[str, Any], band: Band, sensor: Sensor) -> dict[str, float | None]:
+    """Scale, offset and nodata of an asset: the raster extension (STAC 1.0), `bands` (1.1), else the sensor's.
+
+    Scale and offset hold the sensor's adjustment to the common reference.
+    """
+    properties = item.get("properties") or {}
     first: dict[str, Any] = {}
     for key in ("bands", "raster:bands"):
         first |= (asset.get(key) or [{}])[0]
@@ -259,16 +284,18 @@ def _numbers(
                     return float(place[key])
         return default
 
-    offset = declared("offset", configuration.default_offset)
+    offset = declared("offset", offset_of(sensor, str(item["id"]), properties))
     if properties.get("earthsearch:boa_offset_applied") is True:
         # Earth Search states the offset of baseline 04.00 on items whose pixels have it taken off already;
         # this flag is what counts (github.com/Element84/earth-search, issue 9).
         offset = 0.0
-    nodata = declared("nodata", configuration.default_nodata)
-    return {"scale": declared("scale", configuration.default_scale), "offset": offset} | (
-        # JSON knows no NaN, and a file's NaN needs no mention.
-        {"nodata": None if nodata is None or nodata != nodata else nodata}
-    )
+    scale = declared("scale", sensor.scale)
+    assert scale is not None
+    assert offset is not None
+    scale, offset = adjusted(sensor, band, scale, offset)
+    nodata = declared("nodata", sensor.nodata)
+    # JSON knows no NaN, and a file's NaN needs no mention.
+    return {"scale": scale, "offset": offset, "nodata": None if nodata is None or nodata != nodata else nodata}
 
 
 def _stored_href(href: str, item_href: str, base: Path | None) -> str:

@@ -144,7 +144,7 @@ def _prepare(database: Database, settings: Settings, run_id: UUID) -> list[TileJ
             source = session.get_one(Source, plan.source_id)
             end = _midnight(run.until) + timedelta(days=1)
             area = from_database(plan.area)
-            found = scenes_between(session, source.id, area, _midnight(plan.history_from), end)
+            found = scenes_between(session, [source.id], area, _midnight(plan.history_from), end)
             run.scene_ids = [str(scene.id) for scene in found]
             _lay_out(session, run, plan, [scene_ref(source, scene) for scene in found])
         return _jobs(session, settings, run, plan)

@@ -138,7 +138,7 @@ def missing(world: World) -> list[str]:
 def between(world: World, source: Source) -> list[str]:
     with world.database.transaction(see_all=True) as session:
         found = service.scenes_between(
-            session, source.id, box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+            session, [source.id], box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
         )
         return [scene.external_id for scene in found]
 
@@ -164,6 +164,46 @@ def test_a_scene_that_vanished_is_missing_until_it_comes_back(world: World, cata
     assert (report.updated, report.unchanged, report.missing) == (1, 2, 0)
     assert missing(world) == []
     assert between(world, source) == ["a", "b"]
+
+
+def test_scenes_of_several_sources_and_withdrawn_ones_by_identifier(world: World, catalogue: Path) -> None:
+    source = add(world, catalogue)
+    other = add(world, catalogue, name="other")
+    sync(world, source)
+    sync(world, other)
+    with world.database.transaction(see_all=True) as session:
+        everything = (box(*FUSONG), datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+        scenes = service.scenes_between(session, [source.id, other.id], *everything)
+        assert [scene.external_id for scene in scenes] == ["a", "a", "b", "b"]
+        assert service.scenes_between(session, [], *everything) == []
+        used = {scene.id: scene.digest for scene in scenes}
+    shutil.rmtree(catalogue / "a")
+    corrected = item("b", "2020-07-11", FUSONG)
+    corrected["properties"]["updated"] = "2021-01-01T00:00:00Z"
+    (catalogue / "b" / "item.json").write_text(json.dumps(corrected))
+    sync(world, source)
+    with world.database.transaction(see_all=True) as session:
+        now = service.scenes_by_id(session, used)
+        fate = [
+            (
+                scene.external_id,
+                scene.source_id == source.id,
+                scene.missing_since is not None,
+                scene.digest == used[scene.id],
+            )
+            for scene in now
+        ]
+        assert sorted(fate) == [
+            ("a", False, False, True),
+            ("a", True, True, True),
+            ("b", False, False, True),
+            ("b", True, False, False),
+        ]
+        refs = service.scene_refs(session, now)
+        assert [ref.digest for ref in refs] == [scene.digest for scene in now]
+        assert {(ref.sensor, ref.platform, ref.mask) for ref in refs} == {
+            ("sentinel-2-l2a", "sentinel-2a", MaskKind.scl)
+        }
 
 
 def test_a_scene_whose_item_lost_its_mask_is_missing(world: World, catalogue: Path) -> None:
@@ -286,7 +326,7 @@ def test_scenes_between_are_those_of_place_and_time(world: World, catalogue: Pat
         with world.database.transaction(see_all=True) as session:
             between = service.scenes_between(
                 session,
-                source.id,
+                [source.id],
                 box(*bounds),
                 datetime(2020, 7, start, 2, 30, tzinfo=UTC),
                 datetime(2020, 7, end, 2, 30, tzinfo=UTC),

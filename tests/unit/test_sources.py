@@ -74,7 +74,8 @@ def test_static_catalogue_in_link_order_with_hrefs_relative_to_it(tmp_path: Path
     assert (scene.platform, scene.cloud_cover) == ("sentinel-2a", 12.5)
     assert scene.footprint.bounds == (127, 42, 127.1, 42.1)
     assert scene.assets["red"] == {"href": "s2/late/red.tif", "scale": 0.0001, "offset": 0.0, "nodata": 0.0}
-    assert scene.assets["mask"] == {"href": "s2/late/scl.tif"}
+    assert scene.assets["mask"] == {"href": "s2/late/scl.tif", "kind": "scl"}
+    assert scene.sensor == "sentinel-2-l2a"
 
 
 @pytest.mark.parametrize(
@@ -386,6 +387,11 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
         ({"pattern": "{date:%Y}.tif"}, "numbers"),
         ({"pattern": "{date:%Y%B}_{band}.tif"}, "%B"),
         ({"mask_asset": None}, "mask_asset"),
+        ({"bands": {"red": []}}, "bands"),
+        ({"sensor": "gf-2"}, "no preset.*needs bands, mask_kind, default_scale"),
+        ({"sensor": "GF 2"}, "sensor"),
+        ({"adjust": {"red": [0, 0]}}, "gain"),
+        ({"adjust": {"red": [1]}}, "adjust"),
         ({"bands": {}}, "bands"),
         ({"bands": {"ultraviolet": "uv"}}, "bands"),
         ({"start": "2021-01-01T00:00:00Z", "end": "2020-01-01T00:00:00Z"}, "start"),

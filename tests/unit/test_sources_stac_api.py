@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from app.imagery.found import FailedItem, FoundScene, SourceUnreadable
 from app.imagery.models import MaskKind, SourceKind
-from app.imagery.pixels import AssetRef, SceneReadError, SceneRef, read_pixels
+from app.imagery.pixels import CLEAR, AssetRef, SceneReadError, SceneRef, read_scene
 from app.imagery.schemas import SourceConfiguration
 from app.imagery.sources import read_source
 
@@ -175,15 +175,17 @@ def test_address_without_an_api_is_said_so(server: Server) -> None:
 def test_pictures_are_read_over_http(server: Server) -> None:
     found = read(server)[0]
     assert isinstance(found, FoundScene)
-    assets = {name: AssetRef(**asset) for name, asset in found.assets.items()}
+    red, mask = AssetRef(**found.assets["red"]), AssetRef(found.assets["mask"]["href"])
+    assets = {"red": red, "mask": mask}
     scene = SceneRef(UUID(int=1), found.external_id, datetime(2020, 7, 1, tzinfo=UTC), assets, MaskKind.scl)
     grid = GeoBox((32, 32), Affine(10, 0, 371_100, 0, -10, 4_651_900), "EPSG:32652")
-    pixels = read_pixels(scene, grid, ["red"])
-    assert pixels.valid.all()
-    np.testing.assert_allclose(pixels.data, 0.5, rtol=1e-6)
+    pixels = read_scene(scene, grid, ["red"])
+    assert (pixels.quality == CLEAR).all()
+    assert (pixels.data == 5000).all()
     lost = SceneRef(scene.id, "lost", scene.acquired_at, {"red": AssetRef(f"{server.address}/no.tif")}, MaskKind.none)
     with pytest.raises(SceneReadError) as caught:
-        read_pixels(lost, grid, ["red"])
+        read_scene(lost, grid, ["red"])
+    assert not caught.value.transient
     assert server.address not in str(caught.value)
 
 
