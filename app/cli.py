@@ -22,6 +22,7 @@ from rich.table import Table
 
 from app.access.vocabulary import Role
 from app.boundaries.vocabulary import Layer
+from app.cli_detectors import detectors
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -38,6 +39,7 @@ sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
+app.add_typer(detectors, name="detectors")
 
 # Words for people go to standard error; standard output carries results that a script may read.
 say = Console(stderr=True, highlight=False)
@@ -69,7 +71,7 @@ def progress_bar(title: str) -> Iterator[Any]:
         yield advance
 
 
-def _settings() -> Settings:
+def load_settings() -> Settings:
     from pydantic import ValidationError
 
     from app.foundation.errors import Problem
@@ -87,7 +89,7 @@ def _settings() -> Settings:
 def _database() -> Iterator[tuple[Settings, Database]]:
     from app.foundation.connect import open_database
 
-    settings = _settings()
+    settings = load_settings()
     with open_database(settings) as database:
         yield settings, database
 
@@ -98,7 +100,7 @@ def up() -> None:
     from app.foundation.logging import configure_logging
 
     configure_logging()
-    settings = _settings()
+    settings = load_settings()
     check_port(settings)
     raise typer.Exit(serve_all(settings))
 
@@ -146,7 +148,7 @@ def api() -> None:
 
     exit_with_parent()
     configure_logging()
-    settings = _settings()
+    settings = load_settings()
     # Asked once more at the start of the service itself; here it is said in a line, and not as a fault.
     with open_database(settings) as database:
         check_exposure(database, settings.host)
@@ -175,7 +177,7 @@ def demo() -> None:
     from app.foundation.logging import configure_logging
     from app.foundation.processes import Supervisor
 
-    settings = _settings()
+    settings = load_settings()
     check_no_real_service(settings)
     check_port(settings)
     configure_logging()
@@ -200,7 +202,7 @@ def db_upgrade() -> None:
     from app.foundation import migrate
     from app.foundation.connect import DatabaseNotReady, addresses
 
-    with addresses(_settings()) as where:
+    with addresses(load_settings()) as where:
         if where.owner is None:
             raise DatabaseNotReady("Name the owner's login in REDLINE_DATABASE_OWNER_URL; the application may not.")
         migrate.upgrade(where.owner)
@@ -378,7 +380,7 @@ def sample_build(
     from app.demo.sample import build_sample
 
     with progress_bar("simulated scenes") as advance:
-        info = build_sample(out, seed, _settings().sample_dir, advance)
+        info = build_sample(out, seed, load_settings().sample_dir, advance)
     say.print(f"Simulated sample in {out}: seed {seed}, history until {info.history_until}, until {info.until}.")
 
 
@@ -387,7 +389,7 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     from app.main import create_app
 
-    _print_json(create_app(_settings()).openapi())
+    _print_json(create_app(load_settings()).openapi())
 
 
 def _print_json(value: Any) -> None:

@@ -27,6 +27,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     workers: int = Field(1, ge=0, description="Worker processes that `redline up` starts beside the API")
     run_threads: int = Field(2, ge=1, description="Tiles computed at once by one worker")
+    tile_attempts: int = Field(3, ge=1, le=10, description="Times that a failing tile is computed within one run")
+    tile_retry_s: float = Field(5.0, ge=0, le=3600, description="Wait before a tile's second attempt; doubles")
+    longest_run_hours: float = Field(
+        72.0, gt=0, description="State files that no pointer names are spared by the sweep while they are younger"
+    )
     token_hours: float = Field(12.0, gt=0, description="Life of a token given out at sign-in")
     sample_dir: Path = Field(REPOSITORY / "sample", description="The sample data of the repository")
     notice_days: int | None = Field(

@@ -11,9 +11,11 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.casework import pickup
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
+from app.monitoring import baselines, sweeping
 from app.monitoring import service as monitoring
 from app.monitoring.execution import execute_next
 from app.settings import Settings
@@ -27,10 +29,11 @@ QUEUE_SECONDS = 1.0
 FAULT_SECONDS = 15.0
 
 
-def all_jobs(database: Database) -> list[Job]:
+def all_jobs(database: Database, settings: Settings) -> list[Job]:
     """The jobs that the rooms have in the timetable now; plans come and go while workers run."""
     with database.transaction(see_all=True) as session:
-        return monitoring.timetable(session)
+        plans = monitoring.timetable(session)
+    return [*plans, *baselines.timetable(), *sweeping.timetable(settings), *pickup.timetable()]
 
 
 def work(database: Database, settings: Settings, stop: threading.Event) -> None:
@@ -40,7 +43,7 @@ def work(database: Database, settings: Settings, stop: threading.Event) -> None:
 
     def turn() -> None:
         try:
-            for done in run_due(database, all_jobs(database), utc_now(), name):
+            for done in run_due(database, all_jobs(database, settings), utc_now(), name):
                 log.info("tick done: %s", done)
         except Exception:
             # The database may be away for a while; the wheel goes on and finds the tick again.

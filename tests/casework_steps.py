@@ -22,7 +22,7 @@ from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day, utc_now
 from app.imagery.models import Source, SourceKind
-from app.monitoring.models import Confidence, Detection, Plan, Run, RunStatus
+from app.monitoring.models import Confidence, Detection, Plan, PlanSource, Run, RunStatus
 from tests.conftest import COUNTY, World
 
 GROUND = box(127.30, 42.30, 127.302, 42.302)
@@ -71,12 +71,13 @@ def _plan(session: Session) -> Plan:
         id=new_id(),
         name="test",
         title="test",
-        source_id=source.id,
         area=to_database(GROUND),
         history_from=date(2020, 1, 1),
         history_until=date(2022, 1, 1),
     )
     session.add(plan)
+    session.flush()
+    session.add(PlanSource(plan_id=plan.id, source_id=source.id, position=0))
     session.flush()
     return plan
 

@@ -136,7 +136,7 @@ class World:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", _env_file=None)
+    return Settings(data_dir=tmp_path / "data", tile_retry_s=0.05, _env_file=None)
 
 
 @pytest.fixture

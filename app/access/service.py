@@ -25,6 +25,8 @@ from app.foundation.time import utc_now
 _hasher = PasswordHasher()
 _MARK = "rl_"
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Begins with what no account's name may begin with.
+SYSTEM = "_redline"
 
 S = TypeVar("S", bound=Any)
 
@@ -236,12 +238,34 @@ def unit_by_code(session: Session, code: str) -> Unit:
     return unit
 
 
+def system_caller(session: Session) -> Caller:
+    """As whom the service itself writes into the ledger: an account of the province that nobody can sign in with."""
+    account = session.scalar(select(Account).where(Account.username == SYSTEM))
+    if account is None:
+        province = session.scalar(select(Unit).where(Unit.level == UnitLevel.province).order_by(Unit.code).limit(1))
+        if province is None:
+            raise NotFound("There is no province yet; import the divisions.")
+        account = Account(
+            username=SYSTEM,
+            display_name="Redline",
+            # No hash: whatever is tried as a password, it does not fit.
+            password_hash="",
+            role=Role.inspector,
+            unit_id=province.id,
+            is_active=False,
+        )
+        session.add(account)
+        session.flush()
+    return caller_of(session, account)
+
+
 def has_demo_accounts(session: Session) -> bool:
     return session.scalar(select(Account.id).where(Account.is_demo, Account.is_active).limit(1)) is not None
 
 
 def has_real_accounts(session: Session) -> bool:
-    return session.scalar(select(Account.id).where(Account.is_demo.is_(False)).limit(1)) is not None
+    real = select(Account.id).where(Account.is_demo.is_(False), Account.username != SYSTEM)
+    return session.scalar(real.limit(1)) is not None
 
 
 def get_placed(session: Session, caller: Caller, entity: type[Any], row_id: UUID, *, lock: bool = False) -> Any:

@@ -16,12 +16,13 @@ from app.casework.schemas import (
     CaseAnswer,
     CaseSummary,
     DetectionAnswer,
+    DetectionChangeAnswer,
     EventAnswer,
     ParticipationAnswer,
     ReviewAnswer,
 )
 from app.foundation.geometry import from_database, geojson
-from app.monitoring.models import Detection
+from app.monitoring.models import Detection, DetectionChange
 
 Units = dict[UUID, UnitAnswer]
 
@@ -57,6 +58,7 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         published_at=row.published_at,
         withdrawn_at=row.withdrawn_at,
         withdrawn_reason=row.withdrawn_reason,
+        follows_id=row.follows_id,
         evidence=row.evidence,
         detector=row.detector,
         lead_unit=units[row.lead_unit_id] if row.lead_unit_id else None,
@@ -66,6 +68,19 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         verdict_ground=row.verdict_ground,
         judged_by=row.judged_by,
         review=_review(review),
+    )
+
+
+def change_answer(row: DetectionChange) -> DetectionChangeAnswer:
+    return DetectionChangeAnswer(
+        id=row.id,
+        run_id=row.run_id,
+        kind=row.kind,
+        geometry=geojson(from_database(row.geom)),
+        area_m2=row.area_m2,
+        first_seen_on=row.first_seen_on,
+        confirmed_on=row.confirmed_on,
+        recorded_at=row.recorded_at,
     )
 
 

@@ -4,19 +4,21 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.boundaries.models import Verdict
 from app.casework import review
-from app.casework.answers import case_answer, detection_answers
+from app.casework.answers import case_answer, change_answer, detection_answers
 from app.casework.lifecycle import ReviewState
 from app.casework.models import Review
 from app.casework.schemas import (
     AuthoriseRequest,
     CaseAnswer,
     DetectionAnswer,
+    DetectionChangeAnswer,
     DismissRequest,
     DispatchRequest,
     LinkRequest,
@@ -28,7 +30,7 @@ from app.foundation.geometry import parse_bbox
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, etag, set_etag
 from app.foundation.time import legal_day, utc_now
-from app.monitoring.models import Confidence, Detection
+from app.monitoring.models import Confidence, Detection, DetectionChange
 
 router = APIRouter(prefix="/detections", tags=["detections"])
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
@@ -70,6 +72,18 @@ def show_detection(detection_id: UUID, session: SessionDep, caller: CallerDep, r
     found = review.reviews_of(session, caller, [detection.id]).get(detection.id)
     set_etag(response, found.version if found else 0)
     return detection_answers(session, [detection], {detection.id: found} if found else {})[0]
+
+
+@router.get("/{detection_id}/changes", responses=problem_responses(401, 404))
+def list_changes(
+    detection_id: UUID, session: SessionDep, caller: CallerDep, page: PageDep, request: Request, response: Response
+) -> Page[DetectionChangeAnswer]:
+    """How a suspected site grew, was confirmed or corrected, run by run, newest first."""
+    detection: Detection = get_placed(session, caller, Detection, detection_id)
+    statement = select(DetectionChange).where(DetectionChange.detection_id == detection.id)
+    rows, cursor = fetch_page(session, statement, page, DetectionChange.id)
+    link_next(request, response, cursor)
+    return Page(items=[change_answer(row) for row in rows])
 
 
 @router.post("/{detection_id}/start-review", responses=DECISION)

@@ -188,6 +188,8 @@ def _begin(
             state=review.state.value,
             possible=possible,
         )
+    # From the first decision on, a run only lets it grow; what it learns of the past is recorded beside it.
+    detection.held_at = detection.held_at or utc_now()
     return detection, review
 
 

@@ -13,7 +13,7 @@ from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
 from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
-from app.monitoring.models import ChangeType, Confidence
+from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind
 
 
 class _Request(BaseModel):
@@ -60,6 +60,21 @@ class ReviewAnswer(BaseModel):
     decided_at: datetime | None = None
 
 
+class DetectionChangeAnswer(BaseModel):
+    """What one run had to say of a detection."""
+
+    id: UUID
+    run_id: UUID
+    kind: DetectionChangeKind = Field(
+        description="`replayed` and `vanished`: what the imagery says; the detection, which somebody works with, stands"
+    )
+    geometry: dict[str, Any]
+    area_m2: float
+    first_seen_on: date | None
+    confirmed_on: date | None
+    recorded_at: datetime
+
+
 class DetectionAnswer(BaseModel):
     """疑似问题图斑"""
 
@@ -79,6 +94,9 @@ class DetectionAnswer(BaseModel):
     published_at: datetime
     withdrawn_at: datetime | None
     withdrawn_reason: str | None
+    follows_id: UUID | None = Field(
+        description="The earlier detection on whose ground this one stands, recovered in between"
+    )
     evidence: dict[str, Any]
     detector: str
     lead_unit: UnitAnswer | None = Field(description="Null: outside the province")

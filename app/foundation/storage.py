@@ -7,11 +7,14 @@ shows an object only when it is whole.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -78,8 +81,12 @@ class Storage:
         finally:
             aside.unlink(missing_ok=True)
 
-    def put_named(self, key: str, data: bytes) -> None:
+    def put_named(self, key: str, data: bytes | bytearray) -> None:
         """Write or replace what stands under a key; readers see the old or the new content, whole."""
+        if not self._local:
+            # An object store shows an object once it is whole; there is no need for a copy aside.
+            self._files.pipe_file(self._path(key), data)
+            return
         aside = self._make_aside()
         try:
             with aside.open("xb") as target:
@@ -106,6 +113,28 @@ class Storage:
         with self.open(key) as stream:
             return stream.read()
 
+    def view(self, key: str) -> memoryview:
+        """All bytes under a key, not to be written to: mapped from a local file without a copy, else in memory.
+
+        A mapping stays whole when the key is replaced or deleted, because files are only ever renamed into place.
+
+        Raises:
+            FileNotFoundError: nothing stands there.
+        """
+        if not self._local:
+            return memoryview(self.read(key)).toreadonly()
+        with Path(self._path(key)).open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def modified(self, key: str) -> datetime | None:
+        """When a key was written, or None when nothing stands there (any more)."""
+        with suppress(FileNotFoundError):
+            written: datetime = self._files.modified(self._path(key))
+            return written if written.tzinfo else written.replace(tzinfo=UTC)
+        return None
+
     def exists(self, key: str) -> bool:
         return bool(self._files.isfile(self._path(key)))
 
@@ -117,6 +146,8 @@ class Storage:
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below a folder, sorted."""
         folder = self._path(prefix)
+        # A store's driver may remember an older listing, and others write here, too.
+        self._files.invalidate_cache(folder)
         if not self._files.isdir(folder):
             return
         below = len(self._root) + 1

@@ -6,48 +6,47 @@ worker takes over a dead one's run at once and finds every tile either done or u
 
 from __future__ import annotations
 
+import heapq
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 from uuid import UUID
 
-from affine import Affine
-from odc.geo.geobox import GeoBox
-from pyproj import CRS
-from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import units_touching
 from app.foundation.database import Database
-from app.foundation.errors import Invalid, Problem
+from app.foundation.errors import Problem
 from app.foundation.geometry import from_database
-from app.foundation.identity import new_id
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
-from app.imagery.grid import plan_geobox, scene_grid, tiles
-from app.imagery.models import Scene, Source
-from app.imagery.pixels import SceneReadError, SceneRef
-from app.imagery.service import scene_ref, scenes_between, sync
-from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileState, TileStatus
-from app.monitoring.polygons import to_geographic
+from app.imagery.models import Source
+from app.imagery.service import sync
+from app.monitoring.committing import Displaced, commit_tile
+from app.monitoring.jobs import Work, lay_work, pin, plan_grid
+from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileStatus
+from app.monitoring.pools import Failure, Outcome, Pool, open_pool
 from app.monitoring.publish import publish
-from app.monitoring.schemas import PlanConfiguration
-from app.monitoring.service import LIVE
-from app.monitoring.tiles import StatePointer, TileFailed, TileJob, TileResult, compute_tile
+from app.monitoring.service import LIVE, sources_of
+from app.monitoring.states import live_keys
+from app.monitoring.sweeping import sweep_plan
+from app.monitoring.tiles import TileJob, TileResult
+from app.monitoring.windows import Place
 from app.settings import Settings
-from detectors.types import Grid
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5
+# Attempts in a row, each by a worker of its own, that end without a single tile.
+MAX_IDLE_ATTEMPTS = 5
+# How soon a worker notices that its run was cancelled, or that it is to stop.
+POLL_S = 1.0
 Progress = Callable[[int, int], None]
 
 
@@ -82,9 +81,11 @@ def execute(
         if not mine or not _take(database, run_id):
             return None
         try:
-            jobs = _prepare(database, settings, run_id)
-            _run_tiles(database, settings, run_id, jobs, progress or (lambda done, total: None), stop or Event())
-            return _finish(database, run_id)
+            work = _prepare(database, settings, run_id)
+            _run_tiles(database, settings, run_id, work, progress or (lambda done, total: None), stop or Event())
+            status = _finish(database, run_id)
+            _sweep(database, settings, work.plan_id)
+            return status
         except RunStopped as reason:
             log.info("run %s let go: %s", run_id, reason)
             return _let_go(database, run_id)
@@ -120,34 +121,35 @@ def _take(database: Database, run_id: UUID) -> bool:
         run = session.get_one(Run, run_id, with_for_update=True)
         if run.status not in (RunStatus.queued, RunStatus.running):
             return False
-        if run.attempts >= MAX_ATTEMPTS:
+        if run.idle_attempts >= MAX_IDLE_ATTEMPTS:
             run.status, run.finished_at = RunStatus.failed, utc_now()
-            run.detail = f"given up after {MAX_ATTEMPTS} attempts; {run.detail or 'each ended without a word'}"
+            last = run.detail or "each ended without a word"
+            run.detail = f"given up after {MAX_IDLE_ATTEMPTS} attempts without a tile; {last}"
             return False
         run.status = RunStatus.running
         run.attempts += 1
+        run.idle_attempts += 1
         run.started_at = run.started_at or utc_now()
         return True
 
 
-def _prepare(database: Database, settings: Settings, run_id: UUID) -> list[TileJob]:
-    """Find new scenes, pin them to the run, lay out its tiles; the jobs of the tiles that are not done."""
+def _prepare(database: Database, settings: Settings, run_id: UUID) -> Work:
+    """Find new scenes, pin them to the run with its tiles and its baseline; what there is left to do."""
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id)
-        if run.scene_ids is None:
-            sync(session, session.get_one(Source, session.get_one(Plan, run.plan_id).source_id))
+        pinned, plan_id = run.scene_ids is not None, run.plan_id
+        sources = sources_of(session, plan_id)
+    if not pinned:
+        for source in sources:
+            with database.transaction(see_all=True) as session:
+                sync(session, session.get_one(Source, source.id))
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id, with_for_update=True)
         plan = session.get_one(Plan, run.plan_id, with_for_update=True)
         _place(session, plan)
         if run.scene_ids is None:
-            source = session.get_one(Source, plan.source_id)
-            end = _midnight(run.until) + timedelta(days=1)
-            area = from_database(plan.area)
-            found = scenes_between(session, [source.id], area, _midnight(plan.history_from), end)
-            run.scene_ids = [str(scene.id) for scene in found]
-            _lay_out(session, run, plan, [scene_ref(source, scene) for scene in found])
-        return _jobs(session, settings, run, plan)
+            pin(session, run, plan)
+        return lay_work(session, settings, run, plan)
 
 
 def _place(session: Session, plan: Plan) -> None:
@@ -158,205 +160,135 @@ def _place(session: Session, plan: Plan) -> None:
         session.execute(update(Run).where(Run.plan_id == plan.id).values(unit_ids=units))
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+@dataclass
+class _Line:
+    """The tiles that wait: those never tried first in their order, those that failed when their wait is over."""
 
+    fresh: Iterator[Place]
+    later: list[tuple[float, Place]] = field(default_factory=list)
+    tries: Counter[Place] = field(default_factory=Counter)
+    in_hand: int = 0
 
-def _lay_out(session: Session, run: Run, plan: Plan, scenes: list[SceneRef]) -> None:
-    configuration = PlanConfiguration.model_validate(plan.configuration)
-    if plan.grid is None:
-        plan.grid = _new_grid(from_database(plan.area), configuration, scenes)
-    places = [(row, col) for row, col, _, _, _ in _windows(plan, configuration)]
-    session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in places)
-    if not places:
-        raise Invalid("No tile of the plan's grid touches its area; nothing would be looked at.")
-    run.tiles_total = len(places)
+    def take(self) -> Place | None:
+        """The next tile that may be tried now."""
+        if self.later and self.later[0][0] <= time.monotonic():
+            place = heapq.heappop(self.later)[1]
+        else:
+            found = next(self.fresh, None)
+            if found is None:
+                return None
+            place = found
+        self.tries[place] += 1
+        self.in_hand += 1
+        return place
 
+    def put_back(self, place: Place, settings: Settings) -> bool:
+        """Let a tile that failed wait for another try; False when it has had them all."""
+        tried = self.tries[place]
+        if tried >= settings.tile_attempts:
+            return False
+        heapq.heappush(self.later, (time.monotonic() + settings.tile_retry_s * 2 ** (tried - 1), place))
+        return True
 
-def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of its oldest scene where both have one CRS, so that nothing is resampled."""
-    anchor = Affine.identity()
-    for scene in scenes:
-        try:
-            crs, transform, _ = scene_grid(scene)
-        except SceneReadError:
-            continue  # its tiles will say so; the next scene has a grid, too
-        anchor = transform if CRS.from_user_input(crs) == CRS.from_user_input(configuration.crs) else anchor
-        break
-    try:
-        geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor)
-    except ValueError as error:
-        raise Invalid(f"The plan has no grid: {error}.") from None
-    return {"crs": configuration.crs, "transform": list(geobox.affine)[:6], "shape": list(geobox.shape)}
-
-
-def plan_grid(plan: Plan) -> Grid:
-    assert plan.grid is not None
-    a, b, c, d, e, f = plan.grid["transform"]
-    rows, cols = plan.grid["shape"]
-    return Grid(plan.grid["crs"], (a, b, c, d, e, f), (rows, cols))
-
-
-def _windows(plan: Plan, configuration: PlanConfiguration) -> list[tuple[int, int, int, int, Grid]]:
-    """Tiles that touch the plan's area: (row, col, first pixel row, first pixel column, grid)."""
-    grid, size, area = plan_grid(plan), configuration.tile_px, from_database(plan.area)
-    whole = GeoBox(grid.shape, Affine(*grid.transform), grid.crs)
-    return [
-        (row, col, row * size, col * size, grid.window(row * size, col * size, (tile.shape[0], tile.shape[1])))
-        for row, col, tile in tiles(whole, size)
-        if area.intersects(to_geographic(tile.extent.geom, grid.crs))
-    ]
-
-
-def _jobs(session: Session, settings: Settings, run: Run, plan: Plan) -> list[TileJob]:
-    configuration = PlanConfiguration.model_validate(plan.configuration)
-    pending = {
-        (tile.row, tile.col)
-        for tile in session.scalars(select(RunTile).where(RunTile.run_id == run.id, RunTile.status != TileStatus.done))
-    }
-    states = {
-        (s.row, s.col): StatePointer(s.key, s.sha256, s.sequence, frozenset(s.scene_ids))
-        for s in session.scalars(select(TileState).where(TileState.plan_id == plan.id))
-    }
-    ids = [UUID(value) for value in run.scene_ids or []]
-    scenes = session.scalars(select(Scene).where(Scene.id.in_(ids)).order_by(Scene.acquired_at, Scene.external_id))
-    source = session.get_one(Source, plan.source_id)
-    refs = tuple(scene_ref(source, scene) for scene in scenes)
-    template = TileJob(
-        plan_id=str(plan.id),
-        row=0,
-        col=0,
-        row0=0,
-        col0=0,
-        grid=plan_grid(plan),
-        bands=configuration.bands,
-        monitor=configuration.monitor,
-        monitor_parameters=configuration.monitor_parameters,
-        history_until=plan.history_until,
-        scenes=refs,
-        previous=None,
-        storage_url=settings.storage,
-    )
-    return [
-        replace(template, row=row, col=col, row0=row0, col0=col0, grid=grid, previous=states.get((row, col)))
-        for row, col, row0, col0, grid in _windows(plan, configuration)
-        if (row, col) in pending
-    ]
+    @property
+    def is_empty(self) -> bool:
+        return not (self.in_hand or self.later)
 
 
 def _run_tiles(
-    database: Database, settings: Settings, run_id: UUID, jobs: list[TileJob], progress: Progress, stop: Event
+    database: Database, settings: Settings, run_id: UUID, work: Work, progress: Progress, stop: Event
 ) -> None:
-    compute = _on_dask if settings.dask_scheduler else _in_threads
-    total, done = _counts(database, run_id)
+    """Compute and commit what is pending, a few tiles at a time; a tile that fails is tried again, with growing waits.
+
+    Raises:
+        RunStopped: the run was cancelled, this worker is to stop, or another one has moved a tile on.
+    """
+    total, done = _watch(database, run_id, stop)
     progress(done, total)
-    for job, outcome in compute(settings, jobs):
+    line = _Line(iter(work.pending))
+    looked_at = time.monotonic()
+    with open_pool(settings) as pool:
+        while True:
+            _fill(database, work, line, pool)
+            if line.is_empty:
+                return
+            for job, outcome in pool.ended(POLL_S if line.in_hand else _until_due(line)):
+                line.in_hand -= 1
+                if isinstance(outcome, Failure) and not outcome.final and line.put_back((job.row, job.col), settings):
+                    log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome.reason)
+                    continue
+                _commit(database, settings, run_id, work, job, outcome, line.tries[job.row, job.col])
+                done += isinstance(outcome, TileResult)
+                progress(done, total)
+                if stop.is_set():
+                    raise RunStopped("this worker was told to stop")
+            if time.monotonic() - looked_at >= POLL_S or stop.is_set():
+                looked_at = time.monotonic()
+                _watch(database, run_id, stop)
+
+
+def _fill(database: Database, work: Work, line: _Line, pool: Pool) -> None:
+    """Give the pool what it has room for, each job made from where its tile stands now."""
+    for _ in range(pool.room):
+        place = line.take()
+        if place is None:
+            return
         with database.transaction(see_all=True) as session:
-            _commit_tile(session, run_id, job, outcome)
-        _drop_old_state(settings, job, outcome)
-        done += isinstance(outcome, TileResult)
-        progress(done, total)
-        if stop.is_set():
-            raise RunStopped("this worker was told to stop")
+            job = work.job(session, place)
+        pool.submit(job)
 
 
-def _drop_old_state(settings: Settings, job: TileJob, outcome: Outcome) -> None:
-    """Delete the state that the committed pointer has left behind; where that fails it is merely in the way."""
-    if isinstance(outcome, TileResult) and job.previous and job.previous.key != outcome.state.key:
-        try:
-            Storage(settings.storage).delete(job.previous.key)
-        except OSError:
-            log.warning("an old tile state could not be deleted", exc_info=True)
+def _until_due(line: _Line) -> float:
+    return min(max(line.later[0][0] - time.monotonic(), 0.0), POLL_S)
 
 
-def _counts(database: Database, run_id: UUID) -> tuple[int, int]:
+def _watch(database: Database, run_id: UUID, stop: Event) -> tuple[int, int]:
+    """Tiles of a run and those done.
+
+    Raises:
+        RunStopped: it is no longer to be carried out here.
+    """
+    if stop.is_set():
+        raise RunStopped("this worker was told to stop")
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id)
+        if run.status is not RunStatus.running:
+            raise RunStopped(run.status.value)
         return run.tiles_total, run.tiles_done
 
 
-Outcome = TileResult | TileFailed
-
-
-def _attempt(job: TileJob) -> Outcome:
+def _commit(
+    database: Database, settings: Settings, run_id: UUID, work: Work, job: TileJob, outcome: Outcome, tries: int
+) -> None:
     try:
-        return compute_tile(job)
-    except TileFailed as failure:
-        # Without the errors behind it: GDAL's cannot travel from a cluster's worker.
-        return TileFailed(str(failure))
-    except Exception as error:
-        # One tile's fault must not end the others; what it was stands in the log.
-        log.exception("tile %d,%d of plan %s failed", job.row, job.col, job.plan_id)
-        return TileFailed(f"an unforeseen fault ({type(error).__name__}); the operators' log has the cause")
+        with database.transaction(see_all=True) as session:
+            run = session.get_one(Run, run_id, with_for_update=True)
+            if run.status is not RunStatus.running:
+                raise RunStopped(run.status.value)
+            commit_tile(session, run, job, outcome, tries)
+    except Displaced as reason:
+        raise RunStopped(str(reason)) from None
+    if isinstance(outcome, TileResult) and job.previous is not None:
+        _drop(settings, live_keys(job.previous) - live_keys(outcome.state))
 
 
-def _in_threads(settings: Settings, jobs: list[TileJob]) -> Iterator[tuple[TileJob, Outcome]]:
-    """Here: reading and the kernels leave the interpreter's lock alone, so threads are enough."""
-    with ThreadPoolExecutor(settings.run_threads, thread_name_prefix="tile") as pool:
-        futures = {pool.submit(_attempt, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _drop(settings: Settings, keys: frozenset[str]) -> None:
+    """Delete the files that the committed pointer has left behind; where that fails, the sweep comes later."""
+    storage = Storage(settings.storage)
+    try:
+        for key in keys:
+            storage.delete(key)
+    except OSError:
+        log.warning("an old tile state could not be deleted", exc_info=True)
 
 
-def _on_dask(settings: Settings, jobs: list[TileJob]) -> Iterator[tuple[TileJob, Outcome]]:
-    """On a cluster; the scheduler gives a lost worker's tiles to another."""
-    from distributed import Client
-    from distributed import as_completed as completed
-
-    with Client(settings.dask_scheduler, set_as_default=False) as client:
-        futures = {client.submit(_attempt, job, pure=False): job for job in jobs}
-        for future in completed(futures, loop=client.loop):
-            yield futures[future], future.result()
-
-
-def _commit_tile(session: Session, run_id: UUID, job: TileJob, outcome: Outcome) -> None:
-    """Move the tile's state pointer and record what the tile saw, in one transaction.
-
-    Raises:
-        RunStopped: the run was cancelled, or the pointer is not where this job found it.
-    """
-    run = session.get_one(Run, run_id, with_for_update=True)
-    if run.status is not RunStatus.running:
-        raise RunStopped(run.status.value)
-    tile = session.scalars(
-        select(RunTile).where(RunTile.run_id == run_id, RunTile.row == job.row, RunTile.col == job.col)
-    ).one()
-    tile.finished_at = utc_now()
-    if isinstance(outcome, TileFailed):
-        tile.status = TileStatus.failed
-        tile.failures = [{"reason": str(outcome)}]
-        return
-    if job.previous != outcome.state:
-        _move_pointer(session, run.plan_id, job, outcome)
-    tile.status = TileStatus.done
-    tile.scenes_used, tile.valid_observations = outcome.scenes_used, outcome.valid_observations
-    tile.clear_share, tile.snow_share = outcome.clear_share, outcome.snow_share
-    tile.failures = outcome.failures
-    run.tiles_done += 1
-
-
-def _move_pointer(session: Session, plan_id: UUID, job: TileJob, result: TileResult) -> None:
-    values: dict[str, Any] = {
-        "sequence": result.state.sequence,
-        "key": result.state.key,
-        "sha256": result.state.sha256,
-        "detector": result.detector,
-        "last_acquired_at": result.last_acquired_at,
-        "scene_ids": sorted(result.state.scene_ids),
-        "changed_pixels": result.changed_pixels,
-    }
-    if job.previous is None:
-        row = insert(TileState).values(id=new_id(), plan_id=plan_id, row=job.row, col=job.col, **values)
-        moved = session.execute(row.on_conflict_do_nothing().returning(TileState.id))
-    else:
-        place = (TileState.plan_id == plan_id, TileState.row == job.row, TileState.col == job.col)
-        compare = (*place, TileState.sequence == job.previous.sequence)
-        moved = session.execute(update(TileState).where(*compare).values(**values).returning(TileState.id))
-    if moved.first() is None:
-        raise RunStopped(f"tile {job.row},{job.col} was moved on by another worker")
+def _sweep(database: Database, settings: Settings, plan_id: UUID) -> None:
+    """Delete what dead workers left of the plan's states; where that fails, the nightly sweep comes later."""
+    try:
+        with database.transaction(see_all=True) as session:
+            sweep_plan(session, settings, plan_id)
+    except (OSError, SQLAlchemyError):
+        log.warning("the plan's old states could not be swept", exc_info=True)
 
 
 def _finish(database: Database, run_id: UUID) -> RunStatus:
@@ -381,6 +313,7 @@ def _let_go(database: Database, run_id: UUID) -> RunStatus:
         run = session.get_one(Run, run_id, with_for_update=True)
         if run.status is RunStatus.running:
             run.attempts -= 1
+            run.idle_attempts = max(run.idle_attempts - 1, 0)
         return run.status
 
 

@@ -41,6 +41,24 @@ class ChangeType(StrEnum):
     expanded = "expanded"
 
 
+class DetectionChangeKind(StrEnum):
+    """What a run had to say of a detection."""
+
+    new = "new"
+    grown = "grown"
+    # The outline of a suspicion, or of a change that nobody has taken up, now follows other pixels.
+    redrawn = "redrawn"
+    confirmed = "confirmed"
+    # Of a detection that is held: what the imagery says after late or corrected scenes; the detection stands.
+    replayed = "replayed"
+    # Of a detection that is held: the imagery no longer shows it; the detection stands.
+    vanished = "vanished"
+
+
+class Rebaseline(StrEnum):
+    yearly = "yearly"
+
+
 class Plan(Placed, Base):
     """What is watched, with what, and when (`configuration`: schemas.PlanConfiguration)."""
 
@@ -49,7 +67,6 @@ class Plan(Placed, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(Text, unique=True)
     title: Mapped[str] = mapped_column(Text)
-    source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id"))
     area: Mapped[WKBElement] = mapped_column(multipolygon_column())
     history_from: Mapped[date] = mapped_column()
     history_until: Mapped[date] = mapped_column()
@@ -58,11 +75,42 @@ class Plan(Placed, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     version: Mapped[int] = mapped_column(default=1)
-    # CRS, transform and shape, fixed by the first run: the state of the tiles lies on it.
+    # CRS, transform and shape, fixed by the first run together with `PlanTile`: the state of the tiles lies on it.
     grid: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # Goes up when the history's window moves: tiles whose state has a lower number are fitted anew by the next run.
+    baseline: Mapped[int] = mapped_column(default=1)
+    rebaseline: Mapped[Rebaseline | None] = mapped_column(text_enum(Rebaseline, "rebaseline"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     __table_args__ = (Index("ix_plans_unit_ids", "unit_ids", postgresql_using="gin"),)
+
+
+class PlanSource(Base):
+    """An image source of a plan; `position` is the order in which they were named. Seen with its plan."""
+
+    __tablename__ = "plan_sources"
+    __table_args__ = (UniqueConstraint("plan_id", "source_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plans.id"))
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("sources.id"))
+    position: Mapped[int] = mapped_column()
+
+
+class PlanTile(Base):
+    """The window of a tile that is read: pixels of the plan's grid. Never moves. Seen with its plan."""
+
+    __tablename__ = "plan_tiles"
+    __table_args__ = (UniqueConstraint("plan_id", "row", "col"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    plan_id: Mapped[UUID] = mapped_column(ForeignKey("plans.id"))
+    row: Mapped[int] = mapped_column()
+    col: Mapped[int] = mapped_column()
+    row0: Mapped[int] = mapped_column()
+    col0: Mapped[int] = mapped_column()
+    height: Mapped[int] = mapped_column()
+    width: Mapped[int] = mapped_column()
 
 
 class Run(Placed, Base):
@@ -92,10 +140,19 @@ class Run(Placed, Base):
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     attempts: Mapped[int] = mapped_column(default=0)
+    # Attempts in a row that ended without a tile; too many, and the run is given up.
+    idle_attempts: Mapped[int] = mapped_column(default=0)
     tiles_total: Mapped[int] = mapped_column(default=0)
     tiles_done: Mapped[int] = mapped_column(default=0)
     # The scenes there were when the run began: a run that is started again sees no others.
     scene_ids: Mapped[list[str] | None] = mapped_column(JSONB)
+    # The plan's baseline and its window as they were then.
+    baseline: Mapped[int | None] = mapped_column()
+    history_from: Mapped[date | None] = mapped_column()
+    history_until: Mapped[date | None] = mapped_column()
+    # Tiles that this run fitted, the first time or anew; and those whose late or corrected scenes it replayed.
+    tiles_fitted: Mapped[int] = mapped_column(default=0)
+    tiles_replayed: Mapped[int] = mapped_column(default=0)
     detections_new: Mapped[int] = mapped_column(default=0)
     detections_grown: Mapped[int] = mapped_column(default=0)
     detections_withdrawn: Mapped[int] = mapped_column(default=0)
@@ -120,8 +177,13 @@ class RunTile(Base):
     clear_share: Mapped[float | None] = mapped_column()
     valid_observations: Mapped[int] = mapped_column(default=0)
     snow_share: Mapped[float | None] = mapped_column()
-    # Scenes that could not be used, each with its reason: unreadable, or older than the state.
+    # Bands and scenes that were missing, or why the tile failed.
     failures: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    # The first day that was computed anew for late, corrected or withdrawn scenes.
+    replayed_from: Mapped[date | None] = mapped_column()
+    # Scenes that came too late for the checkpoints, or belong to the history: they wait for a new baseline.
+    refused: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    attempts: Mapped[int] = mapped_column(default=0)
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
@@ -136,14 +198,19 @@ class TileState(Base):
     row: Mapped[int] = mapped_column()
     col: Mapped[int] = mapped_column()
     sequence: Mapped[int] = mapped_column()
-    key: Mapped[str] = mapped_column(Text)
-    sha256: Mapped[str] = mapped_column(Text)
+    # app.monitoring.states.StatePointer: keys, checksums, the log of scenes, checkpoints.
+    state: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    # The plan's baseline that it was fitted for, and the first day of that history.
+    baseline: Mapped[int] = mapped_column(default=1)
+    history_from: Mapped[date | None] = mapped_column()
     detector: Mapped[str] = mapped_column(Text)
     last_acquired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # Scenes that went into the state, so that none is used twice and a late one is known as late.
-    scene_ids: Mapped[list[str]] = mapped_column(JSONB, default=list)
-    # The state's changed pixels (numpy .npz of detectors.types.ChangedPixels); the finishing transaction joins them.
+    # What the monitor says now (numpy .npz of detectors.types.ChangedPixels); the finishing transaction joins them.
     changed_pixels: Mapped[bytes] = mapped_column(LargeBinary)
+    # What it said before a pixel changed again, or before a new baseline (same format; see generations.py).
+    past_pixels: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # Days of the last clear look by cells of 16 by 16 pixels (.npz, see coverage.py).
+    looks: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class Detection(Placed, Base):
@@ -174,6 +241,12 @@ class Detection(Placed, Base):
     # A suspicion that never was confirmed and is gone from the imagery; it stays, with its reason.
     withdrawn_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     withdrawn_reason: Mapped[str | None] = mapped_column(Text)
+    # Since when somebody works with it: a replay no longer changes its ground and dates, only adds to its changes.
+    held_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The earlier detection on whose ground this one stands, where the ground had recovered in between.
+    follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"))
+    # How often its ground had changed before (generations.py).
+    generation: Mapped[int] = mapped_column(default=0)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     detector: Mapped[str] = mapped_column(Text)
     # Legal overlay: the lead unit, areas by unit, what it touches, the verdict and the versions it was judged by.
@@ -186,7 +259,7 @@ class Detection(Placed, Base):
 
 
 class DetectionChange(Base):
-    """How a detection grew, run by run. Seen with its detection."""
+    """What the imagery said of a detection, run by run, where it said something new. Seen with its detection."""
 
     __tablename__ = "detection_changes"
     __table_args__ = (UniqueConstraint("detection_id", "run_id"),)
@@ -194,6 +267,9 @@ class DetectionChange(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"))
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id"))
+    kind: Mapped[DetectionChangeKind] = mapped_column(text_enum(DetectionChangeKind, "kind"))
     geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
     area_m2: Mapped[float] = mapped_column()
+    first_seen_on: Mapped[date | None] = mapped_column()
+    confirmed_on: Mapped[date | None] = mapped_column()
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

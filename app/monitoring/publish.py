@@ -1,45 +1,67 @@
 """The end of a run: changed pixels of all tiles become detections, in one deterministic transaction.
 
 Doing it twice publishes nothing twice: a patch is matched with the detection of the same plan whose ground it covers
-most, and that detection grows; only a patch without one is new.
+most, and that detection grows; only a patch without one is new. Every run that has something new to say of a detection
+leaves a `DetectionChange`: what the imagery shows. A detection that somebody works with (`held_at`) follows it only
+where new scenes let it grow; what late or corrected scenes say of its past is recorded and changes nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import date
-from typing import Any
+from dataclasses import asdict, dataclass
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import judge, units_touching
-from app.foundation.geometry import from_database, geodesic_area_m2, geojson, to_database
+from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
-from app.foundation.time import from_day_number, utc_now
-from app.imagery.models import Source
-from app.monitoring.models import ChangeType, Confidence, Detection, DetectionChange, Plan, Run, TileState
-from app.monitoring.polygons import patch_polygon
+from app.foundation.time import utc_now
+from app.monitoring.findings import Found, find, to_date
+from app.monitoring.jobs import window_ground
+from app.monitoring.models import (
+    ChangeType,
+    Confidence,
+    Detection,
+    DetectionChange,
+    DetectionChangeKind,
+    Plan,
+    PlanTile,
+    Run,
+    RunTile,
+    TileState,
+)
+from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
-from app.monitoring.tiles import changed_pixels
-from detectors.patches import assemble
-from detectors.recognise import recognise
-from detectors.types import ChangedPixels, Finding, Grid
+from app.monitoring.service import sources_of
+from detectors.types import Grid
 
-# Causes that a recogniser may name and that are nobody's activity.
-NOT_AN_ACTIVITY = frozenset({"fire", "flood", "landslide", "drought", "crop_calendar", "water_level", "snow", "cloud"})
-Found = tuple[Finding, BaseGeometry]
+Kind = DetectionChangeKind
+
+
+@dataclass(frozen=True)
+class _Publication:
+    """What all steps of one publication share. `replayed`: ground whose tiles this run computed anew."""
+
+    session: Session
+    run: Run
+    plan: Plan
+    grid: Grid
+    simulated: bool
+    detector: str
+    replayed: BaseGeometry
 
 
 def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
     """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run."""
-    found = _find(session, plan, grid)
-    natural = [item for item in found if item[0].activity in NOT_AN_ACTIVITY]
-    human = [item for item in found if item[0].activity not in NOT_AN_ACTIVITY]
-    run.set_aside = [_describe(finding, polygon) for finding, polygon in natural]
+    found = find(session, plan, grid)
+    natural = [item for item in found if item.is_natural]
+    human = [item for item in found if not item.is_natural]
+    run.set_aside = [item.describe() for item in natural]
 
     standing = list(
         session.scalars(
@@ -47,48 +69,41 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
             .where(Detection.plan_id == plan.id, Detection.withdrawn_at.is_(None))
             .order_by(Detection.id)
             .with_for_update()
+            .execution_options(populate_existing=True)
         )
     )
+    made = session.scalars(select(TileState.detector).where(TileState.plan_id == plan.id).distinct())
+    this = _Publication(
+        session,
+        run,
+        plan,
+        grid,
+        simulated=any(source.simulated for source in sources_of(session, plan.id)),
+        detector=" ".join(sorted(made)),
+        replayed=_replayed_ground(session, run, grid),
+    )
     matches = _match(human, standing)
-    for index, (finding, polygon) in enumerate(human):
-        _take_up(session, run, plan, matches.get(index), finding, polygon)
+    for index, item in enumerate(human):
+        detection = matches.get(index)
+        if detection is None:
+            _publish_new(this, item, standing)
+        elif detection.held_at is None:
+            _follow(this, detection, item)
+        else:
+            _follow_held(this, detection, item)
     gone = [detection for detection in standing if detection not in matches.values()]
-    _withdraw(run, gone, matches, human, natural)
+    _withdraw(this, gone, matches, human, natural)
     for detection in standing:
         _place(session, detection)
 
 
-def _take_up(
-    session: Session, run: Run, plan: Plan, detection: Detection | None, finding: Finding, polygon: BaseGeometry
-) -> None:
-    """Make a new detection of a finding, or let the one that it continues grow."""
-    if detection is None:
-        source = session.get_one(Source, plan.source_id)
-        detection = Detection(id=new_id(), plan_id=plan.id, simulated=source.simulated)
-        _fill(session, detection, run, plan, finding, polygon)
-        session.add(detection)
-        session.flush()
-        run.detections_new += 1
-    elif _grown(detection, finding, polygon):
-        _fill(session, detection, run, plan, finding, polygon)
-        run.detections_grown += 1
-    else:
-        return
-    _keep_history(session, detection, run)
-
-
-def _find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
-    """Findings that touch the plan's area, with their polygons, in the order of their first pixel."""
-    configuration = PlanConfiguration.model_validate(plan.configuration)
-    states = session.scalars(
-        select(TileState.changed_pixels).where(TileState.plan_id == plan.id).order_by(TileState.row, TileState.col)
+def _replayed_ground(session: Session, run: Run, grid: Grid) -> BaseGeometry:
+    windows = session.scalars(
+        select(PlanTile)
+        .join(RunTile, (RunTile.row == PlanTile.row) & (RunTile.col == PlanTile.col))
+        .where(PlanTile.plan_id == run.plan_id, RunTile.run_id == run.id, RunTile.replayed_from.is_not(None))
     )
-    tables = [changed_pixels(content) for content in states]
-    patches = assemble(ChangedPixels.concatenate(tables), grid, min_area_m2=configuration.min_area_m2)
-    area = from_database(plan.area)
-    shapely.prepare(area)
-    outlined = ((recognise(patch), patch_polygon(patch, grid)) for patch in patches)
-    return [(finding, polygon) for finding, polygon in outlined if area.intersects(polygon)]
+    return shapely.union_all([window_ground(grid.window(w.row0, w.col0, (w.height, w.width))) for w in windows])
 
 
 def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection]:
@@ -99,12 +114,12 @@ def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection
     outlines = [from_database(detection.geom) for detection in standing]
     tree = shapely.STRtree(outlines)
     pairs: list[tuple[bool, bool, float, int, int]] = []
-    for index, (finding, polygon) in enumerate(found):
-        for other in tree.query(polygon, predicate="intersects"):
-            common = polygon.intersection(outlines[other]).area
-            if common > 0:
+    for index, item in enumerate(found):
+        for other in tree.query(item.polygon, predicate="intersects"):
+            common = item.polygon.intersection(outlines[other]).area
+            if common > 0 and standing[other].generation == item.generation:
                 unsure = standing[other].confidence is Confidence.low
-                pairs.append((finding.patch.confidence == "low", unsure, -common, index, int(other)))
+                pairs.append((item.patch.confidence == "low", unsure, -common, index, int(other)))
     matches: dict[int, Detection] = {}
     taken: set[int] = set()
     for *_, index, other in sorted(pairs):
@@ -114,40 +129,132 @@ def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection
     return matches
 
 
-def _grown(detection: Detection, finding: Finding, polygon: BaseGeometry) -> bool:
-    changed_outline = not from_database(detection.geom).equals_exact(polygon, 1e-9, normalize=True)
-    return changed_outline or (detection.confirmed_on is None and finding.patch.confirmed > 0)
+def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> None:
+    earlier = [d for d in standing if d.generation < item.generation]
+    common = [from_database(d.geom).intersection(item.polygon).area for d in earlier]
+    follows = earlier[int(np.argmax(common))] if common and max(common) > 0 else None
+    detection = Detection(
+        id=new_id(),
+        plan_id=this.plan.id,
+        simulated=this.simulated,
+        generation=item.generation,
+        follows_id=follows.id if follows else None,
+    )
+    _fill(this, detection, item, item.outline, item.polygon)
+    this.session.add(detection)
+    this.session.flush()
+    this.run.detections_new += 1
+    _record(this, detection, Kind.new, item)
 
 
-def _fill(
-    session: Session, detection: Detection, run: Run, plan: Plan, finding: Finding, polygon: BaseGeometry
-) -> None:
-    """Write a finding and its legal overlay into a detection.
+def _follow(this: _Publication, detection: Detection, item: Found) -> None:
+    """Let a detection that nobody works with yet be what the imagery shows; dates that were published stand.
 
-    Dates that were published stand: a first sight only moves earlier, a confirmation is not taken back.
+    Causes and evidence are those of the newest images, also where the outline stays: what is shown depends on the
+    images and not on the run in which they came.
     """
-    patch = finding.patch
-    first_seen, last_clear = from_day_number(patch.first_seen), _day(patch.last_clear)
-    if detection.first_seen_on is None or first_seen < detection.first_seen_on:
-        detection.first_seen_on, detection.last_clear_on = first_seen, last_clear
-    detection.confirmed_on = detection.confirmed_on or _day(patch.confirmed)
-    area_m2 = geodesic_area_m2(polygon)
-    least = PlanConfiguration.model_validate(plan.configuration).min_area_m2
+    kind = _difference(this.grid, from_database(detection.geom), detection, item)
+    if kind is not None:
+        _fill(this, detection, item, item.outline, item.polygon)
+        this.run.detections_grown += 1
+        _record(this, detection, kind, item)
+    else:
+        _explain(detection, item)
+
+
+def _follow_held(this: _Publication, detection: Detection, item: Found) -> None:
+    """Let a detection that somebody works with grow by what is new since the imagery last spoke of it."""
+    said = _last_said(this, detection)
+    kind = _difference(this.grid, said, detection, item)
+    if kind is None:
+        return
+    if this.replayed.intersects(item.outline):
+        _record(this, detection, Kind.replayed, item)
+        return
+    mask, row0, col0 = _joined(this.grid, detection, item, said)
+    outline, polygon = patch_polygons(mask, row0, col0, this.grid)
+    if kind is not Kind.redrawn or not _same(polygon, from_database(detection.geom)):
+        _fill(this, detection, item, outline, polygon)
+        this.run.detections_grown += 1
+    _record(this, detection, kind, item)
+
+
+def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
+    """What the imagery showed of a detection when a run last spoke of it."""
+    geom = this.session.scalar(
+        select(DetectionChange.geom)
+        .where(DetectionChange.detection_id == detection.id, DetectionChange.kind != Kind.vanished)
+        .order_by(DetectionChange.recorded_at.desc(), DetectionChange.id.desc())
+        .limit(1)
+    )
+    return from_database(detection.geom if geom is None else geom)
+
+
+def _joined(grid: Grid, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int]:
+    """A detection's pixels with those that the imagery shows now and did not show last: mask, first row and column."""
+    parts = [pixels_of(from_database(detection.geom), grid), pixels_of(said, grid), _pixels(item)]
+    (own, before, now), row0, col0 = overlay_masks(parts)
+    return own | (now & ~before), row0, col0
+
+
+def _pixels(item: Found) -> tuple[Bools, int, int]:
+    return item.patch.mask, item.patch.row0, item.patch.col0
+
+
+def _same(one: BaseGeometry, other: BaseGeometry) -> bool:
+    return bool(one.equals_exact(other, 1e-9, normalize=True))
+
+
+def _difference(grid: Grid, before: BaseGeometry, detection: Detection, item: Found) -> DetectionChangeKind | None:
+    """What is new in a finding against the outline shown before; None: nothing."""
+    if not _same(before, item.polygon):
+        (old, new), _, _ = overlay_masks([pixels_of(before, grid), _pixels(item)])
+        return Kind.redrawn if (old & ~new).any() else Kind.grown
+    newly = detection.confirmed_on is None and item.confirmed_on is not None
+    return Kind.confirmed if newly else None
+
+
+def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGeometry, polygon: BaseGeometry) -> None:
+    """Write a finding and its legal overlay into a detection; the pixels' outline is what is measured and judged.
+
+    Dates that were published stand: a first sight only moves earlier, and of a detection that somebody works with not
+    at all; a confirmation is not taken back.
+    """
+    patch = item.patch
+    moves = detection.first_seen_on is None or (
+        detection.held_at is None and item.first_seen_on < detection.first_seen_on
+    )
+    if moves:
+        detection.first_seen_on, detection.last_clear_on = item.first_seen_on, to_date(patch.last_clear)
+    detection.confirmed_on = detection.confirmed_on or item.confirmed_on
+    area_m2 = geodesic_area_m2(outline)
+    least = PlanConfiguration.model_validate(this.plan.configuration).min_area_m2
     if detection.confidence is Confidence.high and area_m2 >= detection.area_m2 + least:
         detection.change_type = ChangeType.expanded
     if detection.confidence is not Confidence.high:
         detection.confidence = Confidence(patch.confidence)
-    detection.run_id = run.id
+    detection.run_id = this.run.id
     detection.geom = to_database(polygon)
     detection.area_m2 = area_m2
-    detection.activity = finding.activity
+    _explain(detection, item)
+    detection.detector = this.detector
+    overlay = judge(this.session, outline, detection.first_seen_on)
+    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
+        setattr(detection, column, getattr(overlay, column))
+    _place(this.session, detection)
+
+
+def _explain(detection: Detection, item: Found) -> None:
+    """Write the ranked causes of a finding, and what speaks for them, into a detection."""
+    patch = item.patch
+    detection.activity = item.finding.activity
     detection.activities = [
         {
             "code": ranked.code,
             "probability": round(ranked.probability, 4),
             "reasons": [asdict(reason) for reason in ranked.reasons],
         }
-        for ranked in finding.activities
+        for ranked in item.finding.activities
     ]
     detection.evidence = {
         "strength": dict(patch.evidence),
@@ -155,47 +262,78 @@ def _fill(
         "after": dict(patch.after),
         "shape": asdict(patch.shape),
     }
-    detection.detector = _detector(session, run)
-    overlay = judge(session, polygon, detection.first_seen_on)
-    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
-        setattr(detection, column, getattr(overlay, column))
-    _place(session, detection)
 
 
-def _detector(session: Session, run: Run) -> str:
-    made = session.scalars(select(TileState.detector).where(TileState.plan_id == run.plan_id).distinct())
-    return " ".join(sorted(made))
-
-
-def _keep_history(session: Session, detection: Detection, run: Run) -> None:
+def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind, item: Found | None) -> None:
+    """Keep what this run says of a detection; without a finding, that nothing is left of it."""
     row = insert(DetectionChange).values(
-        id=new_id(), detection_id=detection.id, run_id=run.id, geom=detection.geom, area_m2=detection.area_m2
+        id=new_id(),
+        detection_id=detection.id,
+        run_id=this.run.id,
+        kind=kind,
+        geom=to_database(item.polygon) if item else detection.geom,
+        area_m2=item.area_m2 if item else 0.0,
+        first_seen_on=item.first_seen_on if item else None,
+        confirmed_on=item.confirmed_on if item else None,
+        # Not when the transaction began: it may have waited for an officer's decision.
+        recorded_at=func.clock_timestamp(),
     )
-    session.execute(row.on_conflict_do_nothing())
+    this.session.execute(row.on_conflict_do_nothing())
 
 
 def _withdraw(
-    run: Run, gone: list[Detection], matches: dict[int, Detection], human: list[Found], natural: list[Found]
+    this: _Publication, gone: list[Detection], matches: dict[int, Detection], human: list[Found], natural: list[Found]
 ) -> None:
-    """Take back detections that no finding continues, with the reason.
-
-    One whose ground another detection has grown over is joined with it. Otherwise a suspicion that never was
-    confirmed is taken back; what was confirmed stays, whatever grows over it.
+    """Take back detections that no finding continues, with the reason. One that somebody works with stays, and it is
+    recorded that the imagery no longer shows it.
     """
     for detection in gone:
         ground = from_database(detection.geom)
-        over = [i for i, (_, polygon) in enumerate(human) if i in matches and _covers(polygon, ground)]
-        causes = [finding.activity for finding, polygon in natural if polygon.intersects(ground)]
-        if over:
-            reason = f"joined with detection {matches[over[0]].id}, which has grown over it"
-        elif detection.confidence is Confidence.high:
-            continue
-        elif causes:
-            reason = f"put down to {causes[0]}"
+        over = [
+            matches[index]
+            for index, item in enumerate(human)
+            if index in matches and item.generation == detection.generation and _covers(item.polygon, ground)
+        ]
+        if over and detection.held_at is None:
+            reason: str | None = f"joined with detection {over[0].id}, which has grown over it"
         else:
-            reason = f"not seen again up to {run.until}"
-        detection.withdrawn_at, detection.withdrawn_reason = utc_now(), reason
-        run.detections_withdrawn += 1
+            reason = None if over else _why_gone(this, detection, ground, natural)
+        if reason and detection.held_at is not None:
+            _record_vanished(this, detection)
+        elif reason:
+            detection.withdrawn_at, detection.withdrawn_reason = utc_now(), reason
+            this.run.detections_withdrawn += 1
+
+
+def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, natural: list[Found]) -> str | None:
+    """Why the imagery no longer shows a detection; None where that is not what its silence means.
+
+    Of what a new baseline has made part of its history the imagery no longer speaks. A confirmed change stays when its
+    ground recovers, and is gone only if it goes once late or corrected scenes are taken in.
+    """
+    if detection.first_seen_on <= (this.run.history_until or this.plan.history_until):
+        return None
+    replayed = this.replayed.intersects(ground)
+    if detection.confidence is Confidence.high and not replayed:
+        return None
+    causes = [item.finding.activity for item in natural if item.polygon.intersects(ground)]
+    if causes:
+        return f"put down to {causes[0]}"
+    if replayed:
+        return "no longer there once late or corrected scenes were taken in"
+    return f"not seen again up to {this.run.until}"
+
+
+def _record_vanished(this: _Publication, detection: Detection) -> None:
+    """Say once that the imagery no longer shows a detection."""
+    last = this.session.scalar(
+        select(DetectionChange.kind)
+        .where(DetectionChange.detection_id == detection.id)
+        .order_by(DetectionChange.recorded_at.desc(), DetectionChange.id.desc())
+        .limit(1)
+    )
+    if last is not Kind.vanished:
+        _record(this, detection, Kind.vanished, None)
 
 
 def _covers(polygon: BaseGeometry, ground: BaseGeometry) -> bool:
@@ -213,19 +351,3 @@ def _place(session: Session, detection: Detection) -> None:
         units.add(detection.lead_unit_id)
     if units != set(detection.unit_ids or ()):
         detection.unit_ids = sorted(units)
-
-
-def _day(number: int) -> date | None:
-    return from_day_number(number) if number > 0 else None
-
-
-def _describe(finding: Finding, polygon: BaseGeometry) -> dict[str, Any]:
-    top = finding.activities[0]
-    return {
-        "cause": top.code,
-        "probability": round(top.probability, 4),
-        "area_m2": round(geodesic_area_m2(polygon)),
-        "first_seen_on": from_day_number(finding.patch.first_seen).isoformat(),
-        "reasons": [reason.text for reason in top.reasons],
-        "place": geojson(polygon.centroid),
-    }

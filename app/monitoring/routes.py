@@ -1,10 +1,12 @@
 """Plans and runs over HTTP."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.routes import CallerDep
@@ -14,27 +16,47 @@ from app.foundation.errors import problem_responses
 from app.foundation.geometry import from_database, geojson
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
-from app.monitoring import service
+from app.foundation.time import legal_day, utc_now
+from app.monitoring import baselines, coverage_routes, service
 from app.monitoring.models import Plan, Run, RunStatus, RunTile
-from app.monitoring.schemas import PlanAnswer, PlanChange, PlanConfiguration, PlanIn, RunAnswer, RunTileAnswer
+from app.monitoring.schemas import (
+    BaselineIn,
+    PlanAnswer,
+    PlanChange,
+    PlanConfiguration,
+    PlanIn,
+    RunAnswer,
+    RunTileAnswer,
+)
 
 plans = APIRouter(prefix="/plans", tags=["plans"])
 runs = APIRouter(prefix="/runs", tags=["runs"])
-routers = (plans, runs)
+routers = (plans, coverage_routes.router, runs)
 
 
-def _answer(plan: Plan) -> PlanAnswer:
+def _answer(session: Session, plan: Plan) -> PlanAnswer:
+    return _answers(session, [plan])[0]
+
+
+def _answers(session: Session, rows: Sequence[Plan]) -> list[PlanAnswer]:
+    names = service.source_names(session, [plan.id for plan in rows])
+    return [_plan_answer(plan, names[plan.id]) for plan in rows]
+
+
+def _plan_answer(plan: Plan, sources: list[str]) -> PlanAnswer:
     return PlanAnswer(
         id=plan.id,
         name=plan.name,
         title=plan.title,
-        source_id=plan.source_id,
+        sources=sources,
         area=geojson(from_database(plan.area)),
         history_from=plan.history_from,
         history_until=plan.history_until,
         until=plan.until,
         cron=plan.cron,
         is_active=plan.is_active,
+        rebaseline=plan.rebaseline,
+        baseline=plan.baseline,
         version=plan.version,
         configuration=PlanConfiguration.model_validate(plan.configuration),
     )
@@ -53,14 +75,14 @@ def list_plans(
     """Monitoring plans whose area touches my ground, newest first."""
     rows, cursor = fetch_page(session, in_jurisdiction(select(Plan), caller, Plan), page, Plan.id)
     link_next(request, response, cursor)
-    return Page(items=[_answer(plan) for plan in rows])
+    return Page(items=_answers(session, rows))
 
 
 @plans.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 422))
 def create_plan(given: PlanIn, session: SessionDep, caller: CallerDep) -> PlanAnswer:
     """Make a plan (administrators)."""
     caller.require(Role.admin)
-    return _answer(service.add_plan(session, given))
+    return _answer(session, service.add_plan(session, given))
 
 
 @plans.get("/{plan_id}", responses=problem_responses(401, 404))
@@ -68,7 +90,7 @@ def show_plan(plan_id: UUID, session: SessionDep, caller: CallerDep, response: R
     """One plan."""
     plan = get_placed(session, caller, Plan, plan_id)
     set_etag(response, plan.version)
-    return _answer(plan)
+    return _answer(session, plan)
 
 
 @plans.patch("/{plan_id}", responses=problem_responses(401, 403, 404, 412, 422, 428))
@@ -84,7 +106,24 @@ def change_plan(
     caller.require(Role.admin)
     plan = service.change_plan(session, get_placed(session, caller, Plan, plan_id, lock=True), change, version)
     set_etag(response, plan.version)
-    return _answer(plan)
+    return _answer(session, plan)
+
+
+@plans.post("/{plan_id}/baseline", responses=problem_responses(401, 403, 404, 412, 422, 428))
+def move_baseline(
+    plan_id: UUID,
+    given: BaselineIn,
+    session: SessionDep,
+    caller: CallerDep,
+    version: ExpectedVersion,
+    response: Response,
+) -> PlanAnswer:
+    """Let the next run fit anew what is normal, on the history given (administrators). Detections stand."""
+    caller.require(Role.admin)
+    plan = get_placed(session, caller, Plan, plan_id, lock=True)
+    plan = baselines.move_baseline(session, plan, given, version, legal_day(utc_now()))
+    set_etag(response, plan.version)
+    return _answer(session, plan)
 
 
 @plans.post("/{plan_id}/runs", status_code=202, responses=problem_responses(401, 403, 404, 409, 422))

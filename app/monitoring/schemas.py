@@ -1,17 +1,17 @@
 """What the monitoring API takes and gives."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.foundation.time import utc_now
 from app.foundation.timetable import parse_cron
-from app.monitoring.models import RunStatus, TileStatus
+from app.monitoring.models import Rebaseline, RunStatus, TileStatus
 
 # Bands that detectors understand (detectors.types.BANDS).
-Band = Literal["blue", "green", "red", "nir", "swir16"]
+Band = Literal["blue", "green", "red", "nir", "swir16", "swir22"]
 # From the first Landsat on; far from the ends of what a date can be, where a day more is an error.
 Day = Annotated[date, Field(ge=date(1972, 1, 1), le=date(2200, 1, 1))]
 
@@ -34,8 +34,8 @@ class PlanConfiguration(BaseModel):
         examples=["EPSG:32652"],
     )
     resolution_m: float = Field(10.0, ge=0.1, le=1000, allow_inf_nan=False, description="Pixel size, metres")
-    tile_px: int = Field(256, ge=64, le=2048, description="Side of a tile, pixels")
-    bands: tuple[Band, ...] = Field(("blue", "green", "red", "nir", "swir16"), min_length=2, max_length=5)
+    tile_px: int = Field(1024, ge=64, le=2048, description="Side of a tile, pixels")
+    bands: tuple[Band, ...] = Field(("blue", "green", "red", "nir", "swir16"), min_length=2, max_length=6)
     monitor: str = Field("harmonic", description="Name of the monitor in the registry")
     monitor_parameters: dict[str, Any] = Field(default_factory=dict)
     min_area_m2: float = Field(1000.0, gt=0, allow_inf_nan=False, description="Smallest patch reported, square metres")
@@ -55,7 +55,13 @@ class PlanIn(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["changbai"])
     title: str = Field(min_length=1, max_length=200, examples=["长白山重点区域"])
-    source: str = Field(description="Name of the image source", examples=["changbai-simulated"])
+    sources: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Names of the image sources; their scenes are read onto one grid",
+        examples=[["changbai-simulated"]],
+    )
+    source: str | None = Field(None, description="Short for `sources` with one name", examples=["changbai-simulated"])
     area: dict[str, Any] = Field(description="GeoJSON Polygon or MultiPolygon, longitude and latitude")
     history_from: Day
     history_until: Day = Field(description="Last day of the history that says what is normal")
@@ -63,12 +69,28 @@ class PlanIn(BaseModel):
     cron: str | None = Field(
         None, max_length=100, description="Timetable, five crontab fields, Asia/Shanghai", examples=["0 6 * * *"]
     )
+    rebaseline: Rebaseline | None = Field(
+        None,
+        description="`yearly`: each January the history moves forward, to end on the last 31 December",
+    )
     configuration: PlanConfiguration = PlanConfiguration()
 
     @field_validator("cron")
     @classmethod
     def _cron_is_readable(cls, value: str | None) -> str | None:
         return _readable_cron(value)
+
+    @model_validator(mode="after")
+    def _sources_are_named_once(self) -> Self:
+        if (self.source is None) == (not self.sources):
+            raise ValueError("name the image sources in `sources`, or a single one in `source`")
+        if len(set(self.sources)) < len(self.sources):
+            raise ValueError("`sources` names a source twice")
+        return self
+
+    @property
+    def source_names(self) -> list[str]:
+        return self.sources or [str(self.source)]
 
 
 class PlanChange(BaseModel):
@@ -80,6 +102,7 @@ class PlanChange(BaseModel):
     is_active: bool = Field(True, description="Whether the timetable asks for runs")
     cron: str | None = Field(None, max_length=100)
     until: Day | None = None
+    rebaseline: Rebaseline | None = None
 
     @field_validator("cron")
     @classmethod
@@ -87,19 +110,28 @@ class PlanChange(BaseModel):
         return _readable_cron(value)
 
 
-class PlanAnswer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+class BaselineIn(BaseModel):
+    """The history that is to say what is normal from the next run on."""
 
+    model_config = ConfigDict(extra="forbid")
+
+    history_from: Day
+    history_until: Day = Field(description="Last day of the history; lies in the past")
+
+
+class PlanAnswer(BaseModel):
     id: UUID
     name: str
     title: str
-    source_id: UUID
+    sources: list[str] = Field(description="Names of the image sources")
     area: dict[str, Any]
     history_from: date
     history_until: date
     until: date | None
     cron: str | None
     is_active: bool
+    rebaseline: Rebaseline | None
+    baseline: int = Field(description="Goes up with each new baseline")
     version: int
     configuration: PlanConfiguration
 
@@ -116,8 +148,13 @@ class RunAnswer(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int
+    baseline: int | None = Field(description="The plan's baseline when the run began")
+    history_from: date | None
+    history_until: date | None = Field(description="Last day of the history that the baseline rests on")
     tiles_total: int
     tiles_done: int
+    tiles_fitted: int = Field(description="Tiles whose baseline was fitted in this run")
+    tiles_replayed: int = Field(description="Tiles computed anew from a checkpoint for late or corrected scenes")
     detections_new: int
     detections_grown: int
     detections_withdrawn: int
@@ -140,5 +177,58 @@ class RunTileAnswer(BaseModel):
     clear_share: float | None = Field(description="Mean share of clear pixels, 0 to 1")
     snow_share: float | None
     valid_observations: int = Field(description="Pixel observations that entered the monitor")
-    failures: list[dict[str, Any]]
+    failures: list[dict[str, Any]] = Field(description="Bands that were missing, or why the tile failed")
+    refused: list[dict[str, Any]] = Field(description="Scenes that wait for a new baseline: `scene`, `day`, `reason`")
+    replayed_from: date | None = Field(description="First day computed anew for late or corrected scenes")
+    attempts: int
     finished_at: datetime | None
+
+
+class CoverageShare(BaseModel):
+    up_to_days: int | None = Field(description="Upper end of the class; null: longer ago than the last class")
+    share: float
+
+
+class TileCoverage(BaseModel):
+    """What a tile saw in the run named beside."""
+
+    row: int
+    col: int
+    status: TileStatus
+    last_acquired_at: datetime | None = Field(description="Newest image in the tile's state")
+    scenes_used: int
+    clear_share: float | None
+    snow_share: float | None
+    failures: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+
+
+class CoverageAnswer(BaseModel):
+    """What a plan has seen of my ground, in cells of 16 by 16 pixels."""
+
+    plan_id: UUID
+    as_of: date
+    since_clear_look: list[CoverageShare] = Field(
+        description="Share of the cells by days since the last clear look at their pixel that was seen longest ago"
+    )
+    unseen_share: float = Field(description="Share of the cells that were not seen enough to say anything")
+    run_id: UUID | None = Field(description="The plan's newest run that has begun; `tiles` are what it saw")
+    tiles: list[TileCoverage] = Field(description="Paged by `limit` and `cursor`; of the tiles on my ground")
+
+
+class BlindSpotProperties(BaseModel):
+    last_clear_on: date | None = Field(description="Null: not seen enough to say anything")
+    days_since: int | None
+
+
+class BlindSpotFeature(BaseModel):
+    type: Literal["Feature"] = "Feature"
+    geometry: dict[str, Any]
+    properties: BlindSpotProperties
+
+
+class BlindSpotCollection(BaseModel):
+    """GeoJSON (RFC 7946)."""
+
+    type: Literal["FeatureCollection"] = "FeatureCollection"
+    features: list[BlindSpotFeature]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -22,12 +23,13 @@ from app.foundation.time import legal_day, utc_now
 from app.foundation.timetable import Job
 from app.imagery.grid import plan_geobox
 from app.imagery.models import Source
-from app.monitoring.models import Plan, Run, RunStatus
+from app.imagery.service import source_by_name
+from app.monitoring.models import Plan, PlanSource, Run, RunStatus
 from app.monitoring.schemas import PlanChange, PlanConfiguration, PlanIn
 from detectors.registry import make_monitor
 
 LIVE = (RunStatus.queued, RunStatus.running)
-# A province of 600 km by 600 km at 10 m has 55,000 tiles of 256 pixels.
+# A province of 600 km by 600 km at 10 m has 3,500 tiles of 1024 pixels, 55,000 of 256.
 MOST_TILES = 200_000
 
 
@@ -39,9 +41,7 @@ def add_plan(session: Session, given: PlanIn) -> Plan:
         NotFound: there is no such source.
         Conflict: the name is taken.
     """
-    source = session.scalar(select(Source).where(Source.name == given.source))
-    if source is None:
-        raise NotFound(f"There is no image source named {given.source!r}.")
+    sources = [source_by_name(session, name) for name in given.source_names]
     if session.scalar(select(Plan.id).where(Plan.name == given.name)):
         raise Conflict(f"There is a plan named {given.name!r} already.")
     if not given.history_from < given.history_until:
@@ -62,18 +62,42 @@ def add_plan(session: Session, given: PlanIn) -> Plan:
     plan = Plan(
         name=given.name,
         title=given.title,
-        source_id=source.id,
         area=to_database(area),
         unit_ids=units_touching(session, area),
         history_from=given.history_from,
         history_until=given.history_until,
         until=given.until,
         cron=given.cron,
+        rebaseline=given.rebaseline,
         configuration=given.configuration.model_dump(mode="json"),
     )
     session.add(plan)
     session.flush()
+    session.add_all(
+        PlanSource(plan_id=plan.id, source_id=source.id, position=place) for place, source in enumerate(sources)
+    )
+    session.flush()
     return plan
+
+
+def sources_of(session: Session, plan_id: UUID) -> list[Source]:
+    """The image sources of a plan, in the order in which it names them."""
+    statement = select(Source).join(PlanSource, PlanSource.source_id == Source.id)
+    return list(session.scalars(statement.where(PlanSource.plan_id == plan_id).order_by(PlanSource.position)))
+
+
+def source_names(session: Session, plan_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """The names of the sources of each plan, in its order."""
+    rows = session.execute(
+        select(PlanSource.plan_id, Source.name)
+        .join(Source, Source.id == PlanSource.source_id)
+        .where(PlanSource.plan_id.in_(plan_ids))
+        .order_by(PlanSource.plan_id, PlanSource.position)
+    )
+    names: dict[UUID, list[str]] = {plan_id: [] for plan_id in plan_ids}
+    for plan_id, name in rows:
+        names[plan_id].append(name)
+    return names
 
 
 def _check_detector(configuration: PlanConfiguration) -> None:
@@ -177,7 +201,7 @@ def cancel_run(session: Session, run: Run) -> Run:
 
 
 def timetable(session: Session) -> list[Job]:
-    """The jobs of this room: each active plan with a timetable asks for its run at every tick."""
+    """The jobs of plans: each active one with a timetable asks for its run at every tick."""
 
     def job(plan_id: UUID, name: str, cron: str) -> Job:
         def work(session: Session, tick: datetime) -> None:

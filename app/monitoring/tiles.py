@@ -6,46 +6,58 @@ what the caller must commit comes back.
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from itertools import groupby
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from threading import Event
 from typing import Any
 
 import numpy as np
-from affine import Affine
-from odc.geo.geobox import GeoBox
+from numpy.typing import NDArray
 
 from app.foundation.storage import Storage
-from app.foundation.time import day_number
-from app.imagery.pixels import SceneReadError, SceneRef, gdal, read_pixels
-from detectors.protocol import Coverage, Monitor
+from app.imagery.pixels import SceneReadError, SceneRef, gdal
+from app.monitoring.blocks import Gaps, read_day, touching
+from app.monitoring.looks import Looks
+from app.monitoring.scene_log import SceneDay, checkpoints, course, scene_days
+from app.monitoring.scratch import ScratchHistory
+from app.monitoring.states import Checkpoint, LogEntry, StateLost, StatePointer, StateStore
+from detectors.protocol import Monitor
 from detectors.registry import make_monitor
-from detectors.state import MonitorState, pack_dynamic, pack_fixed
-from detectors.state import unpack as unpack_state
-from detectors.types import CLEAR, HIDDEN, SCALE, BlockHistory, ChangedPixels, Grid, RasterBlock
+from detectors.state import MonitorState
+from detectors.types import CLEAR, SNOW, ChangedPixels, Grid, RasterBlock
 
 
 class TileFailed(Exception):
     """A tile that could not be computed; the message is for people."""
 
 
-@dataclass(frozen=True)
-class StatePointer:
-    """Where a tile's state is and what went into it (`app.monitoring.models.TileState`)."""
+class NoHistory(TileFailed):
+    """No image shows the tile within the history, so nothing says what is normal there: nothing is known of it."""
 
-    key: str
-    sha256: str
-    sequence: int
-    scene_ids: frozenset[str]
+
+class TileStopped(Exception):
+    """A computation was told to stop; nothing has changed."""
 
 
 @dataclass(frozen=True)
 class TileJob:
-    """All that is needed to compute one tile. `row0`, `col0`: the tile's first pixel in the plan's grid."""
+    """All that is needed to compute one tile.
+
+    Attributes:
+        row, col: place of the tile in its plan; with `plan_id` the name of its state.
+        row0, col0: first pixel of `grid` in the plan's grid.
+        grid: the tile's window of the plan's grid. A state holds for one window; another one needs a new baseline.
+        bands: names out of `detectors.types.BANDS`.
+        history_from, history_until: first and last day of the history, for a new baseline.
+        until: last day of the run. What the state's log holds of later days is left alone.
+        scenes: all scenes from `history_from` to `until`, pinned by the run; those that do not touch the window are
+            left out here. A scene of the log that is not among the others has been withdrawn.
+        previous: the tile's pointer, None before its first baseline.
+        rebaseline: fit anew, from `history_until` on this job's scenes, whatever `previous` holds.
+        storage_url: `app.foundation.storage.Storage`.
+    """
 
     plan_id: str
     row: int
@@ -56,152 +68,271 @@ class TileJob:
     bands: tuple[str, ...]
     monitor: str
     monitor_parameters: dict[str, Any]
+    history_from: date
     history_until: date
+    until: date
     scenes: tuple[SceneRef, ...]
     previous: StatePointer | None
     storage_url: str
+    rebaseline: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class TileResult:
-    """What the caller commits: the new pointer, the changed pixels, and what the tile saw."""
+    """What the caller commits in one transaction, and what the tile saw.
+
+    Attributes:
+        row, col: as in the job.
+        state: the new pointer, or the job's own `previous` when there was nothing to do.
+        detector: name, version and parameter hash.
+        last_acquired_at: newest of the job's scenes that are in the state.
+        changed_pixels: .npz of `detectors.types.ChangedPixels`; empty when the pointer has not moved: what the
+            caller has still holds.
+        looks: .npz of `app.monitoring.looks.Looks`; empty likewise.
+        scenes_used: scenes taken in for the first time (or again, where they were corrected), the history's included.
+        clear_share, snow_share: means over the scenes taken in after the history, None without one.
+        valid_observations: pixels of these scenes that were used.
+        failures: `{"band"?, "scene"?, "reason"}` of what narrowed the evidence.
+        refused: `{"scene", "day", "reason"}` of scenes that came, were corrected or withdrawn too late to be
+            followed. They are told again by every run until a new baseline takes them in.
+        replayed_from: first day that was computed anew, None when scenes came in order.
+        written: storage keys that this computation wrote.
+    """
 
     row: int
     col: int
     state: StatePointer
     detector: str
     last_acquired_at: datetime | None
-    changed_pixels: bytes
+    changed_pixels: bytes = b""
+    looks: bytes = b""
     scenes_used: int = 0
     clear_share: float | None = None
     snow_share: float | None = None
     valid_observations: int = 0
     failures: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    replayed_from: date | None = None
+    written: tuple[str, ...] = ()
 
 
-def compute_tile(job: TileJob) -> TileResult:
-    """Bring a tile's state up to the newest scene of the job.
+def compute_tile(job: TileJob, *, stop: Event | None = None, day_done: Callable[[], None] = lambda: None) -> TileResult:
+    """Bring a tile's state up to the newest scene of the job; see `app.monitoring.scene_log` for what that means.
+
+    The result depends on the scenes and not on the order in which they came: except for refused ones, the state's
+    dynamic part is bit by bit that of a run that takes the same scenes in order.
+
+    Args:
+        stop: once set, the computation ends before its next scene or strip.
+        day_done: called after each day of scenes.
 
     Raises:
         TileFailed: an image or the stored state cannot be read, or there is no history; nothing has changed then.
+        TileStopped: see `stop`.
     """
-    monitor = make_monitor(job.monitor, job.monitor_parameters)
-    storage = Storage(job.storage_url)
     try:
-        if job.previous is None:
-            history = [scene for scene in job.scenes if _day(scene) <= job.history_until]
-            if not history:
-                raise TileFailed(f"there is no scene on or before {job.history_until}, so nothing says what is normal")
-            state = monitor.fit(BlockHistory([block for _, block in _blocks(job, history)]))
-            known = {str(scene.id) for scene in history}
-        else:
-            state, known = _load(monitor, storage, job.previous), set(job.previous.scene_ids)
-        return _update(job, monitor, storage, state, known)
-    except SceneReadError as error:
+        with gdal():
+            return _Computation(job, stop or Event(), day_done).result()
+    except (SceneReadError, StateLost) as error:
         raise TileFailed(str(error)) from error
     except OSError as error:
         # A full disk, storage out of reach: nothing was committed, the next run tries again.
         raise TileFailed(
-            f"the tile's state could not be read or written: {error.strerror or 'storage error'}"
+            f"the tile's state or scratch could not be read or written: {error.strerror or 'storage error'}"
         ) from error
 
 
-def _update(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> TileResult:
-    coverages: list[Coverage] = []
-    missing: Counter[str] = Counter()
-    fresh = [scene for scene in job.scenes if str(scene.id) not in known]
-    late = [scene for scene in fresh if day_number(_day(scene)) <= state.updated_until]
-    for scenes, block in _blocks(job, [scene for scene in fresh if scene not in late]):
-        state, coverage = monitor.update(state, block)
-        coverages.append(coverage)
-        missing.update(coverage.missing_bands)
-        known.update(str(scene.id) for scene in scenes)
-    used = len(known) - (len(job.previous.scene_ids) if job.previous else 0)
-    pointer = job.previous if job.previous and not used else _store(job, monitor, storage, state, known)
-    table = monitor.changed(state, job.row0, job.col0)
-    return TileResult(
-        row=job.row,
-        col=job.col,
-        state=pointer,
-        detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
-        last_acquired_at=max((scene.acquired_at for scene in job.scenes if str(scene.id) in known), default=None),
-        changed_pixels=_pack(table.to_arrays()),
-        scenes_used=used,
-        clear_share=float(np.mean([c.clear_share for c in coverages])) if coverages else None,
-        snow_share=float(np.mean([c.snow_share for c in coverages])) if coverages else None,
-        valid_observations=sum(c.used for c in coverages),
-        failures=[
-            *({"scene": s.external_id, "reason": "late: older than the tile's state"} for s in late),
-            *({"band": band, "reason": f"missing in {count} scenes"} for band, count in sorted(missing.items())),
-        ],
-    )
+@dataclass
+class _Position:
+    """A state on the way, and where it is stored once it is."""
+
+    state: MonitorState
+    updated_until: date
+    log_length: int
+    stored: tuple[str, str] | None = None
 
 
-def _store(job: TileJob, monitor: Monitor, storage: Storage, state: MonitorState, known: set[str]) -> StatePointer:
-    """Write the state under a new name; the old one stays until the pointer has moved."""
-    fixed, dynamic = pack_fixed(state), pack_dynamic(state)
-    content = len(fixed).to_bytes(8, "little") + bytes(fixed) + bytes(dynamic)
-    digest = hashlib.sha256(content).hexdigest()
-    sequence = job.previous.sequence + 1 if job.previous else 1
-    key = f"states/{job.plan_id}/{job.row}_{job.col}/{sequence}-{digest[:16]}.npz"
-    storage.put_named(key, content)
-    return StatePointer(key, digest, sequence, frozenset(known))
+@dataclass
+class _Seen:
+    """What the blocks of a computation showed."""
+
+    clear: list[float] = field(default_factory=list)
+    snow: list[float] = field(default_factory=list)
+    used: int = 0
 
 
-def _blocks(job: TileJob, scenes: Sequence[SceneRef]) -> Iterator[tuple[list[SceneRef], RasterBlock]]:
-    """One block a day, oldest first; scenes of the same day (one pass cut in two) fill each other's gaps."""
-    geobox = GeoBox(job.grid.shape, Affine(*job.grid.transform), job.grid.crs)
-    ordered = sorted(scenes, key=lambda scene: (scene.acquired_at, scene.external_id))
-    for _, group in groupby(ordered, key=_day):
-        same_day = list(group)
-        with gdal():
-            pixels = [read_pixels(scene, geobox, job.bands) for scene in same_day]
-        bands = tuple(band for band in job.bands if all(band in p.bands for p in pixels))
-        if not bands:
-            raise TileFailed(f"scene {same_day[0].external_id} has none of the plan's bands")
-        data = np.stack([pixels[0].data[pixels[0].bands.index(band)] for band in bands])
-        valid = pixels[0].valid.copy()
-        for other in pixels[1:]:
-            fill = other.valid & ~valid
-            for index, band in enumerate(bands):
-                data[index][fill] = other.data[other.bands.index(band)][fill]
-            valid |= fill
-        numbers = np.rint(np.where(valid, data, 0) * SCALE).astype(np.int16)
-        quality = np.where(valid, CLEAR, HIDDEN).astype(np.uint8)
-        yield same_day, RasterBlock(numbers, quality, job.grid, bands, same_day[0].acquired_at.astimezone(UTC))
+class _Computation:
+    """One call of `compute_tile`."""
+
+    def __init__(self, job: TileJob, stop: Event, day_done: Callable[[], None]) -> None:
+        self.job = job
+        self.monitor: Monitor = make_monitor(job.monitor, job.monitor_parameters)
+        self.store = StateStore(Storage(job.storage_url), job.plan_id, job.row, job.col)
+        self.seen, self.gaps = _Seen(), Gaps()
+        self._stop, self._day_done = stop, day_done
+
+    def result(self) -> TileResult:
+        job, days = self.job, scene_days(touching(self.job.scenes, self.job.grid))
+        if job.previous is None or job.rebaseline:
+            return self._baseline(days, job.previous.sequence + 1 if job.previous else 1)
+        return self._update(days, job.previous)
+
+    def _baseline(self, days: list[SceneDay], sequence: int) -> TileResult:
+        until = self.job.history_until
+        history = [day for day in days if day.day <= until]
+        later = [day for day in days if until < day.day <= self.job.until]
+        log = [entry for day in history for entry in day.entries]
+        begin = _Position(self._fit(history), until, len(log))
+        fixed = self.store.write_fixed(begin.state)
+        return self._follow(fixed, begin, [], log, later, sequence=sequence, history_until=until)
+
+    def _fit(self, history: list[SceneDay]) -> MonitorState:
+        job = self.job
+        with ScratchHistory(job.grid, job.bands, self._heed) as scratch:
+            for _, block in self._blocks(history):
+                if block is not None:
+                    scratch.append(block)
+                    self._saw(np.mean(block.quality == CLEAR), np.mean(block.quality == SNOW))
+            if not len(scratch):
+                raise NoHistory(
+                    f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
+                )
+            try:
+                return self.monitor.fit(scratch)
+            except ValueError as error:
+                raise TileFailed(f"the history of this tile cannot be fitted: {error}") from error
+
+    def _update(self, days: list[SceneDay], pointer: StatePointer) -> TileResult:
+        job = self.job
+        todo = course(days, pointer, job.history_from, job.until)
+        if todo.idle:
+            return replace(self._answer(pointer), refused=todo.refused)
+        state = self.store.read(pointer, todo.start)
+        try:
+            self.monitor.check(state)
+        except ValueError as error:
+            raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
+        if state.grid != job.grid:
+            raise TileFailed("the tile's window is no longer that of its stored state; make a new baseline")
+        at = todo.start or Checkpoint(
+            pointer.dynamic_key, pointer.dynamic_checksum, pointer.updated_until, len(pointer.log)
+        )
+        begin = _Position(state, at.updated_until, at.log_length, (at.dynamic_key, at.dynamic_checksum))
+        earlier = [c for c in pointer.checkpoints if c.updated_until < at.updated_until]
+        fixed = (pointer.fixed_key, pointer.fixed_checksum)
+        result = self._follow(
+            fixed,
+            begin,
+            earlier,
+            list(pointer.log[: at.log_length]),
+            list(todo.days),
+            sequence=pointer.sequence + 1,
+            history_until=pointer.history_until,
+        )
+        return replace(result, refused=todo.refused, replayed_from=todo.replayed_from)
+
+    def _follow(
+        self,
+        fixed: tuple[str, str],
+        begin: _Position,
+        earlier: list[Checkpoint],
+        log: list[LogEntry],
+        days: list[SceneDay],
+        *,
+        sequence: int,
+        history_until: date,
+    ) -> TileResult:
+        """Take in days after a state, keep the states that late scenes may need, and point to the newest."""
+        # Which positions to keep follows from the days alone, so it is known before the first is computed.
+        dates = [*(c.updated_until for c in earlier), begin.updated_until, *(day.day for day in days)]
+        keep = set(checkpoints(dates[:-1], dates[-1]))
+        kept = [c for c in earlier if c.updated_until in keep]
+        position = begin
+        for day, block in self._blocks(days):
+            if position.updated_until in keep:
+                kept.append(self._checkpoint(position, sequence))
+            log += day.entries
+            position = self._step(position, day, block, len(log))
+        newest = self._checkpoint(position, sequence)
+        pointer = StatePointer(
+            sequence=sequence,
+            fixed_key=fixed[0],
+            fixed_checksum=fixed[1],
+            dynamic_key=newest.dynamic_key,
+            dynamic_checksum=newest.dynamic_checksum,
+            updated_until=newest.updated_until,
+            history_until=history_until,
+            log=tuple(log),
+            checkpoints=tuple(kept),
+        )
+        table = self.monitor.changed(position.state, self.job.row0, self.job.col0)
+        return replace(
+            self._answer(pointer),
+            changed_pixels=pack(table.to_arrays()),
+            looks=Looks.of(self.monitor.report(position.state)).to_bytes(),
+        )
+
+    def _step(self, position: _Position, day: SceneDay, block: RasterBlock | None, log_length: int) -> _Position:
+        if block is None:
+            # Images that show nothing of the tile leave its state, and the file it lies in, as they are.
+            return _Position(position.state, day.day, log_length, position.stored)
+        state, coverage = self.monitor.update(position.state, block)
+        self._saw(coverage.clear_share, coverage.snow_share, coverage.used)
+        return _Position(state, day.day, log_length)
+
+    def _checkpoint(self, position: _Position, sequence: int) -> Checkpoint:
+        if position.stored is None:
+            position.stored = self.store.write_dynamic(position.state, sequence)
+        return Checkpoint(*position.stored, position.updated_until, position.log_length)
+
+    def _blocks(self, days: list[SceneDay]) -> Iterator[tuple[SceneDay, RasterBlock | None]]:
+        for day in days:
+            self._heed()
+            yield day, read_day(day, self.job.grid, self.job.bands, self.gaps)
+            self._day_done()
+
+    def _heed(self) -> None:
+        if self._stop.is_set():
+            raise TileStopped("the computation was told to stop")
+
+    def _saw(self, clear_share: float, snow_share: float, used: int | None = None) -> None:
+        rows, columns = self.job.grid.shape
+        self.seen.clear.append(float(clear_share))
+        self.seen.snow.append(float(snow_share))
+        self.seen.used += round(clear_share * rows * columns) if used is None else used
+
+    def _answer(self, pointer: StatePointer) -> TileResult:
+        job, monitor, seen = self.job, self.monitor, self.seen
+        before = set(job.previous.log) if job.previous and not job.rebaseline else set()
+        inside = {entry.scene_id for entry in pointer.log}
+        return TileResult(
+            row=job.row,
+            col=job.col,
+            state=pointer,
+            detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
+            last_acquired_at=max((s.acquired_at for s in job.scenes if str(s.id) in inside), default=None),
+            scenes_used=len(set(pointer.log) - before),
+            clear_share=float(np.mean(seen.clear)) if seen.clear else None,
+            snow_share=float(np.mean(seen.snow)) if seen.snow else None,
+            valid_observations=seen.used,
+            failures=self.gaps.to_json(),
+            written=tuple(self.store.written),
+        )
 
 
-def _load(monitor: Monitor, storage: Storage, pointer: StatePointer) -> MonitorState:
-    try:
-        content = storage.read(pointer.key)
-    except FileNotFoundError:
-        raise TileFailed("the stored state of this tile is gone; make a new baseline") from None
-    if hashlib.sha256(content).hexdigest() != pointer.sha256:
-        raise TileFailed("the stored state of this tile is damaged; make a new baseline")
-    try:
-        length = 8 + int.from_bytes(content[:8], "little")
-        state = unpack_state(content[8:length], content[length:])
-        monitor.check(state)
-        return state
-    except ValueError as error:
-        raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
-
-
-def _pack(arrays: dict[str, Any]) -> bytes:
+def pack(arrays: dict[str, NDArray[Any]]) -> bytes:
+    """Arrays as .npz."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its keyword arguments are arrays
     return buffer.getvalue()
 
 
-def unpack(content: bytes) -> dict[str, Any]:
+def unpack(content: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz; never unpickles."""
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 
 def changed_pixels(content: bytes) -> ChangedPixels:
+    """The table that a tile's result carries."""
     return ChangedPixels.from_arrays(unpack(content))
-
-
-def _day(scene: SceneRef) -> date:
-    return scene.acquired_at.astimezone(UTC).date()

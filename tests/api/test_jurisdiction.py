@@ -25,7 +25,18 @@ from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
-from app.monitoring.models import Confidence, Detection, DetectionChange, Plan, Run, RunTile, TileState
+from app.monitoring.models import (
+    Confidence,
+    Detection,
+    DetectionChange,
+    DetectionChangeKind,
+    Plan,
+    PlanSource,
+    PlanTile,
+    Run,
+    RunTile,
+    TileState,
+)
 from app.settings import Settings
 from app.tables import metadata
 from tests.conftest import COUNTY2, World
@@ -100,7 +111,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         **place,
     )
     plan = Plan(
-        name="p", title="p", source_id=source.id, area=GROUND, history_from=date(2020, 1, 1),
+        name="p", title="p", area=GROUND, history_from=date(2020, 1, 1),
         history_until=date(2021, 1, 1), configuration={}, **place,
     )  # fmt: skip
     session.add_all([scene, plan])
@@ -132,10 +143,15 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
     part = CaseParticipation(case_id=case.id, unit_id=unit.id, kind=Participation.lead)
     run_tile = RunTile(run_id=run.id, row=0, col=0)
     tile_state = TileState(
-        plan_id=plan.id, row=0, col=0, sequence=1, key="k", sha256="0" * 64, detector="d", changed_pixels=b""
+        plan_id=plan.id, row=0, col=0, sequence=1, state={"history_until": "2021-01-01"}, detector="d",
+        changed_pixels=b"",
+    )  # fmt: skip
+    plan_source = PlanSource(plan_id=plan.id, source_id=source.id, position=0)
+    plan_tile = PlanTile(plan_id=plan.id, row=0, col=0, row0=0, col0=0, height=64, width=64)
+    change = DetectionChange(
+        detection_id=detection.id, run_id=run.id, kind=DetectionChangeKind.new, geom=GROUND, area_m2=1
     )
-    change = DetectionChange(detection_id=detection.id, run_id=run.id, geom=GROUND, area_m2=1)
-    hanging = (review, part, run_tile, tile_state, change)
+    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change)
     session.add_all(hanging)
     for layer in Layer:
         version = LayerVersion(

@@ -1,0 +1,52 @@
+"""`redline detectors …`: the detectors on one's own images, without a database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+detectors = typer.Typer(no_args_is_help=True, help="The detectors on your own images; no database is needed.")
+
+
+@detectors.command("monitor")
+def monitor(
+    source: Annotated[str, typer.Option(help="STAC catalogue or API, or a folder of GeoTIFFs")],
+    history_until: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day of the history that says what is normal")
+    ],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day to look at")],
+    out: Annotated[Path, typer.Option(help="Folder for changes.gpkg and alerts.tif")],
+    area: Annotated[Path | None, typer.Option(help="GeoJSON of the area; without it all that the scenes cover")] = None,
+    history_from: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; without it the oldest scene's")
+    ] = None,
+    crs: Annotated[str | None, typer.Option(help="CRS of the grid, projected in metres; else the scenes'")] = None,
+    resolution: Annotated[
+        float | None, typer.Option(min=0.1, max=1000, help="Pixel size in metres; else that of the finest band")
+    ] = None,
+) -> None:
+    """Find changes in an image series: polygons in changes.gpkg, days of alert in alerts.tif. Days are inclusive."""
+    from app.cli import load_settings, progress_bar, say
+    from app.monitoring.offline import Watch, watch
+
+    request = Watch(
+        source=source,
+        out=out,
+        history_until=history_until.date(),
+        until=until.date(),
+        area=area,
+        history_from=history_from.date() if history_from else None,
+        crs=crs,
+        resolution=resolution,
+        threads=load_settings().run_threads,
+    )
+    with progress_bar("scenes read") as advance:
+        outcome = watch(request, advance)
+    for item in outcome.failed_items[:10]:
+        say.print(f"Left out: {item.item}: {item.reason}.", markup=False)
+    if len(outcome.failed_items) > 10:
+        say.print(f"… and {len(outcome.failed_items) - 10} more.")
+    say.print(f"{outcome.scenes} scenes, {outcome.polygons} changes: {outcome.changes}, {outcome.alerts}", markup=False)

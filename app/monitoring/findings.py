@@ -1,0 +1,124 @@
+"""From the changed pixels of all tiles to findings: patches with a cause, a generation and polygons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.foundation.geometry import from_database, geodesic_area_m2, geojson
+from app.foundation.time import from_day_number
+from app.monitoring.committing import STANDING, standing_of
+from app.monitoring.generations import Standing
+from app.monitoring.models import Plan, TileState
+from app.monitoring.polygons import patch_polygons
+from app.monitoring.schemas import PlanConfiguration
+from detectors.patches import assemble
+from detectors.recognise import recognise
+from detectors.types import Finding, Grid, Patch
+
+# Causes that a recogniser may name and that are nobody's activity.
+NOT_AN_ACTIVITY = frozenset({"fire", "flood", "landslide", "drought", "crop_calendar", "water_level", "snow", "cloud"})
+
+
+@dataclass(frozen=True)
+class Found:
+    """A patch with its most probable causes.
+
+    Attributes:
+        generation: how often its ground had changed before.
+        outline: its pixels, by which it is measured and judged. polygon: what is shown; lies within the outline.
+    """
+
+    finding: Finding
+    generation: int
+    outline: BaseGeometry
+    polygon: BaseGeometry
+
+    @property
+    def patch(self) -> Patch:
+        return self.finding.patch
+
+    @property
+    def is_natural(self) -> bool:
+        return self.finding.activity in NOT_AN_ACTIVITY
+
+    @property
+    def area_m2(self) -> float:
+        return geodesic_area_m2(self.outline)
+
+    @property
+    def first_seen_on(self) -> date:
+        return from_day_number(self.patch.first_seen)
+
+    @property
+    def confirmed_on(self) -> date | None:
+        return to_date(self.patch.confirmed)
+
+    def describe(self) -> dict[str, Any]:
+        """For a run's list of what was set aside."""
+        top = self.finding.activities[0]
+        return {
+            "cause": top.code,
+            "probability": round(top.probability, 4),
+            "area_m2": round(self.area_m2),
+            "first_seen_on": self.first_seen_on.isoformat(),
+            "reasons": [reason.text for reason in top.reasons],
+            "place": geojson(self.polygon.centroid),
+        }
+
+
+def to_date(number: int) -> date | None:
+    return from_day_number(number) if number > 0 else None
+
+
+def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
+    """Findings that touch the plan's area, by generation and in the order of their first pixel."""
+    configuration = PlanConfiguration.model_validate(plan.configuration)
+    tiles = select(*STANDING).where(TileState.plan_id == plan.id).order_by(TileState.row, TileState.col)
+    rows = session.execute(tiles.execution_options(yield_per=100))
+    changes = Standing.concatenate([standing_of(row) for row in rows])
+    generation = with_fresh_ground(changes)
+    area = from_database(plan.area)
+    shapely.prepare(area)
+    found = []
+    for number in range(int(generation.max(initial=0)) + 1):
+        table = changes.pixels.take(generation == number)
+        for patch in assemble(table, grid, min_area_m2=configuration.min_area_m2):
+            outline, polygon = patch_polygons(patch.mask, patch.row0, patch.col0, grid)
+            if area.intersects(polygon):
+                found.append(Found(recognise(patch), number, outline, polygon))
+    return found
+
+
+def with_fresh_ground(changes: Standing) -> NDArray[np.int32]:
+    """The generation under which each row is published, `int32 (n,)`.
+
+    A second change seldom ends where the first one did. Ground that changes for the first time belongs to the second
+    change when it touches it, began after the first one was confirmed, and touches nothing of the first that is open.
+    """
+    generation = changes.generation.copy()
+    live = np.flatnonzero(~changes.closed)
+    if not (generation[live] > 0).any():
+        return generation
+    places = np.column_stack([changes.pixels.row[live], changes.pixels.col[live]])
+    # Eight neighbours: at most the square root of two away.
+    pairs = KDTree(places).query_pairs(1.5, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(live), len(live)))
+    _, label = connected_components(links, directed=False)
+    for component in np.unique(label[generation[live] > 0]):
+        rows = live[label == component]
+        again, first = rows[generation[rows] > 0], rows[generation[rows] == 0]
+        if len(first) and (changes.pixels.first_seen[first] > changes.before[again].max()).all():
+            generation[first] = generation[again].max()
+    return generation

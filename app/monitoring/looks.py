@@ -1,0 +1,66 @@
+"""When each place of a tile was last seen: a coarse raster for the map of blind spots."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.types import UNKNOWN, ChangeMap
+
+CELL: Final = 16
+"""Side of a cell in pixels; cells count from the first pixel of the tile's window, the last ones may be smaller."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """What was seen of each cell, all arrays of shape (rows / 16, columns / 16), rounded up.
+
+    Attributes:
+        oldest, newest: uint16, earliest and latest day (since 1970-01-01) of the last clear look among the cell's
+            usable pixels; 0 where one of them was never seen (`oldest`), where none was (`newest`).
+        unknown: uint8, percent of the cell's pixels that were not observed enough to say anything of; 0 and 100 only
+            when it is none and all.
+    """
+
+    oldest: NDArray[np.uint16]
+    newest: NDArray[np.uint16]
+    unknown: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, report: ChangeMap) -> Self:
+        """The looks of a monitor's report."""
+        usable = report.first_seen != UNKNOWN
+        days = report.last_clear.astype(np.uint16)
+        last = np.iinfo(np.uint16).max
+        oldest = _cells(np.where(usable, days, last), last).min(axis=(1, 3))
+        newest = _cells(np.where(usable, days, 0), 0).max(axis=(1, 3))
+        known = _cells(usable, 0).sum(axis=(1, 3))
+        pixels = _cells(np.ones(usable.shape, np.bool_), 0).sum(axis=(1, 3))
+        share = np.rint(100 * (1 - known / pixels))
+        share = np.where(known == pixels, 0, np.where(known == 0, 100, np.clip(share, 1, 99)))
+        return cls(np.where(known > 0, oldest, 0).astype(np.uint16), newest, share.astype(np.uint8))
+
+    def to_bytes(self) -> bytes:
+        """As .npz."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, oldest=self.oldest, newest=self.newest, unknown=self.unknown)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The looks that `to_bytes` wrote; never unpickles."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return cls(stored["oldest"], stored["newest"], stored["unknown"])
+
+
+def _cells(values: NDArray[Any], beyond: int) -> NDArray[Any]:
+    """(row of cells, 16, column of cells, 16); what lies beyond the window holds a value that does not count."""
+    rows, columns = values.shape
+    down, across = -(-rows // CELL), -(-columns // CELL)
+    padded = np.full((down * CELL, across * CELL), beyond, values.dtype)
+    padded[:rows, :columns] = values
+    return padded.reshape(down, CELL, across, CELL)
