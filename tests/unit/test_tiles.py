@@ -144,7 +144,7 @@ def test_failures_are_told_apart(series: Series, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_fails_the_tile(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Storage, key: str, data: bytes) -> None:
+    def full(self: Storage, key: str, *data: bytes) -> None:
         raise OSError(28, "No space left on device", "/secret/path")
 
     monkeypatch.setattr(Storage, "put_named", full)
