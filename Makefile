@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help system venv venv-dev demo test bench lint format lock clean
+.PHONY: help system venv venv-dev demo test torture bench lint format lock clean
 
 PYTHON ?=
 ARGS ?=
@@ -133,6 +133,9 @@ demo: system venv ## Load the sample, run monitoring and serve on http://127.0.0
 
 test: system venv-dev ## Run the tests
 	@exec .venv/bin/python -m pytest -n $(JOBS) $(ARGS)
+
+torture: system venv-dev ## Kill workers, fill disks, restart databases, many times (about half an hour)
+	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests/torture $(ARGS)
 
 bench: system venv-dev ## Run the benchmarks
 	@exec .venv/bin/python -m tests.bench $(ARGS)

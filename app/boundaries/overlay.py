@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -107,6 +108,16 @@ _TOUCHING = text(
     order by units.code
     """
 )
+_GROUND = text(
+    """
+    select ST_AsBinary(ST_CollectionExtract(ST_Intersection(f.ground, polygon.geom), 3))
+    from boundary_features f
+    join units on units.code = f.code and units.id = any(:units)
+    cross join (select ST_GeomFromWKB(:wkb, 4490) as geom) polygon
+    where f.version_id = :divisions and f.ground is not null and f.geom && polygon.geom
+    order by f.code
+    """
+)
 
 
 def judge(session: Session, geometry: BaseGeometry, on: date) -> Overlay:
@@ -178,6 +189,13 @@ def units_touching(session: Session, geometry: BaseGeometry) -> list[UUID]:
         _TOUCHING, {"wkb": shapely.to_wkb(geometry), "divisions": divisions, "least": LEAST_CONTACT_M2}
     )
     return list(found)
+
+
+def ground_within(session: Session, unit_ids: Sequence[UUID], geometry: BaseGeometry) -> BaseGeometry:
+    """The part of a valid geometry (EPSG:4490) for which units answer, by the newest divisions; may be empty."""
+    divisions = newest_divisions(session)
+    found = session.scalars(_GROUND, {"wkb": shapely.to_wkb(geometry), "divisions": divisions, "units": list(unit_ids)})
+    return shapely.union_all([shapely.from_wkb(bytes(piece)) for piece in found])
 
 
 def _overlap(row: Any, whole_m2: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ its own pixels, and so that `pixels_of` finds the very same pixels in it again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import shapely
 from affine import Affine
@@ -112,6 +114,17 @@ def pixels_of(polygon: BaseGeometry, grid: Grid) -> tuple[Bools, int, int]:
         return np.zeros((0, 0), np.bool_), row0, col0
     inner = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     return inner, row0 + int(rows[0]), col0 + int(cols[0])
+
+
+def overlay_masks(parts: Sequence[tuple[Bools, int, int]]) -> tuple[Bools, int, int]:
+    """Masks with their first row and column on one window: `bool (part, y, x)`, the window's first row and column."""
+    row0, col0 = min(part[1] for part in parts), min(part[2] for part in parts)
+    height = max(part[1] + part[0].shape[0] for part in parts) - row0
+    width = max(part[2] + part[0].shape[1] for part in parts) - col0
+    planes = np.zeros((len(parts), height, width), np.bool_)
+    for plane, (mask, row, col) in zip(planes, parts, strict=True):
+        plane[row - row0 : row - row0 + mask.shape[0], col - col0 : col - col0 + mask.shape[1]] = mask
+    return planes, row0, col0
 
 
 def to_geographic(geometry: BaseGeometry, crs: str) -> BaseGeometry:

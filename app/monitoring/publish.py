@@ -35,7 +35,7 @@ from app.monitoring.models import (
     RunTile,
     TileState,
 )
-from app.monitoring.polygons import Bools, patch_polygons, pixels_of
+from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
 from detectors.types import Grid
@@ -148,18 +148,24 @@ def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> 
 
 
 def _follow(this: _Publication, detection: Detection, item: Found) -> None:
-    """Let a detection that nobody works with yet be what the imagery shows; dates that were published stand."""
-    kind = _difference(from_database(detection.geom), detection, item)
+    """Let a detection that nobody works with yet be what the imagery shows; dates that were published stand.
+
+    Causes and evidence are those of the newest images, also where the outline stays: what is shown depends on the
+    images and not on the run in which they came.
+    """
+    kind = _difference(this.grid, from_database(detection.geom), detection, item)
     if kind is not None:
         _fill(this, detection, item, item.outline, item.polygon)
         this.run.detections_grown += 1
         _record(this, detection, kind, item)
+    else:
+        _explain(detection, item)
 
 
 def _follow_held(this: _Publication, detection: Detection, item: Found) -> None:
     """Let a detection that somebody works with grow by what is new since the imagery last spoke of it."""
     said = _last_said(this, detection)
-    kind = _difference(said, detection, item)
+    kind = _difference(this.grid, said, detection, item)
     if kind is None:
         return
     if this.replayed.intersects(item.outline):
@@ -186,28 +192,24 @@ def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
 
 def _joined(grid: Grid, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int]:
     """A detection's pixels with those that the imagery shows now and did not show last: mask, first row and column."""
-    parts = [pixels_of(from_database(detection.geom), grid), pixels_of(said, grid)]
-    parts.append((item.patch.mask, item.patch.row0, item.patch.col0))
-    row0, col0 = min(part[1] for part in parts), min(part[2] for part in parts)
-    height = max(part[1] + part[0].shape[0] for part in parts) - row0
-    width = max(part[2] + part[0].shape[1] for part in parts) - col0
-    planes = np.zeros((3, height, width), np.bool_)
-    for plane, (mask, row, col) in zip(planes, parts, strict=True):
-        plane[row - row0 : row - row0 + mask.shape[0], col - col0 : col - col0 + mask.shape[1]] = mask
-    own, before, now = planes
+    parts = [pixels_of(from_database(detection.geom), grid), pixels_of(said, grid), _pixels(item)]
+    (own, before, now), row0, col0 = overlay_masks(parts)
     return own | (now & ~before), row0, col0
+
+
+def _pixels(item: Found) -> tuple[Bools, int, int]:
+    return item.patch.mask, item.patch.row0, item.patch.col0
 
 
 def _same(one: BaseGeometry, other: BaseGeometry) -> bool:
     return bool(one.equals_exact(other, 1e-9, normalize=True))
 
 
-def _difference(before: BaseGeometry, detection: Detection, item: Found) -> DetectionChangeKind | None:
+def _difference(grid: Grid, before: BaseGeometry, detection: Detection, item: Found) -> DetectionChangeKind | None:
     """What is new in a finding against the outline shown before; None: nothing."""
     if not _same(before, item.polygon):
-        # An outline that moves by the width of a rounding is the same one.
-        grown = before.difference(item.polygon).area <= 1e-6 * before.area
-        return Kind.grown if grown else Kind.redrawn
+        (old, new), _, _ = overlay_masks([pixels_of(before, grid), _pixels(item)])
+        return Kind.redrawn if (old & ~new).any() else Kind.grown
     newly = detection.confirmed_on is None and item.confirmed_on is not None
     return Kind.confirmed if newly else None
 
@@ -234,6 +236,17 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     detection.run_id = this.run.id
     detection.geom = to_database(polygon)
     detection.area_m2 = area_m2
+    _explain(detection, item)
+    detection.detector = this.detector
+    overlay = judge(this.session, outline, detection.first_seen_on)
+    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
+        setattr(detection, column, getattr(overlay, column))
+    _place(this.session, detection)
+
+
+def _explain(detection: Detection, item: Found) -> None:
+    """Write the ranked causes of a finding, and what speaks for them, into a detection."""
+    patch = item.patch
     detection.activity = item.finding.activity
     detection.activities = [
         {
@@ -249,11 +262,6 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
         "after": dict(patch.after),
         "shape": asdict(patch.shape),
     }
-    detection.detector = this.detector
-    overlay = judge(this.session, outline, detection.first_seen_on)
-    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
-        setattr(detection, column, getattr(overlay, column))
-    _place(this.session, detection)
 
 
 def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind, item: Found | None) -> None:

@@ -17,7 +17,7 @@ from app.foundation.geometry import from_database, geojson
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
-from app.monitoring import baselines, service
+from app.monitoring import baselines, coverage_routes, service
 from app.monitoring.models import Plan, Run, RunStatus, RunTile
 from app.monitoring.schemas import (
     BaselineIn,
@@ -31,7 +31,7 @@ from app.monitoring.schemas import (
 
 plans = APIRouter(prefix="/plans", tags=["plans"])
 runs = APIRouter(prefix="/runs", tags=["runs"])
-routers = (plans, runs)
+routers = (plans, coverage_routes.router, runs)
 
 
 def _answer(session: Session, plan: Plan) -> PlanAnswer:

@@ -182,3 +182,53 @@ class RunTileAnswer(BaseModel):
     replayed_from: date | None = Field(description="First day computed anew for late or corrected scenes")
     attempts: int
     finished_at: datetime | None
+
+
+class CoverageShare(BaseModel):
+    up_to_days: int | None = Field(description="Upper end of the class; null: longer ago than the last class")
+    share: float
+
+
+class TileCoverage(BaseModel):
+    """What a tile saw in the run named beside."""
+
+    row: int
+    col: int
+    status: TileStatus
+    last_acquired_at: datetime | None = Field(description="Newest image in the tile's state")
+    scenes_used: int
+    clear_share: float | None
+    snow_share: float | None
+    failures: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+
+
+class CoverageAnswer(BaseModel):
+    """What a plan has seen of my ground, in cells of 16 by 16 pixels."""
+
+    plan_id: UUID
+    as_of: date
+    since_clear_look: list[CoverageShare] = Field(
+        description="Share of the cells by days since the last clear look at their pixel that was seen longest ago"
+    )
+    unseen_share: float = Field(description="Share of the cells that were not seen enough to say anything")
+    run_id: UUID | None = Field(description="The plan's newest run that has begun; `tiles` are what it saw")
+    tiles: list[TileCoverage] = Field(description="Paged by `limit` and `cursor`; of the tiles on my ground")
+
+
+class BlindSpotProperties(BaseModel):
+    last_clear_on: date | None = Field(description="Null: not seen enough to say anything")
+    days_since: int | None
+
+
+class BlindSpotFeature(BaseModel):
+    type: Literal["Feature"] = "Feature"
+    geometry: dict[str, Any]
+    properties: BlindSpotProperties
+
+
+class BlindSpotCollection(BaseModel):
+    """GeoJSON (RFC 7946)."""
+
+    type: Literal["FeatureCollection"] = "FeatureCollection"
+    features: list[BlindSpotFeature]

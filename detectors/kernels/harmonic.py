@@ -8,6 +8,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.kernels.order import select
+
 MAX_TERMS = 5
 """Constant, and cosine and sine of one and two cycles a year."""
 
@@ -22,32 +24,6 @@ def design(days: NDArray[np.int64]) -> NDArray[np.float64]:
     phase = 2 * np.pi * np.asarray(days, np.float64) / YEAR
     columns = (np.ones_like(phase), np.cos(phase), np.sin(phase), np.cos(2 * phase), np.sin(2 * phase))
     return np.stack(columns, axis=-1)
-
-
-@numba.njit(nogil=True, cache=True)
-def _select(values: NDArray[np.float32], n: int, k: int) -> float:
-    """The k-th smallest (from 0) of the first n values, which it reorders (Hoare's quickselect)."""
-    lo, hi = 0, n - 1
-    while lo < hi:
-        pivot = values[(lo + hi) >> 1]
-        i, j = lo, hi
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            hi = j
-        elif k >= i:
-            lo = i
-        else:
-            break
-    found: float = values[k]
-    return found
 
 
 @numba.njit(nogil=True, cache=True)
@@ -198,7 +174,7 @@ def _bisquare(
     if n == 0:
         return
     # bands move together, so the sum behaves like one squared normal (median 0.4549), times a constant
-    cut = tuning * tuning * max(_select(scratch, n, n // 2), 1e-9) / 0.4549
+    cut = tuning * tuning * max(select(scratch, n, n // 2), 1e-9) / 0.4549
     for t in range(times):
         u = distance[t, i] / cut
         w[t, i] = (1.0 - u) * (1.0 - u) if seen[t, i] and u < 1.0 else 0.0
@@ -225,10 +201,10 @@ def _first_weights(
             n += 1
     if n == 0:
         return 0
-    middle = _select(scratch, n, n // 2)
+    middle = select(scratch, n, n // 2)
     for j in range(n):
         scratch[j] = abs(scratch[j] - middle)
-    width = 2.0 * _select(scratch, n, n // 2) + 0.005
+    width = 2.0 * select(scratch, n, n // 2) + 0.005
     for t in range(times):
         if seen[t, i]:
             excess = max(0.0, y[t, band, i] - middle) / width
@@ -332,55 +308,3 @@ def fit_pixels(
         for i in range(size):
             coefficients[start + i] = solution[:, :, i]
     return coefficients, counts
-
-
-@numba.njit(nogil=True, cache=True)
-def spreads(residuals: NDArray[np.float32], looked: NDArray[np.bool_], floor: float) -> NDArray[np.float32]:
-    """1.4826 times the median absolute residual, at least ``floor``.
-
-    Args:
-        residuals: ``float32 (t, pixel, channel)``. looked: ``bool (t, pixel)``; the others are left out.
-
-    Returns:
-        ``float32 (pixel, channel)``; the upper median for even numbers, ``floor`` where there is none.
-    """
-    times, pixels, channels = residuals.shape
-    out = np.full((pixels, channels), floor, np.float32)
-    scratch = np.empty(times, np.float32)
-    for p in range(pixels):
-        for c in range(channels):
-            n = 0
-            for t in range(times):
-                if looked[t, p]:
-                    scratch[n] = abs(residuals[t, p, c])
-                    n += 1
-            if n > 0:
-                out[p, c] = max(floor, 1.4826 * _select(scratch, n, n // 2))
-    return out
-
-
-@numba.njit(nogil=True, cache=True)
-def count_tails(
-    residuals: NDArray[np.float32],
-    looked: NDArray[np.bool_],
-    sigma: NDArray[np.float32],
-    kind: NDArray[np.uint8],
-    season: NDArray[np.int64],
-    step: float,
-    tails: NDArray[np.int64],
-) -> None:
-    """Histograms of |residual| / sigma by kind and season, added to ``tails (kind, season, channel, bin)``.
-
-    Args:
-        residuals: ``float32 (t, pixel, channel)``. looked: ``bool (t, pixel)``.
-        sigma: ``float32 (pixel, channel)``. kind: ``uint8 (pixel,)``. season: ``int64 (t,)``.
-        step: width of a bin; the last bin holds all beyond.
-    """
-    times, pixels, channels = residuals.shape
-    last = tails.shape[3] - 1
-    for t in range(times):
-        for p in range(pixels):
-            if looked[t, p]:
-                for c in range(channels):
-                    at = int(abs(residuals[t, p, c]) / sigma[p, c] / step)
-                    tails[kind[p], season[t], c, min(at, last)] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from datetime import date, timedelta
 
 import numpy as np
@@ -12,12 +11,27 @@ import shapely
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.foundation.geometry import to_database
-from app.foundation.time import day_number
+from app.foundation.geometry import from_database, to_database
+from app.foundation.time import day_number, utc_now
 from app.imagery.models import Source, SourceKind
-from app.monitoring.models import ChangeType, Detection, Plan, PlanSource, Run, RunStatus, TileState
+from app.monitoring.committing import STANDING, past_of, standing_of
+from app.monitoring.generations import at_baseline, remember
+from app.monitoring.models import (
+    ChangeType,
+    Detection,
+    DetectionChange,
+    Plan,
+    PlanSource,
+    PlanTile,
+    Run,
+    RunStatus,
+    RunTile,
+    TileState,
+)
+from app.monitoring.polygons import pixels_of
 from app.monitoring.publish import publish
 from app.monitoring.schemas import PlanConfiguration
+from app.monitoring.tiles import changed_pixels, pack
 from detectors.types import EVIDENCE, ChangedPixels, Grid
 from tests.detectors.cubes import BANDS
 from tests.series import BARE, CRS, FOREST, ORIGIN, geographic
@@ -25,7 +39,48 @@ from tests.series import BARE, CRS, FOREST, ORIGIN, geographic
 GRID = Grid(CRS, (10.0, 0.0, ORIGIN[0], 0.0, -10.0, ORIGIN[1]), (100, 100))
 SEEN, SURE = date(2024, 6, 1), date(2024, 7, 1)
 Box = tuple[int, int, int, int]
-Publish = Callable[..., list[Detection]]
+
+
+class Publish:
+    """Ends runs of one plan whose only tile has changed in the given boxes; all detections, oldest first."""
+
+    def __init__(self, session: Session, plan: Plan, state: TileState) -> None:
+        self.session, self.plan, self.state = session, plan, state
+
+    def __call__(self, *boxes: tuple[Box, date, date | None], replayed: bool = False) -> list[Detection]:
+        """`replayed`: the run computed the tile anew for late or corrected scenes."""
+        current = pixels(list(boxes))
+        row = self.session.execute(select(*STANDING).where(TileState.id == self.state.id)).one()
+        past = remember(standing_of(row), past_of(row), changed_pixels(current), replayed=replayed)
+        self.state.past_pixels, self.state.changed_pixels = pack(past.to_arrays()), current
+        return self.finish(replayed)
+
+    def baseline(
+        self, history_from: date, history_until: date, *boxes: tuple[Box, date, date | None]
+    ) -> list[Detection]:
+        """The tile is fitted anew, and nothing has changed since."""
+        row = self.session.execute(select(*STANDING).where(TileState.id == self.state.id)).one()
+        self.state.past_pixels = pack(at_baseline(standing_of(row)).to_arrays())
+        self.state.changed_pixels, self.state.history_from = pixels([]), history_from
+        self.state.state = {"history_until": history_until.isoformat()}
+        self.plan.history_from, self.plan.history_until = history_from, history_until
+        return self.finish(False)
+
+    def finish(self, replayed: bool) -> list[Detection]:
+        done = Run(plan_id=self.plan.id, until=date(2024, 12, 31), status=RunStatus.running, unit_ids=[])
+        self.session.add(done)
+        self.session.flush()
+        day = date(2024, 6, 5) if replayed else None
+        self.session.add(RunTile(run_id=done.id, row=0, col=0, replayed_from=day))
+        self.session.flush()
+        publish(self.session, done, self.plan, GRID)
+        done.status = RunStatus.succeeded
+        self.session.flush()
+        return list(self.session.scalars(select(Detection).order_by(Detection.id)))
+
+    def changes(self, detection: Detection) -> list[DetectionChange]:
+        mine = select(DetectionChange).where(DetectionChange.detection_id == detection.id)
+        return list(self.session.scalars(mine.order_by(DetectionChange.id)))
 
 
 def pixels(boxes: list[tuple[Box, date, date | None]]) -> bytes:
@@ -50,7 +105,6 @@ def pixels(boxes: list[tuple[Box, date, date | None]]) -> bytes:
 
 @pytest.fixture
 def publish_boxes(session: Session) -> Publish:
-    """Ends a run of one plan whose only tile has changed in the given boxes; all detections, oldest first."""
     source = Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={})
     session.add(source)
     session.flush()
@@ -68,17 +122,9 @@ def publish_boxes(session: Session) -> Publish:
     )  # fmt: skip
     session.add(state)
 
-    def run(*boxes: tuple[Box, date, date | None]) -> list[Detection]:
-        state.changed_pixels = pixels(list(boxes))
-        done = Run(plan_id=plan.id, until=date(2024, 12, 31), status=RunStatus.running, unit_ids=[])
-        session.add(done)
-        session.flush()
-        publish(session, done, plan, GRID)
-        done.status = RunStatus.succeeded
-        session.flush()
-        return list(session.scalars(select(Detection).order_by(Detection.id)))
-
-    return run
+    session.add(PlanTile(plan_id=plan.id, row=0, col=0, row0=0, col0=0, height=100, width=100))
+    session.flush()
+    return Publish(session, plan, state)
 
 
 def test_a_suspicion_of_which_a_part_is_confirmed_stays_one_detection(publish_boxes: Publish) -> None:
@@ -111,7 +157,7 @@ def test_a_suspicion_that_vanishes_is_withdrawn_and_a_confirmed_change_is_not(pu
 
 def test_dates_that_were_published_stand(publish_boxes: Publish) -> None:
     (first,) = publish_boxes(((10, 10, 4, 4), SEEN, SURE))
-    later = timedelta(days=200)
+    later = timedelta(days=20)
     (again,) = publish_boxes(((10, 10, 4, 5), SEEN + later, SURE + later))
     assert again.id == first.id
     assert (again.first_seen_on, again.confirmed_on) == (SEEN, SURE)
@@ -120,3 +166,82 @@ def test_dates_that_were_published_stand(publish_boxes: Publish) -> None:
 
 def test_a_patch_below_the_least_area_is_nothing(publish_boxes: Publish) -> None:
     assert publish_boxes(((10, 10, 3, 3), SEEN, SURE)) == []
+
+
+def pixel_count(detection: Detection) -> int:
+    return int(pixels_of(from_database(detection.geom), GRID)[0].sum())
+
+
+def test_a_change_that_grows_over_weeks_is_one_detection_with_its_history(publish_boxes: Publish) -> None:
+    week = timedelta(days=7)
+    for number in range(1, 5):
+        grown = [((10, 10 + 4 * i, 4, 4), SEEN + i * week, SURE + i * week) for i in range(number)]
+        (detection,) = publish_boxes(*grown)
+        assert pixel_count(detection) == 16 * number
+    assert detection.change_type is ChangeType.expanded
+    assert (detection.first_seen_on, detection.confirmed_on) == (SEEN, SURE)
+    changes = publish_boxes.changes(detection)
+    assert [change.kind for change in changes] == ["new", "grown", "grown", "grown"]
+    assert [round(change.area_m2 / 1600, 1) for change in changes] == [1, 2, 3, 4]
+
+
+def test_ground_that_recovered_and_changes_again_is_a_new_detection(publish_boxes: Publish) -> None:
+    box, later = (10, 10, 5, 5), timedelta(days=200)
+    (first,) = publish_boxes((box, SEEN, SURE))
+    first, second = publish_boxes((box, SEEN + later, SURE + later))
+    assert (first.withdrawn_at, first.first_seen_on, pixel_count(first)) == (None, SEEN, 25)
+    assert (second.follows_id, second.first_seen_on, second.generation) == (first.id, SEEN + later, 1)
+    assert publish_boxes((box, SEEN + later, SURE + later)) == [first, second]
+    # It grows by itself, onto fresh ground, and the first one does not.
+    wider = ((10, 10, 5, 8), SEEN + later, SURE + later)
+    assert publish_boxes(wider) == [first, second]
+    assert (pixel_count(first), pixel_count(second)) == (25, 40)
+
+
+def test_a_new_baseline_drops_nothing_and_publishes_nothing_twice(publish_boxes: Publish) -> None:
+    box, low = (10, 10, 5, 5), (40, 40, 4, 4)
+    sure, suspicion = publish_boxes((box, SEEN, SURE), (low, SEEN, None))
+    year = (date(2023, 1, 1), date(2024, 12, 31))
+    assert publish_boxes.baseline(*year) == [sure, suspicion]
+    assert (sure.withdrawn_at, suspicion.withdrawn_at) == (None, None)
+    # The history mixes forest and bare ground there, and its alarm in the new year is the old change.
+    new_year = date(2025, 2, 1)
+    assert publish_boxes((box, new_year, new_year + timedelta(days=30))) == [sure, suspicion]
+    assert (sure.first_seen_on, pixel_count(sure)) == (SEEN, 25)
+    # What grows beside it is its growth.
+    publish_boxes(((10, 15, 5, 4), new_year, new_year + timedelta(days=30)))
+    assert pixel_count(sure) == 45
+    assert sure.first_seen_on == SEEN
+    # Two years on, the history knows only bare ground: another change there is another detection.
+    publish_boxes.baseline(date(2025, 6, 1), date(2026, 12, 31))
+    built = date(2027, 5, 1)
+    *_, second = publish_boxes((box, built, built + timedelta(days=30)))
+    assert second.follows_id == sure.id
+
+
+def test_a_replay_leaves_what_is_worked_with_and_says_so_once(publish_boxes: Publish) -> None:
+    (detection,) = publish_boxes(((10, 10, 4, 6), SEEN, SURE))
+    detection.held_at = utc_now()
+    shrunk = ((10, 10, 4, 4), SEEN - timedelta(days=10), SURE)
+    publish_boxes(shrunk, replayed=True)
+    publish_boxes(shrunk, replayed=True)
+    assert (pixel_count(detection), detection.first_seen_on) == (24, SEEN)
+    new, replayed = publish_boxes.changes(detection)
+    assert (new.kind, replayed.kind) == ("new", "replayed")
+    assert replayed.first_seen_on == SEEN - timedelta(days=10)
+    assert replayed.area_m2 == pytest.approx(1600, rel=0.01)
+    # New scenes let it grow, by what is new since: the replay's loss does not come in by the back door.
+    publish_boxes(((10, 10, 4, 4), SEEN, SURE), ((14, 10, 2, 4), SURE, SURE + timedelta(days=30)))
+    assert pixel_count(detection) == 24 + 8
+    assert publish_boxes.changes(detection)[-1].kind == "grown"
+    # Gone after a replay: it stands, and that is said once.
+    publish_boxes(replayed=True)
+    publish_boxes(replayed=True)
+    assert detection.withdrawn_at is None
+    assert [change.kind for change in publish_boxes.changes(detection)[-2:]] == ["grown", "vanished"]
+
+
+def test_a_confirmed_change_that_a_replay_takes_back_is_withdrawn(publish_boxes: Publish) -> None:
+    (detection,) = publish_boxes(((10, 10, 4, 6), SEEN, SURE))
+    publish_boxes(replayed=True)
+    assert detection.withdrawn_reason == "no longer there once late or corrected scenes were taken in"

@@ -25,6 +25,7 @@ from app.foundation.timetable import Tick, run_due
 from app.monitoring import service
 from app.monitoring.execution import execute
 from app.monitoring.models import Detection, DetectionChange, Plan, Run, RunStatus, RunTile, TileState
+from app.monitoring.states import StatePointer, live_keys
 from app.settings import REPOSITORY
 from tests.conftest import World
 from tests.series import CRS, PATTERN, Series, write_series
@@ -77,10 +78,13 @@ def run(world: World, name: str = "forest") -> Run:
         return session.get_one(Run, run_id)
 
 
-def found(world: World) -> list[tuple[Any, ...]]:
-    """Everything about the detections but the identifiers."""
+def found(world: World, name: str | None = None) -> list[tuple[Any, ...]]:
+    """Everything about the detections, of one plan or of all, but the identifiers."""
     with world.database.transaction(see_all=True) as session:
-        rows = session.scalars(select(Detection).order_by(Detection.first_seen_on, Detection.area_m2))
+        statement = select(Detection).order_by(Detection.first_seen_on, Detection.area_m2)
+        if name is not None:
+            statement = statement.join(Plan, Plan.id == Detection.plan_id).where(Plan.name == name)
+        rows = session.scalars(statement)
         return [
             (
                 from_database(row.geom).wkt,
@@ -387,9 +391,11 @@ def test_old_states_are_deleted_and_idle_runs_write_none(world: World, series: S
         with world.database.transaction(see_all=True) as session:
             asked = service.request_run(session, service.plan_by_name(session, "forest"), until=until)
         assert execute(world.database, world.settings, asked.id) is RunStatus.succeeded
-    assert len(list(storage.list("states/"))) == 4
     with world.database.transaction(see_all=True) as session:
-        assert set(session.scalars(select(TileState.sequence))) == {2}
+        states = list(session.scalars(select(TileState)))
+        assert {state.sequence for state in states} == {2}
+        needed = {key for state in states for key in live_keys(StatePointer.from_json(state.state))}
+    assert set(storage.list("states/")) == needed
 
 
 def test_a_county_does_not_read_what_was_set_aside_elsewhere(world: World, series: Series) -> None:

@@ -1,0 +1,182 @@
+"""What is normal: each pixel's course through the year, its usual spread, and what kind of ground it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2, vq
+
+from detectors.kernels import harmonic as kernel
+from detectors.kernels import history as past
+from detectors.kernels.indices import CHANNELS, CORE, NDVI
+from detectors.types import BASIS_NEIGHBOUR, BASIS_NOTHING, BASIS_OWN, SCALE, History
+
+STRIP: Final = 8192
+"""Pixels that are fitted at a time; bounds the memory of a fit and keeps it near the cache."""
+
+SAMPLE: Final = 4000
+"""Pixels that the kinds are found on."""
+
+LEAST_OF_KIND: Final = 40
+"""Looks at a kind in a season below which nothing is known of it."""
+
+PIXELS_PER_KIND: Final = 500
+"""Pixels in a window for each kind told apart in it; with fewer, one change could be most of its kind."""
+
+SEASONS: Final = 24
+"""Parts of the year that the spread of a kind is told apart in."""
+
+TAIL_STEP: Final = 0.1
+TAIL_BINS: Final = 200
+"""Histogram of |residual| / sigma that the spread of a kind in a season is read from."""
+
+BARE_SHARE: Final = 0.2
+BARE_NDVI: Final = 0.25
+GREEN_PEAK: Final = 0.5
+"""Ground that is bare (below that NDVI) in a fifth of its clear looks, and green at its peak, is tilled."""
+
+SIGMA_FLOOR: Final = 0.02
+"""Indices are never trusted better than this: calibration and registration differ that much."""
+
+REACH: Final = 5
+"""Pixels within which a neighbour can stand in for a pixel whose own history is too short."""
+
+BORROWED: Final = 1.5
+"""How much wider a neighbour's spread is taken."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def fit(
+    history: History,
+    kept: list[int],
+    passes: int,
+    tuning: float,
+    ridge: float,
+    kinds: int,
+    least_observations: int,
+    least_span_days: int,
+) -> tuple[Arrays, NDArray[np.int32]]:
+    """The fixed part of a state, and the day of each pixel's last clear look.
+
+    Args:
+        history: read twice, strip by strip. kept: which of its bands are fitted.
+        The rest as in ``HarmonicParameters``.
+
+    Returns:
+        ``coefficients`` int16 (pixel, band, 5), 1e-4 reflectance; ``sigma`` uint16 (pixel, 3), 1e-4; ``kind`` uint8;
+        ``peak`` uint8, yearly peak of NDVI, 1/200; ``tilled`` bool, bare for a part of every year; ``basis`` uint8;
+        ``history`` uint16, clear looks; ``season`` float32 (kind, 24, 3).
+    """
+    bands = [history.bands[i] for i in kept]
+    place = np.array([bands.index(band) if band in bands else -1 for band in CORE], np.int64)
+    whole = np.logical_not(np.any(history.lacking[:, kept], axis=1))
+    days = np.asarray(history.days, np.int64)[whole]
+    x = kernel.design(days)
+    n = history.grid.shape[0] * history.grid.shape[1]
+    fixed: Arrays = {
+        "coefficients": np.zeros((n, len(kept), kernel.MAX_TERMS), np.int16),
+        "sigma": np.zeros((n, CHANNELS), np.uint16),
+        "basis": np.zeros(n, np.uint8),
+        "history": np.zeros(n, np.uint16),
+        "tilled": np.zeros(n, np.bool_),
+    }
+    last = np.zeros(n, np.int32)
+    for part, numbers, seen in _strips(history, kept, whole, place):
+        found, count = kernel.fit_pixels(numbers, seen, x, 0, passes, tuning, ridge, least_observations)
+        first = np.where(seen, days[:, None], np.iinfo(np.int64).max).min(axis=0)
+        last[part] = np.where(seen, days[:, None], 0).max(axis=0)
+        fixed["coefficients"][part] = np.clip(np.rint(found * SCALE), -32767, 32767).astype(np.int16)
+        own = (count >= least_observations) & (last[part] - first >= least_span_days)
+        fixed["tilled"][part] = past.low_ndvi(numbers, seen, place, BARE_SHARE) < BARE_NDVI
+        fixed["basis"][part] = np.where(own, BASIS_OWN, BASIS_NOTHING)
+        fixed["history"][part] = count
+    course = past.yearly_course(fixed["coefficients"], place, kernel.design(_middles()).astype(np.float32))
+    usable = fixed["basis"] == BASIS_OWN
+    fixed["kind"] = _kinds(course, usable, kinds)
+    fixed["peak"] = np.clip(np.rint(course[:, :, NDVI].max(axis=1) * 200), 0, 255).astype(np.uint8)
+    fixed["tilled"] &= fixed["peak"] >= GREEN_PEAK * 200
+    tails = np.zeros((kinds, SEASONS, CHANNELS, TAIL_BINS), np.int64)
+    season = season_of(days)
+    for part, numbers, seen in _strips(history, kept, whole, place):
+        seen &= usable[part]
+        residual = past.residuals(numbers, seen, fixed["coefficients"][part], place, x.astype(np.float32))
+        sigma = past.spreads(residual, seen, SIGMA_FLOOR)
+        fixed["sigma"][part] = np.minimum(np.rint(sigma * 1e4), 65535).astype(np.uint16)
+        past.count_tails(residual, seen, sigma, fixed["kind"][part], season, TAIL_STEP, tails)
+    fixed["season"] = _season_factors(tails)
+    _borrow(fixed, history.grid.shape)
+    return fixed, last
+
+
+def _middles() -> NDArray[np.int64]:
+    """The middle day of each month, days since 1970-01-01."""
+    return np.round((np.arange(12) + 0.5) * kernel.YEAR / 12).astype(np.int64)
+
+
+def _strips(
+    history: History, kept: list[int], whole: NDArray[np.bool_], place: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Strips of rows: reflectance ``float32 (t, band, pixel)``, and where the ground was seen ``bool (t, pixel)``."""
+    rows, columns = history.grid.shape
+    step = max(1, STRIP // columns)
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        numbers, quality = history.rows(start, stop)
+        n = (stop - start) * columns
+        numbers, quality = numbers.reshape(*numbers.shape[:2], n), quality.reshape(-1, n)
+        data, seen = past.load(numbers, quality, np.flatnonzero(whole), np.array(kept, np.int64), place)
+        yield slice(start * columns, stop * columns), data, seen
+
+
+def season_of(days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Half-month of the year, 0..23, of days since 1970-01-01."""
+    return (np.asarray(days) % kernel.YEAR / kernel.YEAR * SEASONS).astype(np.int64)
+
+
+def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -> NDArray[np.uint8]:
+    """Kind of each pixel, ``uint8 (pixel,)``: k-means on the yearly course of the indices."""
+    out = np.zeros(len(usable), np.uint8)
+    where = np.flatnonzero(usable)
+    kinds = min(kinds, len(where) // PIXELS_PER_KIND)
+    if kinds < 2:
+        return out
+    features = course[where].reshape(len(where), -1)
+    sample = features[:: max(1, len(where) // SAMPLE)]
+    centres, _ = kmeans2(sample, kinds, minit="++", rng=np.random.default_rng(0))
+    out[where] = vq(features, centres)[0]
+    return out
+
+
+def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
+    """How much wider than usual the residuals of a kind are at each time of year, ``float32 (kind, 24, 3)``.
+
+    The 90th percentile of |residual| / sigma over that of a normal distribution, at least 1: above the share
+    of missed clouds, below that of fields that are flooded or ploughed at about this time. Times of the year
+    next to each other share the larger factor, because the season shifts. Infinite where the history saw
+    nothing: there the harmonics only guess.
+    """
+    total = tails.sum(axis=-1)
+    reached = np.cumsum(tails, axis=-1) >= 0.9 * total[..., None]
+    quantile = (reached.argmax(axis=-1) + 1) * TAIL_STEP
+    factor = np.where(total >= LEAST_OF_KIND, np.maximum(quantile / 1.645, 1.0), 0.0)
+    wide = np.maximum(factor, np.maximum(np.roll(factor, 1, axis=1), np.roll(factor, -1, axis=1)))
+    return np.where(wide > 0, wide, np.inf).astype(np.float32)
+
+
+def _borrow(fixed: Arrays, shape: tuple[int, int]) -> None:
+    """Let the nearest pixel with a history of its own stand in where there is none; in place."""
+    short = (fixed["basis"] == BASIS_NOTHING).reshape(shape)
+    if short.all() or not short.any():
+        return
+    away, nearest = ndimage.distance_transform_edt(short, return_indices=True)
+    at = np.flatnonzero((short & (away <= REACH)).ravel())
+    source = (nearest[0] * shape[1] + nearest[1]).ravel()[at]
+    for name in ("coefficients", "kind", "peak", "tilled"):
+        fixed[name][at] = fixed[name][source]
+    fixed["sigma"][at] = np.minimum(fixed["sigma"][source] * BORROWED, 65535).astype(np.uint16)
+    fixed["basis"][at] = BASIS_NEIGHBOUR

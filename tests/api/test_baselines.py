@@ -1,0 +1,196 @@
+"""New baselines, plans over several sources, tiles that fail for a while, scenes that come late."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shapely.geometry import mapping
+from sqlalchemy import select
+
+from app.foundation.storage import Storage
+from app.foundation.time import utc_now
+from app.monitoring import baselines, service, sweeping
+from app.monitoring.execution import execute
+from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState
+from app.monitoring.states import StatePointer
+from tests.api.test_runs import add_plan, found, request, run
+from tests.conftest import World
+from tests.series import CRS, PATTERN, Series, write_series
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
+    """One tile: what is tested here does not hang on their number."""
+    return write_series(tmp_path_factory.mktemp("series") / "images", size=64)
+
+
+def run_until(world: World, until: date, name: str = "forest") -> Run:
+    with world.database.transaction(see_all=True) as session:
+        asked = service.request_run(session, service.plan_by_name(session, name), until=until)
+    execute(world.database, world.settings, asked.id)
+    with world.database.transaction(see_all=True) as session:
+        return session.get_one(Run, asked.id)
+
+
+def test_a_new_baseline_on_demand_fits_anew_and_keeps_what_was_found(world: World, series: Series) -> None:
+    plan = add_plan(world, series, series.folder, until=None)
+    first = run_until(world, date(2024, 10, 1))
+    assert (first.status, first.baseline, first.tiles_fitted) == (RunStatus.succeeded, 1, 1)
+    before = found(world)
+    assert len(before) == 1
+
+    path, admin = f"/api/v1/plans/{plan['id']}/baseline", world.headers("admin") | {"If-Match": '"1"'}
+    history = {"history_from": "2022-06-01", "history_until": "2024-09-01"}
+    assert (
+        world.client.post(path, json=history, headers=world.headers("county") | {"If-Match": '"1"'}).status_code == 403
+    )
+    backwards = world.client.post(path, json=history | {"history_from": "2024-10-01"}, headers=admin)
+    assert backwards.status_code == 422
+    future = world.client.post(path, json=history | {"history_until": "2190-01-01"}, headers=admin)
+    assert "past" in future.json()["detail"]
+    moved = world.client.post(path, json=history, headers=admin)
+    assert (moved.status_code, moved.json()["baseline"], moved.headers["ETag"]) == (200, 2, '"2"')
+    assert world.client.post(path, json=history, headers=admin).status_code == 412
+
+    second = run_until(world, series.until)
+    assert (second.status, second.baseline, second.tiles_fitted) == (RunStatus.succeeded, 2, 1)
+    assert (second.history_from, second.history_until) == (date(2022, 6, 1), date(2024, 9, 1))
+    assert (second.detections_new, second.detections_withdrawn) == (0, 0)
+    assert [row[4:7] for row in found(world)] == [row[4:7] for row in before]
+    with world.database.transaction(see_all=True) as session:
+        states = list(session.scalars(select(TileState)))
+        assert {(state.baseline, state.sequence) for state in states} == {(2, 2)}
+        assert {StatePointer.from_json(state.state).history_until for state in states} == {date(2024, 9, 1)}
+    # Fitted once: the next run goes on from there.
+    assert run_until(world, series.until).tiles_fitted == 0
+
+
+def test_the_history_moves_to_the_end_of_last_year_once(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder, until=None, rebaseline="yearly")
+    add_plan(world, series, series.folder, name="ends", rebaseline="yearly")
+    add_plan(world, series, series.folder, name="never", until=None)
+    with world.database.transaction(see_all=True) as session:
+        # The plan that is watched until 31 December 2024 has no use for a history that ends then.
+        assert baselines.move_yearly(session, date(2025, 1, 1)) == ["forest"]
+        assert baselines.move_yearly(session, date(2025, 1, 2)) == []
+        plan = session.scalars(select(Plan).where(Plan.name == "forest")).one()
+        assert (plan.history_until, plan.baseline) == (date(2024, 12, 31), 2)
+        assert plan.history_until - plan.history_from == date(2023, 12, 31) - date(2022, 1, 1)
+    (job,) = baselines.timetable()
+    with world.database.transaction(see_all=True) as session:
+        # Midnight in Shanghai is still the year before in UTC; and a missed January is made good.
+        job.work(session, datetime(2025, 12, 31, 16, 10, tzinfo=UTC))
+    with world.database.transaction(see_all=True) as session:
+        assert session.scalars(select(Plan.history_until).where(Plan.name == "forest")).one() == date(2025, 12, 31)
+
+
+def folder_source(world: World, name: str, folder: Path) -> str:
+    source = {
+        "name": name, "title": name, "kind": "folder", "location": str(folder), "simulated": True,
+        "configuration": {"pattern": PATTERN},
+    }  # fmt: skip
+    assert world.client.post("/api/v1/sources", json=source, headers=world.headers("admin")).status_code == 201
+    return name
+
+
+def split(series: Series, tmp_path: Path) -> tuple[Path, Path]:
+    """The series in two folders, image by image in turn."""
+    folders = (tmp_path / "even", tmp_path / "odd")
+    for folder in folders:
+        folder.mkdir()
+    days = sorted({path.name[:8] for path in series.folder.iterdir()})
+    for path in series.folder.iterdir():
+        (folders[days.index(path.name[:8]) % 2] / path.name).symlink_to(path)
+    return folders
+
+
+def test_a_plan_over_two_sources_finds_what_one_with_all_images_finds(
+    world: World, series: Series, tmp_path: Path
+) -> None:
+    add_plan(world, series, series.folder)
+    assert run(world).status is RunStatus.succeeded
+    together = found(world)
+    for name, folder in zip(("even", "odd"), split(series, tmp_path), strict=True):
+        folder_source(world, name, folder)
+    plan: dict[str, Any] = {
+        "name": "two", "title": "Two sources", "sources": ["even", "odd"], "area": mapping(series.area),
+        "history_from": "2022-01-01", "history_until": series.history_until.isoformat(),
+        "until": series.until.isoformat(), "configuration": {"crs": CRS, "tile_px": 64},
+    }  # fmt: skip
+    admin = world.headers("admin")
+    for wrong in ({"sources": []}, {"sources": ["even", "even"]}, {"source": "even"}):
+        assert world.client.post("/api/v1/plans", json=plan | wrong, headers=admin).status_code == 422
+    assert world.client.post("/api/v1/plans", json=plan | {"sources": ["nowhere"]}, headers=admin).status_code == 404
+    answer = world.client.post("/api/v1/plans", json=plan, headers=admin)
+    assert answer.json()["sources"] == ["even", "odd"]
+    assert run(world, "two").status is RunStatus.succeeded
+    assert found(world) == together * 2
+
+
+def test_late_scenes_are_replayed_and_give_what_they_would_have_given_in_time(
+    world: World, series: Series, tmp_path: Path
+) -> None:
+    add_plan(world, series, series.folder, name="in-time")
+    assert run(world, "in-time").status is RunStatus.succeeded
+    in_time = found(world)
+    folder = tmp_path / "images"
+    shutil.copytree(series.folder, folder)
+    late = [path for path in folder.iterdir() if path.name.startswith("20241204")]
+    kept = [(path, path.read_bytes()) for path in late]
+    assert len(kept) == 6
+    for path in late:
+        path.unlink()
+    add_plan(world, series, folder)
+    run(world)
+    for path, content in kept:
+        path.write_bytes(content)
+    again = run(world)
+    assert (again.status, again.tiles_replayed) == (RunStatus.succeeded, 1)
+    with world.database.transaction(see_all=True) as session:
+        days = set(session.scalars(select(RunTile.replayed_from).where(RunTile.run_id == again.id)))
+        assert days == {date(2024, 12, 4)}
+    assert found(world) == in_time * 2
+
+
+def test_a_fault_that_passes_costs_a_try_and_not_the_tile(
+    world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    asked = request(world, "forest")
+    put, faults = Storage.put_named, iter([True, True])
+
+    def fail_twice(self: Storage, key: str, *parts: Any) -> None:
+        if next(faults, False):
+            raise OSError(28, "No space left on device")
+        put(self, key, *parts)
+
+    monkeypatch.setattr(Storage, "put_named", fail_twice)
+    settings = world.settings.model_copy(update={"run_threads": 1})
+    assert execute(world.database, settings, asked.id) is RunStatus.succeeded
+    with world.database.transaction(see_all=True) as session:
+        tries = list(session.scalars(select(RunTile.attempts).where(RunTile.run_id == asked.id)))
+        assert tries == [3]
+        assert session.scalars(select(Detection)).one()
+
+
+def test_orphans_are_swept_and_young_files_spared(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder)
+    run(world)
+    storage = Storage(world.settings.storage)
+    live = set(storage.list("states/"))
+    with world.database.transaction(see_all=True) as session:
+        plan_id = session.scalars(select(Plan.id)).one()
+    orphan = f"states/{plan_id}/0_0/9-orphan.bin"
+    storage.put_named(orphan, b"left by a dead worker")
+    (job,) = sweeping.timetable(world.settings)
+    with world.database.transaction(see_all=True) as session:
+        job.work(session, utc_now())
+    assert set(storage.list("states/")) == live | {orphan}
+    later = utc_now() + timedelta(hours=world.settings.longest_run_hours, minutes=1)
+    with world.database.transaction(see_all=True) as session:
+        assert sweeping.sweep_plan(session, world.settings, plan_id, now=later) == [orphan]
+    assert set(storage.list("states/")) == live
