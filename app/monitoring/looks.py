@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import UNKNOWN, ChangeMap
+from detectors.kernels.coverage import by_cells
 
 CELL: Final = 16
 """Side of a cell in pixels; cells count from the first pixel of the tile's window, the last ones may be smaller."""
@@ -31,20 +31,14 @@ class Looks:
     unknown: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, report: ChangeMap) -> Self:
-        """The looks of a monitor's report."""
-        usable = report.first_seen != UNKNOWN
-        days = report.last_clear.astype(np.uint16)
-        last = np.iinfo(np.uint16).max
-        # Rows first: whole rows are compared at once, and a sixteenth is left.
-        oldest = _cells(np.where(usable, days, last), last).min(axis=1).min(axis=-1)
-        newest = _cells(days * usable, 0).max(axis=1).max(axis=-1)
-        known = _cells(usable.view(np.uint8), 0).sum(axis=1, dtype=np.uint8).sum(axis=-1, dtype=np.uint16)
-        pixels = np.outer(_sizes(usable.shape[0]), _sizes(usable.shape[1]))
+    def of(cls, last: NDArray[np.uint16], basis: NDArray[np.uint8]) -> Self:
+        """The looks of a window, of what a monitor says in `last_looks`."""
+        oldest, newest, known = by_cells(last, basis, CELL)
+        pixels = np.outer(_sizes(last.shape[0]), _sizes(last.shape[1]))
         share = np.clip(np.rint(100 * (1 - known / pixels)), 1, 99)
         share[known == pixels] = 0
         share[known == 0] = 100
-        return cls(np.where(known > 0, oldest, 0).astype(np.uint16), newest, share.astype(np.uint8))
+        return cls(oldest, newest, share.astype(np.uint8))
 
     def to_bytes(self) -> bytes:
         """As .npz."""
@@ -62,14 +56,3 @@ class Looks:
 def _sizes(length: int) -> NDArray[np.int64]:
     """Pixels along a side, cell by cell."""
     return np.diff(np.append(np.arange(0, length, CELL), length))
-
-
-def _cells(values: NDArray[Any], beyond: int) -> NDArray[Any]:
-    """(row of cells, 16, column of cells, 16); what lies beyond the window holds a value that does not count."""
-    rows, columns = values.shape
-    down, across = -(-rows // CELL), -(-columns // CELL)
-    if (rows, columns) == (down * CELL, across * CELL):
-        return values.reshape(down, CELL, across, CELL)
-    padded = np.full((down * CELL, across * CELL), beyond, values.dtype)
-    padded[:rows, :columns] = values
-    return padded.reshape(down, CELL, across, CELL)

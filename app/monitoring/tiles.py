@@ -258,7 +258,7 @@ class _Computation:
         with ThreadPoolExecutor(1) as writer:
             stored = writer.submit(self._checkpoint, position, sequence)
             table = self.monitor.changed(position.state, self.job.row0, self.job.col0)
-            looks = Looks.of(self.monitor.report(position.state))
+            looks = Looks.of(*self.monitor.last_looks(position.state))
         newest = stored.result()
         pointer = StatePointer(
             sequence=sequence,

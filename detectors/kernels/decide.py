@@ -59,12 +59,13 @@ def _noise(
     variance: NDArray[np.float32],
 ) -> None:
     """Add what their kind does together to m expected channels, in place, and give the variance of each."""
+    kinds = kind[first : first + m]
     for c in range(CHANNELS):
-        hat, v, own = expected[c], variance[c], sigma[c]
+        hat, v, own = expected[c], variance[c], sigma[c, first : first + m]
         for i in range(m):
-            k = kind[first + i]
+            k = kinds[i]
             hat[i] += shift[k, 5 + c]
-            s = np.float32(own[first + i]) * np.float32(1e-4) * season[k, c]
+            s = np.float32(own[i]) * np.float32(1e-4) * season[k, c]
             v[i] = s * s + scatter[k, c] * scatter[k, c]
 
 
@@ -75,7 +76,9 @@ def evidence(move: float, full: float, share: float, variance: float, limit: flo
     0 where the distance is too small to tell.
     """
     m = share * full
-    r = min(max(np.float32(2) * m * (move - m) / variance, -limit), top)
+    r = np.float32(2) * m * (move - m) / variance
+    r = r if r > -limit else -limit
+    r = r if r < top else top
     return r if full >= LEAST_CONTRAST else np.float32(0)
 
 
@@ -102,33 +105,38 @@ def ratios(
         r: out, ``float32 (4, CHUNK)``. best: out, ``float32 (CHUNK,)``, the largest of them.
     """
     zero = np.float32(0)
+    # out of their array, which the loops would otherwise read again for fear that they wrote to it
+    share_loss, share_soil, share_gain, share_dry = shares[LOSS], shares[SOIL], shares[GAIN], shares[DRY]
     loss, soil, gain, dry = r[LOSS], r[SOIL], r[GAIN], r[DRY]
     green, hat, v = observed[NDVI], expected[NDVI], variance[NDVI]
     leaf = np.float32(leaf_on) * np.float32(1 / 200)
     says = np.float32(speaks[NDVI])
+    peaks = peak[first : first + m]
     for i in range(m):
-        one = evidence(hat[i] - green[i], hat[i] - BARE_NDVI, shares[LOSS], v[i], limit, top)
+        one = evidence(hat[i] - green[i], hat[i] - BARE_NDVI, share_loss, v[i], limit, top)
         # half out of leaf, what lost its trees looks much the same: then nothing is refuted
-        half = hat[i] < leaf * np.float32(peak[first + i])
-        loss[i] = says * (max(one, zero) if half else one)
+        half = hat[i] < leaf * np.float32(peaks[i])
+        loss[i] = zero if half & (one < zero) else says * one
     bare, wet = observed[BSI], expected[WATER]
     hat, v = expected[BSI], variance[BSI]
     says = np.float32(speaks[BSI])
     dry_only = WET if speaks[WATER] else np.float32(9)
     for i in range(m):
-        one = evidence(bare[i] - hat[i], BARE_BSI - hat[i], shares[SOIL], v[i], limit, top)
+        one = evidence(bare[i] - hat[i], BARE_BSI - hat[i], share_soil, v[i], limit, top)
         # bare ground where water was is a loss of water
         soil[i] = says * (zero if wet[i] > dry_only else one)
     water, hat, v = observed[WATER], expected[WATER], variance[WATER]
     says = np.float32(speaks[WATER])
     for i in range(m):
-        one = evidence(water[i] - hat[i], OPEN_WATER - hat[i], shares[GAIN], v[i], limit, top)
-        one = min(one, zero) if water[i] < zero else one  # wetter, but not water
-        gain[i] = says * (one if hat[i] < zero else zero)
-        one = evidence(hat[i] - water[i], hat[i] - DRY_WATER, shares[DRY], v[i], limit, top)
+        one = evidence(water[i] - hat[i], OPEN_WATER - hat[i], share_gain, v[i], limit, top)
+        # wetter, but not water, is no gain
+        gain[i] = zero if (hat[i] >= zero) | ((water[i] < zero) & (one > zero)) else says * one
+        one = evidence(hat[i] - water[i], hat[i] - DRY_WATER, share_dry, v[i], limit, top)
         dry[i] = says * (one if hat[i] > WET else zero)
     for i in range(m):
-        best[i] = max(max(loss[i], soil[i]), max(gain[i], dry[i]))
+        a = loss[i] if loss[i] > soil[i] else soil[i]
+        b = gain[i] if gain[i] > dry[i] else dry[i]
+        best[i] = a if a > b else b
 
 
 @numba.njit(nogil=True, cache=True)
@@ -202,7 +210,7 @@ def update(
     last: NDArray[np.uint16],
     when: NDArray[np.uint16],
     note: NDArray[np.uint8],
-) -> None:
+) -> tuple[int, int, int]:
     """Take one scene into the scores and days of every pixel; in place.
 
     Args:
@@ -217,7 +225,11 @@ def update(
         score: ``uint8 (4, pixel)``, STEP. phase: ``uint8 (pixel,)``. looks: ``uint8 (pixel,)``, since the fit, ends at
             255. last: ``uint16 (pixel,)``, day of the last look. when: ``uint16 (pixel, 6)``, columns as above.
         note: out, ``uint8 (pixel,)``.
+
+    Returns:
+        How many pixels were used, how many lay in snow, how many were anomalous.
     """
+    used = snowy = anomalous = 0
     has = (where >= 0) & (place >= 0)
     speaks = speaking(has)
     tells_weather = has[0] and has[2] and has[3]
@@ -234,7 +246,9 @@ def update(
         any_seen = ground(y, quality, has, first, m, seen)
         for i in range(m):
             q = quality[first + i]
-            note[first + i] = IN_SNOW if q == SNOW or (q == CLEAR and not seen[i]) else 0
+            snow = q == SNOW or (q == CLEAR and not seen[i])
+            note[first + i] = IN_SNOW if snow else 0
+            snowy += snow
         if any_seen == 0:
             continue
         expect(coefficients, place, x, first, m, e)
@@ -252,6 +266,7 @@ def update(
             if basis[p] == 0:
                 continue
             note[p] = USED
+            used += 1
             quiet = score[LOSS, p] | score[SOIL, p] | score[GAIN, p] | score[DRY, p] | phase[p]
             if best[i] <= 0 and quiet == 0:
                 continue
@@ -262,9 +277,11 @@ def update(
                     ceiling = min(unexplained(y, e, shift[kind[p]], has, i) + doubt, top)
             _take(p, i, day, before, r, ceiling, floor, full, patience, score, phase, when)
             if best[i] > 0:
+                anomalous += 1
                 note[p] |= ANOMALOUS
                 if phase[p] & SUSPECTED and not phase[p] & RECOVERED:
                     note[p] |= TRACED
+    return used, snowy, anomalous
 
 
 @numba.njit(nogil=True, cache=True)

@@ -77,8 +77,9 @@ def residuals(
             channels(y, has, m, iy)
             channels(e, has, m, ie)
             for c in range(CHANNELS):
+                row, seen_as, hat = out[t, c, first : first + m], iy[c], ie[c]
                 for i in range(m):
-                    out[t, c, first + i] = iy[c, i] - ie[c, i]
+                    row[i] = seen_as[i] - hat[i]
     return out
 
 

@@ -34,8 +34,8 @@ SHADOW = np.array([0.55, 0.65, 0.70, 0.80, 0.85], np.float32)
 @numba.njit(nogil=True, cache=True, inline="always", fastmath=True)
 def ratio(a: float, b: float) -> float:
     """(a - b) / (a + b) of reflectances, which atmospheric correction can push below zero."""
-    a = max(a, np.float32(0.001))
-    b = max(b, np.float32(0.001))
+    a = a if a > np.float32(0.001) else np.float32(0.001)
+    b = b if b > np.float32(0.001) else np.float32(0.001)
     return (a - b) / (a + b)
 
 

@@ -1,7 +1,8 @@
 """One look at a chunk of pixels: observed and expected spectra, their channels, and what differs.
 
 Everything here works on chunks of at most ``CHUNK`` pixels, plane by plane, in loops without branches, so that the
-compiler turns them into vector instructions and the planes stay in the nearest cache. Band planes are
+compiler turns them into vector instructions and the planes stay in the nearest cache; what a loop reads is cut to the
+chunk first, because an index that might be negative keeps a loop scalar. Band planes are
 ``float32 (5, CHUNK)`` in the order of ``indices.CORE``; of a chunk of m pixels the first m columns count.
 
 ``where`` and ``place`` are ``int64 (5,)``: the plane of each core band in a scene and in the fit, -1 where it misses.
@@ -34,9 +35,9 @@ def observe(data: NDArray[np.int16], where: NDArray[np.int64], first: int, m: in
         if where[b] < 0:
             plane[:m] = 0
             continue
-        row = data[where[b]]
+        row = data[where[b], first : first + m]
         for i in range(m):
-            plane[i] = UNIT * np.float32(row[first + i])
+            plane[i] = UNIT * np.float32(row[i])
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -59,16 +60,16 @@ def expect(
             plane[:m] = 0
             continue
         c = coefficients[place[b]]
-        c0, c1, c2, c3, c4 = c[0], c[1], c[2], c[3], c[4]
+        c0, c1, c2 = c[0, first : first + m], c[1, first : first + m], c[2, first : first + m]
+        c3, c4 = c[3, first : first + m], c[4, first : first + m]
         x0, x1, x2, x3, x4 = UNIT * x[0], UNIT * x[1], UNIT * x[2], UNIT * x[3], UNIT * x[4]
         for i in range(m):
-            p = first + i
             plane[i] = (
-                x0 * np.float32(c0[p])
-                + x1 * np.float32(c1[p])
-                + x2 * np.float32(c2[p])
-                + x3 * np.float32(c3[p])
-                + x4 * np.float32(c4[p])
+                x0 * np.float32(c0[i])
+                + x1 * np.float32(c1[i])
+                + x2 * np.float32(c2[i])
+                + x3 * np.float32(c3[i])
+                + x4 * np.float32(c4[i])
             )
 
 
@@ -113,6 +114,7 @@ def ground(
         y: spectra of the chunk. quality: ``uint8 (pixel,)``; pixels [first, first + m) count.
     """
     green, red, nir, swir = y[GREEN], y[RED], y[NIR], y[SWIR]
+    codes = quality[first : first + m]
     seen = 0
     if has[GREEN] and has[SWIR]:
         dark = np.float32((1 - SNOW_NDSI) / (1 + SNOW_NDSI))
@@ -122,12 +124,12 @@ def ground(
                 & (nir[i] > np.float32(0.11))
                 & (max(swir[i], np.float32(0.001)) < dark * green[i])
             )
-            out[i] = (quality[first + i] == CLEAR) & ~snow
+            out[i] = (codes[i] == CLEAR) & ~snow
             seen += out[i]
     else:
         white = has[GREEN] and has[RED] and has[NIR]
         for i in range(m):
             snow = white & (min(green[i], red[i], nir[i]) > np.float32(0.35))
-            out[i] = (quality[first + i] == CLEAR) & ~snow
+            out[i] = (codes[i] == CLEAR) & ~snow
             seen += out[i]
     return seen

@@ -18,7 +18,7 @@ from detectors.types import BASIS_NEIGHBOUR, BASIS_NOTHING, BASIS_OWN, SCALE, Hi
 STRIP: Final = 8192
 """Pixels that are fitted at a time; bounds the memory of a fit and keeps it near the cache."""
 
-PER_KIND: Final = 400
+PER_KIND: Final = 200
 """Pixels of a kind that its shift and scatter on a date are measured on."""
 
 SAMPLE: Final = 4000

@@ -139,7 +139,7 @@ class HarmonicMonitor:
         look = self._look(state, block, data, quality)
         score, phase, looks, last = (state.dynamic[name].copy() for name in ("score", "phase", "looks", "last"))
         when, note, fresh = traces.spread_out(state.dynamic, n), np.empty(n, np.uint8), np.empty(n, np.bool_)
-        decide.update(
+        used, snowy, anomalous = decide.update(
             day, data, look.where, quality, fixed["coefficients"], look.place, look.x, fixed["sigma"], fixed["kind"],
             fixed["peak"], fixed["basis"], look.shift, look.scatter, look.season,
             np.array([q.loss_share, *(q.gain_share,) * 3], np.float32), q.leaf_on, q.limit, q.top, q.low, q.high,
@@ -150,16 +150,14 @@ class HarmonicMonitor:
             fixed["tilled"], score, phase, when, fresh,
         )  # fmt: skip
         table = traces.follow(state, block, look, phase, when, note & decide.TRACED > 0, fresh)
-        notes = np.bincount(note, minlength=16)
-        counts = {bit: int(notes[np.arange(16) & bit > 0].sum()) for bit in (1, 2, 4)}
         coverage = Coverage(
             day=day,
             pixels=n,
             valid=int(np.count_nonzero(quality == CLEAR)),
-            used=counts[decide.USED],
-            clear_share=counts[decide.USED] / n,
-            snow_share=counts[decide.IN_SNOW] / n,
-            anomalous=counts[decide.ANOMALOUS],
+            used=int(used),
+            clear_share=used / n,
+            snow_share=snowy / n,
+            anomalous=int(anomalous),
             confirmed=int(confirmed),
             missing_bands=tuple(b for b in state.bands if b not in block.bands),
         )
@@ -208,6 +206,12 @@ class HarmonicMonitor:
             observations=observations.reshape(shape),
             basis=basis.reshape(shape).copy(),
         )
+
+    def last_looks(self, state: MonitorState) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """See ``Monitor.last_looks``."""
+        self.check(state)
+        shape = state.grid.shape
+        return state.dynamic["last"].reshape(shape), state.fixed["basis"].reshape(shape)
 
     def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
         """See ``Monitor.changed``."""

@@ -140,11 +140,11 @@ def _strength(
     kind = state.fixed["kind"][at]
     own = state.fixed["sigma"][:, at].T * np.float32(1e-4) * look.season[kind]
     deviation = np.sqrt(own**2 + look.scatter[kind] ** 2)
-    both: NDArray[np.float32] = _channels(observed, state.bands) - _channels(expected, state.bands)
-    z = (both - look.shift[kind, 5:]) / deviation
-    z[:, np.isnan(both).all(axis=0)] = 0
+    z = (_channels(observed, state.bands) - _channels(expected, state.bands) - look.shift[kind, 5:]) / deviation
     moves = np.stack([-z[:, NDVI], z[:, BSI], z[:, WATER], -z[:, WATER]], axis=1)
-    return np.maximum(moves, 0).astype(np.float32)
+    # A channel that a missing band leaves out says nothing.
+    strength: NDArray[np.float32] = np.maximum(np.nan_to_num(moves), 0).astype(np.float32)
+    return strength
 
 
 def _channels(spectra: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
