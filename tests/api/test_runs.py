@@ -384,6 +384,24 @@ def test_a_stopped_worker_lets_its_run_go_between_tiles(world: World, series: Se
     assert len(found(world)) == 1
 
 
+def test_a_run_cancelled_in_the_middle_ends_soon_and_keeps_what_it_did(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder)
+    queued = request(world, "forest")
+    settings = world.settings.model_copy(update={"run_threads": 1})
+
+    def cancel_after_the_first(done: int, total: int) -> None:
+        if done == 1:
+            path = f"/api/v1/runs/{queued.id}/cancel"
+            assert world.client.post(path, headers=world.headers("admin")).status_code == 200
+
+    assert execute(world.database, settings, queued.id, cancel_after_the_first) is RunStatus.cancelled
+    left = _run_row(world, queued.id)
+    assert (left.status, left.tiles_done, left.detail) == (RunStatus.cancelled, 1, "cancelled on request")
+    again = run(world)
+    assert (again.status, again.tiles_fitted) == (RunStatus.succeeded, 3)
+    assert len(found(world)) == 1
+
+
 def test_old_states_are_deleted_and_idle_runs_write_none(world: World, series: Series) -> None:
     add_plan(world, series, series.folder, until=None)
     storage = Storage(world.settings.storage)

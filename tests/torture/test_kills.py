@@ -70,9 +70,10 @@ def check(world: World, name: str, undisturbed: list[tuple[Any, ...]], settings:
 
 
 @pytest.fixture
-def worker(world: World) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts real worker processes on the world's database; kills what is left of them."""
+def worker(world: World, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts real worker processes on the world's database; kills what is left of them. Their log is in `tmp_path`."""
     started: list[subprocess.Popen[bytes]] = []
+    log = (tmp_path / "workers.log").open("wb")
 
     def start(**environment: str) -> subprocess.Popen[bytes]:
         settings = {
@@ -85,8 +86,8 @@ def worker(world: World) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
                 [sys.executable, "-m", "app.cli", "worker"],
                 cwd=REPOSITORY,
                 env=os.environ | settings | environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         )
         return started[-1]
@@ -95,6 +96,7 @@ def worker(world: World) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     for process in started:
         process.kill()
         process.wait()
+    log.close()
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -133,7 +135,8 @@ def test_a_worker_killed_at_a_random_moment(
         time.sleep(moments.uniform(0, seconds))
         kill(process)
         process = worker()
-        _wait(lambda asked=asked: is_done(world, asked), "the second worker")
+        # Long, as the machine may be busy with other tests.
+        _wait(lambda asked=asked: is_done(world, asked), f"the second worker of run {number}, seed {SEED}", 300)
         check(world, name, undisturbed, world.settings)
 
 
