@@ -18,7 +18,7 @@ def by_cells(
         cell: side of a cell in pixels; the last ones may be smaller.
 
     Returns:
-        Three arrays of shape (y / cell, x / cell), rounded up: ``uint16`` twice, 0 without usable pixels, and ``int64``.
+        Three arrays of shape (y, x) / cell, rounded up: ``uint16`` twice, 0 without usable pixels, and ``int64``.
     """
     rows, columns = last.shape
     shape = (-(-rows // cell), -(-columns // cell))
