@@ -21,15 +21,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from app.foundation.identity import new_id
 from app.imagery.acquisitions import acquisitions
-from app.imagery.found import FailedItem
 from app.imagery.grid import scene_grid
-from app.imagery.models import Scene, Source, SourceKind
+from app.imagery.local import scenes_of
 from app.imagery.pixels import MASK, SceneRef, gdal, read_acquisition
-from app.imagery.schemas import SourceConfiguration
-from app.imagery.service import scene_ref
-from app.imagery.sources import read_source
 from app.monitoring.tiles import TileJob, changed_pixels, compute_tile
 from app.sample.spectra import BANDS
 from detectors.patches import assemble
@@ -78,19 +73,10 @@ class Series:
 
 
 def read_series(folder: Path) -> Series:
-    """What the service would know of the catalogue, without its database."""
-    configuration = SourceConfiguration()
-    source = Source(
-        kind=SourceKind.stac_catalog,
-        location=str(folder / "catalog.json"),
-        configuration=configuration.model_dump(mode="json"),
-    )
-    scenes = []
-    for item in read_source(source.kind, source.location, configuration):
-        if isinstance(item, FailedItem):
-            raise ValueError(f"{item.item}: {item.reason}")
-        scene = Scene(id=new_id(), external_id=item.external_id, acquired_at=item.acquired_at, assets=item.assets)
-        scenes.append(scene_ref(source, scene))
+    """The catalogue's scenes, without a database."""
+    scenes, failed = scenes_of(str(folder / "catalog.json"))
+    if failed:
+        raise ValueError(f"{failed[0].item}: {failed[0].reason}")
     scenes.sort(key=lambda s: (s.acquired_at, s.external_id))
     crs, t, shape = scene_grid(scenes[0])
     return Series(tuple(scenes), Grid(crs, (t.a, t.b, t.c, t.d, t.e, t.f), shape))
