@@ -297,14 +297,15 @@ def settle(
     score: NDArray[np.uint8],
     phase: NDArray[np.uint8],
     when: NDArray[np.uint16],
+    note: NDArray[np.uint8],
     fresh: NDArray[np.bool_],
 ) -> int:
     """Confirm what is sure by itself, and what is nearly so among neighbours that are; in place.
 
     A pixel is confirmed by a score of ``high``, or by one of ``support`` when that share of its up to eight neighbours
     in the window has reached as much: change comes in patches, noise does not. Water that is gone must stay away for
-    ``drawdown`` days, and bare or flooded ground that is tilled every year must stay so for ``fallow`` days: levels
-    fall and rise with the season, and a field's calendar is not a violation.
+    ``drawdown`` days, and bare or flooded ground that is tilled every year must stay so for ``fallow`` days, and
+    be seen so then: levels fall and rise with the season, and a field's calendar is not a violation.
 
     Args:
         fresh: out, ``bool (pixel,)``: newly confirmed. The rest as in ``update``.
@@ -322,9 +323,10 @@ def settle(
         if phase[p] & SUSPECTED == 0:
             continue
         lasted = day - when[p, START]
-        if not tilled[p] or lasted >= fallow:
+        shown = note[p] & ANOMALOUS > 0
+        if not tilled[p] or (shown and lasted >= fallow):
             lead[p] = max(max(score[LOSS, p], score[SOIL, p]), score[GAIN, p])
-        if score[DRY, p] > lead[p] and lasted >= drawdown:
+        if score[DRY, p] > lead[p] and shown and lasted >= drawdown:
             lead[p] = score[DRY, p]
         waiting += lead[p] >= enough and (phase[p] & CONFIRMED == 0 or phase[p] & RECOVERED > 0)
     if waiting == 0:

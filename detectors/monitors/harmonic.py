@@ -147,9 +147,10 @@ class HarmonicMonitor:
         )  # fmt: skip
         confirmed = decide.settle(
             day, block.grid.shape[1], q.support, q.high, q.neighbours, q.drawdown_days, q.fallow_days,
-            fixed["tilled"], score, phase, when, fresh,
+            fixed["tilled"], score, phase, when, note, fresh,
         )  # fmt: skip
-        table = traces.follow(state, block, look, phase, when, note & decide.TRACED > 0, fresh)
+        traced = (note & decide.TRACED > 0) | (fresh & (note & decide.ANOMALOUS > 0))
+        table = traces.follow(state, block, look, phase, when, traced, fresh)
         coverage = Coverage(
             day=day,
             pixels=n,
