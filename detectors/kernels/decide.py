@@ -5,7 +5,8 @@ For a kind with contrast ``full`` between the expected index and changed ground,
 against "not moved", m = share * full; for Gaussian noise of variance v the log-likelihood ratio of a move x is
 2*m/v * (x - m). A third hypothesis bounds it from above: that the look shows a cloud or a shadow which the mask
 missed. It says no more for a change than the weather leaves unexplained (``indices.unexplained``) plus half of what a
-missed cloud is worth, log((1 - rate) / rate).
+missed cloud is worth, log((1 - rate) / rate). What patches of snow explain, and better than a cloud does, says nothing
+for a change: unlike a cloud, snow is there again at the next look.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.indices import BSI, CHANNELS, NDVI, WATER, speaking, unexplained
+from detectors.kernels.indices import BSI, CHANNELS, CLOUD, NDVI, SNOW_COVER, WATER, speaking, unexplained
 from detectors.kernels.look import CHUNK, channels, expect, ground, observe
 from detectors.types import CLEAR, SNOW
 
@@ -33,6 +34,12 @@ LEAST_CONTRAST = np.float32(0.2)
 LOSS, SOIL, GAIN, DRY = 0, 1, 2, 3
 KINDS = 4
 
+# a residual of this much is what five bands leave of themselves: half of their number
+SNOWY = np.float32(2.5)
+
+# looks without an anomaly after which a suspicion, though not refuted, no longer dates a new anomaly
+QUIET_LOOKS = 3
+
 STEP = np.float32(1 / 8)
 """A score is kept as a byte, in eighths of a nat."""
 
@@ -43,7 +50,8 @@ USED, IN_SNOW, ANOMALOUS, TRACED = 1, 2, 4, 8
 SUSPECTED, CONFIRMED, RECOVERED = 1, 2, 4
 
 # columns of `when`, days since 1970-01-01, 0 where there is none
-START, PRIOR, FIRST_SEEN, CONFIRMED_ON, BEFORE, RECOVERED_ON = range(6)
+# QUIET counts looks without an anomaly since the last one with one
+START, PRIOR, FIRST_SEEN, CONFIRMED_ON, BEFORE, RECOVERED_ON, QUIET = range(7)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=True)
@@ -147,6 +155,7 @@ def _take(
     before: int,
     r: NDArray[np.float32],
     ceiling: float,
+    anomalous: bool,
     low: int,
     high: int,
     patience: int,
@@ -157,7 +166,7 @@ def _take(
     """Add one look to the scores of pixel p, the i-th of its chunk, and keep its days; in place.
 
     Args:
-        before: day of the look before. low, high: in steps.
+        before: day of the look before. anomalous: whether this one speaks for a change. low, high: in steps.
     """
     waiting = phase[p] & CONFIRMED == 0 or phase[p] & RECOVERED > 0
     late = waiting and phase[p] & SUSPECTED > 0 and day - when[p, START] > patience
@@ -172,10 +181,13 @@ def _take(
     if lead < low:
         if phase[p] & SUSPECTED:
             phase[p] &= ~np.uint8(SUSPECTED)
-            when[p, START] = when[p, PRIOR] = 0
-    elif phase[p] & SUSPECTED == 0:
+            when[p, START] = when[p, PRIOR] = when[p, QUIET] = 0
+        anomalous = False
+    elif phase[p] & SUSPECTED == 0 or (waiting and anomalous and when[p, QUIET] >= QUIET_LOOKS):
         phase[p] |= np.uint8(SUSPECTED)
         when[p, START], when[p, PRIOR] = day, before
+    if phase[p] & SUSPECTED:
+        when[p, QUIET] = 0 if anomalous else min(when[p, QUIET], 254) + 1
     if lead == 0 and not waiting:
         phase[p] |= np.uint8(RECOVERED)
         when[p, RECOVERED_ON] = day
@@ -223,7 +235,7 @@ def update(
         low: score from which a change is suspected. high: score that confirms; scores end there.
         patience: days after which a suspicion is dropped.
         score: ``uint8 (4, pixel)``, STEP. phase: ``uint8 (pixel,)``. looks: ``uint8 (pixel,)``, since the fit, ends at
-            255. last: ``uint16 (pixel,)``, day of the last look. when: ``uint16 (pixel, 6)``, columns as above.
+            255. last: ``uint16 (pixel,)``, day of the last look. when: ``uint16 (pixel, 7)``, columns as above.
         note: out, ``uint8 (pixel,)``.
 
     Returns:
@@ -274,9 +286,15 @@ def update(
             if best[i] > doubt:
                 ceiling = limit
                 if tells_weather:
-                    ceiling = min(unexplained(y, e, shift[kind[p]], has, i) + doubt, top)
-            _take(p, i, day, before, r, ceiling, floor, full, patience, score, phase, when)
-            if best[i] > 0:
+                    weather = unexplained(y, e, shift[kind[p]], CLOUD, has, i)
+                    ceiling = min(weather + doubt, top)
+                    if has[4]:
+                        snow = unexplained(y, e, shift[kind[p]], SNOW_COVER, has, i)
+                        if snow < SNOWY and snow < weather:
+                            ceiling = np.float32(0)
+            speaks_for = best[i] > 0 and ceiling > 0
+            _take(p, i, day, before, r, ceiling, speaks_for, floor, full, patience, score, phase, when)
+            if speaks_for:
                 anomalous += 1
                 note[p] |= ANOMALOUS
                 if phase[p] & SUSPECTED and not phase[p] & RECOVERED:
@@ -291,6 +309,7 @@ def settle(
     support: float,
     high: float,
     neighbours: float,
+    apart: int,
     drawdown: int,
     fallow: int,
     tilled: NDArray[np.bool_],
@@ -303,7 +322,8 @@ def settle(
     """Confirm what is sure by itself, and what is nearly so among neighbours that are; in place.
 
     A pixel is confirmed by a score of ``high``, or by one of ``support`` when that share of its up to eight neighbours
-    in the window has reached as much: change comes in patches, noise does not. Water that is gone must stay away for
+    in the window has reached as much: change comes in patches, noise does not. It takes ``apart`` days: haze and cloud
+    fields last for some, and two sensors on two days may see the same one. Water that is gone must stay away for
     ``drawdown`` days, and bare or flooded ground that is tilled every year must stay so for ``fallow`` days, and
     be seen so then: levels fall and rise with the season, and a field's calendar is not a violation.
 
@@ -323,6 +343,8 @@ def settle(
         if phase[p] & SUSPECTED == 0:
             continue
         lasted = day - when[p, START]
+        if lasted < apart:
+            continue
         shown = note[p] & ANOMALOUS > 0
         if not tilled[p] or (shown and lasted >= fallow):
             lead[p] = max(max(score[LOSS, p], score[SOIL, p]), score[GAIN, p])

@@ -27,6 +27,9 @@ patches and under trees, where it stays below the usual 0.4 of full cover (Klein
 CLOUD = np.array([0.60, 0.60, 0.60, 0.62, 0.45], np.float32)
 """Reflectance of a thick cloud: white, darker in swir16, where ice and droplets absorb."""
 
+SNOW_COVER = np.array([0.80, 0.79, 0.77, 0.70, 0.10], np.float32)
+"""Reflectance of snow, neither fresh nor old (Warren 1982)."""
+
 SHADOW = np.array([0.55, 0.65, 0.70, 0.80, 0.85], np.float32)
 """Share of the light that a full shadow takes; the sky lights it, most in blue."""
 
@@ -56,18 +59,20 @@ def unexplained(
     observed: NDArray[np.float32],
     expected: NDArray[np.float32],
     shift: NDArray[np.float32],
+    bright: NDArray[np.float32],
     has: NDArray[np.bool_],
     i: int,
 ) -> float:
-    """Half the squared residual that the best cloud with its shadow over the expected ground leaves.
+    """Half the squared residual that the best veil with its shadow over the expected ground leaves.
 
-    A cloud of opacity a adds a (``CLOUD`` - e), a shadow of depth s takes s e ``SHADOW``; the best a and s, neither
-    below 0, are by weighted least squares, each band with a standard deviation of 0.012 + 6 % of what is expected,
-    which is how far surface reflectance products differ from day to day (Sentinel-2 L2A: 0.005 + 5 %). It is the
-    negative log-likelihood of "nothing but weather" up to a constant.
+    A veil (cloud, or patches of snow) of share a adds a (``bright`` - e), a shadow of depth s takes s e ``SHADOW``; the
+    best a and s, neither below 0, are by weighted least squares, each band with a standard deviation of 0.012 + 6 % of
+    what is expected, which is how far surface reflectance products differ from day to day (Sentinel-2 L2A: 0.005 + 5
+    %). It is the negative log-likelihood of "nothing but weather" up to a constant.
 
     Args:
         observed, expected: ``float32 (5, n)``, of which column i counts; expected with the ``shift`` of its kind added.
+        bright: ``float32 (5,)``, reflectance of the veil: ``CLOUD`` or ``SNOW_COVER``.
     """
     dd = dc = cc = ds = ss = cs = np.float32(0)
     for b in range(5):
@@ -76,7 +81,7 @@ def unexplained(
         e = expected[b, i] + shift[b]
         scale = np.float32(1) / (np.float32(0.012) + np.float32(0.06) * max(e, np.float32(0)))
         d = (observed[b, i] - e) * scale
-        c = (CLOUD[b] - e) * scale
+        c = (bright[b] - e) * scale
         s = -e * SHADOW[b] * scale
         dd += d * d
         dc += d * c
@@ -90,7 +95,7 @@ def unexplained(
     if a > 0 and s > 0:
         explained = a * dc + s * ds
     else:
-        cloud = max(dc, np.float32(0)) ** 2 / max(cc, np.float32(1e-6))
+        veil = max(dc, np.float32(0)) ** 2 / max(cc, np.float32(1e-6))
         shadow = max(ds, np.float32(0)) ** 2 / max(ss, np.float32(1e-6))
-        explained = max(cloud, shadow)
+        explained = max(veil, shadow)
     return np.float32(0.5) * max(dd - explained, np.float32(0))

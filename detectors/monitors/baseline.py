@@ -156,7 +156,12 @@ def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -
     features = course[where].reshape(len(where), -1)
     sample = features[:: max(1, len(where) // SAMPLE)]
     centres, _ = kmeans2(sample, kinds, minit="++", rng=np.random.default_rng(0))
-    out[where] = vq(features, centres)[0]
+    found = vq(features, centres)[0]
+    # A kind of a few odd pixels would say too little of itself; they go to what they resemble most.
+    large = np.bincount(found, minlength=kinds) >= PIXELS_PER_KIND // 5
+    if large.any() and not large.all():
+        found = vq(features, centres[large])[0]
+    out[where] = found
     return out
 
 

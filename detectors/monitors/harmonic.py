@@ -48,6 +48,7 @@ class HarmonicParameters(Parameters):
         top: the most that one look can say for a change.
         support: score that confirms among neighbours; neighbours: the share of them that must have it, too.
         high: score that confirms alone.
+        apart_days: least time from first anomaly to confirmation: haze lasts for days.
         drawdown_days: how long water must be gone: levels fall and rise with the season.
         fallow_days: how long ground that is tilled every year must be bare or under water.
         patience_days: a change that is not confirmed after that many days is dropped (a winter fits in).
@@ -68,9 +69,10 @@ class HarmonicParameters(Parameters):
     support: float = Field(6.0, gt=0)
     neighbours: float = Field(0.5, ge=0, le=1)
     high: float = Field(12.0, gt=0, le=15)
+    apart_days: int = Field(4, ge=0)
     drawdown_days: int = Field(300, ge=0)
     fallow_days: int = Field(30, ge=0)
-    patience_days: int = Field(270, ge=1)
+    patience_days: int = Field(330, ge=1)
 
     @property
     def limit(self) -> float:
@@ -146,7 +148,7 @@ class HarmonicMonitor:
             q.patience_days, score, phase, looks, last, when, note,
         )  # fmt: skip
         confirmed = decide.settle(
-            day, block.grid.shape[1], q.support, q.high, q.neighbours, q.drawdown_days, q.fallow_days,
+            day, block.grid.shape[1], q.support, q.high, q.neighbours, q.apart_days, q.drawdown_days, q.fallow_days,
             fixed["tilled"], score, phase, when, note, fresh,
         )  # fmt: skip
         traced = (note & decide.TRACED > 0) | (fresh & (note & decide.ANOMALOUS > 0))

@@ -1,6 +1,6 @@
 """What changing pixels look like, and when: a sparse table beside the dense state, one row a pixel that is not quiet.
 
-Columns: ``at`` int32 (row-major pixel of the window, ascending), ``when`` uint16 (i, 6), days by the columns of
+Columns: ``at`` int32 (row-major pixel of the window, ascending), ``when`` uint16 (i, 7), days by the columns of
 ``decide``, ``trace_looks`` uint8, ``trace_before`` and ``trace_after`` int16 (i, band) mean expected and observed
 reflectance since the change began, 1e-4, and ``trace_evidence`` float32 (i, 4), mean strength by kind of evidence in
 standard deviations.
@@ -25,7 +25,7 @@ MOST_LOOKS: Final = 12
 SETTLING: Final = 4
 """Looks that the mean spectra remember well: a dam fills and a pit is laid bare over several."""
 
-DAYS: Final = 6
+DAYS: Final = 7
 """Columns of ``when``."""
 
 
@@ -59,7 +59,7 @@ def empty(bands: int, rows: int = 0) -> dict[str, NDArray[Any]]:
 
 
 def spread_out(dynamic: Arrays, n: int) -> NDArray[np.uint16]:
-    """``when`` of every pixel of the window, ``uint16 (n, 6)``; its pages are made as they are touched."""
+    """``when`` of every pixel of the window, ``uint16 (n, 7)``; its pages are made as they are touched."""
     dense = np.zeros((n, DAYS), np.uint16)
     dense[dynamic["at"]] = dynamic["when"]
     return dense
@@ -77,7 +77,7 @@ def follow(
     """The table after a scene: rows of pixels that are quiet again are dropped, new ones begin.
 
     Args:
-        phase, when: ``uint8 (pixel,)`` and ``uint16 (pixel, 6)`` after the scene.
+        phase, when: ``uint8 (pixel,)`` and ``uint16 (pixel, 7)`` after the scene.
         traced: ``bool (pixel,)``, pixels whose look today belongs to a change. fresh: likewise, confirmed today.
     """
     at = np.flatnonzero(phase).astype(np.int32)
