@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.sample.changes import Change
-from app.sample.spectra import CROPS
+from app.sample.spectra import BANDS, CROPS
 from app.sample.truth import truth_arrays
 from app.sample.world import World, build_world
-from detectors.types import BANDS, to_day
+from detectors.types import to_day
 from tests.bench.bench_simulated import DIVISIONS, SIZE_PX, Archive, render_archive
 from tests.bench.peers import (
     Bools,

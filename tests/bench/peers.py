@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from detectors.types import BANDS
+from app.sample.spectra import BANDS
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import BANDS
+from app.sample.spectra import BANDS
 from tests.bench.peers import Bools, Days, Floats, Peer, timed
 
 ORDINAL = 719163

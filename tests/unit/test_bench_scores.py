@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.types import BANDS, EPOCH
+from app.sample.spectra import BANDS
+from detectors.types import EPOCH
 from tests.bench import bench_vegetation as vegetation
 from tests.bench.bench_peers import PEERS, Ground, Pixels, Watched, everywhere, sample, score
 from tests.bench.peers import missing, run_peer
