@@ -70,3 +70,61 @@ def test_what_nobody_said_of_a_source_is_taken_out_of_its_configuration(cluster:
 
 def test_upgrading_twice_changes_nothing(database_urls: ClusterUrls) -> None:
     upgrade(database_urls.owner)
+
+
+OLD_ROWS = """
+select set_config('redline.scope', 'all', true);
+insert into sources (id, name, title, kind, location, simulated, configuration)
+    values (gen_random_uuid(), 's', 's', 'folder', '/x', false, '{}');
+insert into plans (id, name, title, source_id, area, history_from, history_until, is_active, configuration, version,
+        grid, unit_ids)
+    select gen_random_uuid(), 'p', 'p', id, st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))', 4490), '2020-01-01',
+        '2021-01-01', true, '{}', 1, '{"shape": [1, 1]}', '{}' from sources;
+insert into runs (id, plan_id, status, until, attempts, tiles_total, tiles_done, detections_new, detections_grown,
+        detections_withdrawn, set_aside, unit_ids)
+    select gen_random_uuid(), id, status, '2022-01-01', 1, 1, 0, 0, 0, 0, '[]', '{}'
+    from plans, unnest(array['succeeded', 'running']) as status;
+insert into tile_states (id, plan_id, row, col, sequence, key, sha256, detector, scene_ids, changed_pixels)
+    select gen_random_uuid(), id, 0, 0, 1, 'k', '0', 'd', '[]', '' from plans;
+insert into detections (id, plan_id, run_id, simulated, geom, area_m2, change_type, activity, activities, confidence,
+        first_seen_on, evidence, detector, unit_areas, "overlaps", verdict, verdict_ground, judged_by, unit_ids)
+    select gen_random_uuid(), plan_id, id, false, st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))', 4490), 1, 'new',
+        'mining', '[]', 'high', '2021-06-01', '{}', 'd', '[]', '[]', 'undetermined', '', '{}', '{}'
+    from runs where status = 'succeeded';
+insert into detection_changes (id, detection_id, run_id, geom, area_m2)
+    select gen_random_uuid(), d.id, r.id, d.geom, n from detections d, (select id, row_number() over (order by id) as n
+    from runs) r;
+"""
+
+
+def test_what_the_first_version_made_is_carried_over(cluster: EmbeddedCluster) -> None:
+    urls = cluster.create_database("migrations_data")
+    command.upgrade(_config(urls.owner), "0005")
+    engine = create_engine(urls.owner)
+    with engine.begin() as connection:
+        for statement in OLD_ROWS.split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+    command.upgrade(_config(urls.owner), "0006")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("select set_config('redline.scope', 'all', true)")
+
+        def read(query: str) -> list[tuple[object, ...]]:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+        sources = "select s.name, p.grid, p.baseline from plans p join plan_sources x on x.plan_id = p.id"
+        assert read(f"{sources} join sources s on s.id = x.source_id") == [("s", None, 1)]
+        # States of the old format are gone, so a run that was in progress cannot go on.
+        assert read("select count(*) from tile_states") == [(0,)]
+        assert sorted(read("select status from runs")) == [("cancelled",), ("succeeded",)]
+        assert read("select held_at, generation from detections") == [(None, 0)]
+        assert sorted(read("select kind from detection_changes")) == [("grown",), ("new",)]
+    engine.dispose()
+    command.downgrade(_config(urls.owner), "0005")
+    engine = create_engine(urls.owner)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("select set_config('redline.scope', 'all', true)")
+        kept = connection.exec_driver_sql("select s.name from plans p join sources s on s.id = p.source_id")
+        assert [row[0] for row in kept] == ["s"]
+    engine.dispose()
+    cluster.drop_database("migrations_data")
