@@ -217,7 +217,6 @@ class Ccdc(NrtPeer):
     """
 
     name = "CCDC (nrt)"
-    sampled = True  # 2,400 pixels/s to fit.
 
     @staticmethod
     def make(**parameters: Any) -> Any:

@@ -21,6 +21,8 @@ ORDINAL = 719163
 """Ordinal (proleptic Gregorian) of 1970-01-01, which pyxccd counts days by."""
 SIX = (*range(len(BANDS)), len(BANDS) - 1)
 """Our bands in pyxccd's order, swir16 twice."""
+LEAST_LOOKS = 12
+"""COLD makes no model of fewer."""
 FULL = 100
 """COLD's probability of a change that all looks confirm; less: the series ended before."""
 REACH_DAYS = 366
@@ -85,10 +87,14 @@ class Cold(Peer):
         """Days of the breaks that COLD confirms in a series ``bands (t, 6)``."""
         from pyxccd import cold_detect
 
+        if len(days) < LEAST_LOOKS:
+            return np.zeros(0, np.int64)
         none = np.zeros(len(days), np.int64)
         try:
             records = cold_detect(days + ORDINAL, *bands.T, none, none, **self.arguments)
-        except RuntimeError:  # Too few looks for any model.
+        except Exception as error:  # pyxccd raises nothing narrower.
+            if "no change records" not in str(error):
+                raise
             return np.zeros(0, np.int64)
         return np.array([r["t_break"] - ORDINAL for r in records if r["change_prob"] == FULL], np.int64)
 

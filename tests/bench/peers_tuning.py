@@ -24,35 +24,35 @@ STABLE: Final = {False: 10000, True: 1000}
 """Stable pixels of either kind that tuning looks at, of peers that run everywhere and of sampled ones."""
 
 HARMONICS: Final = (1, 2, 3)
-STABLE_FITS: Final = ({"method": "ROC"}, {"method": "OLS"}, {"method": "RIRLS"})
+STABLE_FITS: Final = ({"method": "ROC"}, {"method": "OLS"})
 CCDC_FITS: Final = (
     {"fit": {}, "trend": True},
     {"fit": {"method": "RIRLS", "screen_outliers": None}, "trend": False},
 )
-P_CG: Final = (0.99, 0.999, 0.9999, 0.99999)
+P_CG: Final = (0.999, 0.99999, 1 - 1e-7, 1 - 1e-10, 1 - 1e-14)
 
 GRIDS: Final[Mapping[type[Peer], Mapping[str, Sequence[Any]]]] = {
     Ewma: {
         "harmonic_order": HARMONICS,
-        "lambda_": (0.1, 0.2, 0.3, 0.5),
-        "sensitivity": (3, 4, 5, 6, 8, 10, 13, 16),
+        "lambda_": (0.05, 0.1, 0.2, 0.3),
+        "sensitivity": (4, 6, 8, 10, 12, 14, 17),
+        "threshold_outlier": (10, 30),
     },
-    Cusum: {"harmonic_order": HARMONICS, "sensitivity": (0.05, 1e-2, 1e-3, 1e-5, 1e-7), "fit": STABLE_FITS},
+    Cusum: {"harmonic_order": HARMONICS, "sensitivity": (0.05, 1e-3, 1e-5, 1e-7, 1e-9, 1e-11), "fit": STABLE_FITS},
     Mosum: {"harmonic_order": HARMONICS, "h": (0.25, 0.5, 1), "sensitivity": (0.05, 0.01, 0.001), "fit": STABLE_FITS},
     Iqr: {
         "harmonic_order": HARMONICS,
         "sensitivity": (1.5, 2, 3, 4, 5, 7, 9),
         "boundary": (2, 3, 4, 5, 6),
-        "fit": ({"method": "OLS"}, {"method": "RIRLS"}),
     },
     Ccdc: {
         "harmonic_order": HARMONICS,
-        "sensitivity": (3, 4, 5, 7, 9, 12, 16),
-        "boundary": (2, 3, 4, 5, 6),
+        "sensitivity": (2, 2.5, 3, 4, 5, 7, 9),
+        "boundary": (2, 3, 4, 5, 6, 7, 8),
         "fit_and_trend": CCDC_FITS,
     },
-    Cold: {"p_cg": P_CG, "conse": (3, 4, 5, 6, 8)},
-    Sccd: {"p_cg": P_CG, "conse": (3, 4, 5, 6, 8)},
+    Cold: {"p_cg": P_CG, "conse": (4, 6, 8, 11)},
+    Sccd: {"p_cg": P_CG, "conse": (4, 6, 8)},
 }
 
 
