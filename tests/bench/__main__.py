@@ -15,10 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from detectors.registry import make_monitor
-from tests.bench import bench_forest_cut, bench_peers, bench_simulated, bench_vegetation
+from tests.bench import (
+    bench_forest_cut,
+    bench_peers,
+    bench_scale,
+    bench_scene,
+    bench_simulated,
+    bench_speed,
+    bench_vegetation,
+)
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series")
+NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -27,13 +35,13 @@ def seeds(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def forest_cut(given: Path | None) -> None:
+def forest_cut(given: Path | None, picture: Path | None) -> None:
     folder = given or OWN_SERIES
     if not (folder / "catalog.json").is_file():
         print(f"Not run: there is no catalog.json in {folder}\n")
         return
     print(f"Series: {'given by --data' if given else 'sample/s2-romania (2016 to 2019)'}; ", end="")
-    bench_forest_cut.run(folder.resolve())
+    bench_forest_cut.run(folder.resolve(), picture)
 
 
 def vegetation(folder: Path | None) -> None:
@@ -53,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data-vegetation", type=Path, metavar="DIR", help="folder of vegetation-series; default: none"
     )
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
+    parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
@@ -64,13 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"=== {name} ===")
         began = time.perf_counter()
         if name == "forest-cut":
-            forest_cut(options.data)
+            forest_cut(options.data, options.picture)
         elif name == "simulated":
             bench_simulated.run(options.seeds)
         elif name == "peers":
             bench_peers.run(options.seeds)
-        else:
+        elif name == "vegetation-series":
             vegetation(options.data_vegetation)
+        elif name == "speed":
+            bench_speed.run()
+        elif name == "scene":
+            bench_scene.run(options.size)
+        else:
+            bench_scale.run()
         print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
     return 0
 

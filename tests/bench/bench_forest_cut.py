@@ -32,6 +32,7 @@ from detectors.recognise import recognise
 from detectors.registry import make_monitor
 from detectors.types import BlockHistory, ChangedPixels, Grid, Patch, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule, median, ndvi
+from tests.bench.pictures import disagreement
 from tests.bench.scoring import agreement
 from tests.bench.tables import ratio, show
 
@@ -211,8 +212,8 @@ def show_costs(series: Series, blocks: Sequence[RasterBlock], history: Sequence[
     show(["", "seconds", "decoding", "ratio", "rate"], rows)
 
 
-def run(folder: Path) -> None:
-    """Print the tables for the catalogue in a folder."""
+def run(folder: Path, picture: Path | None = None) -> None:
+    """Print the tables for the catalogue in a folder; draw where the maps disagree where a picture is named."""
     series = read_series(folder)
     blocks = read_blocks(series)
     history = [b for b in blocks if b.day <= to_day(HISTORY_UNTIL)]
@@ -228,6 +229,9 @@ def run(folder: Path) -> None:
     found = confirmed_map(scored, series.grid.shape)
     show_scores(found, (rule.alert > 0) & (rule.alert <= to_day(SCORED_AT)), reference)
     show_disagreement(found, reference, seen)
+    if picture:
+        marks = {"both": found & reference, "monitor alone": found & ~reference, "reference alone": reference & ~found}
+        disagreement(picture, blocks, YEARS, marks)
     patches = assemble(last, series.grid, min_area_m2=LEAST_M2)
     year = range(to_day(date(2019, 1, 1)), to_day(date(2020, 1, 1)))
     cut = [p for p in patches if p.first_seen in year and p.confirmed in year]
