@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.sample.changes import Change
+from app.sample.grid import PIXEL_M
 from app.sample.spectra import BANDS, CROPS
 from app.sample.truth import truth_arrays
 from app.sample.world import World, build_world
 from detectors.types import to_day
-from tests.bench.bench_simulated import DIVISIONS, SIZE_PX, Archive, render_archive
+from tests.bench.bench_simulated import DIVISIONS, LEAST_M2, MONITOR, SIZE_PX, Archive, render_archive
+from tests.bench.bench_simulated import watch as watch_areas
 from tests.bench.peers import (
     Bools,
     Ccdc,
@@ -37,10 +39,11 @@ from tests.bench.peers import (
     run_peer,
 )
 from tests.bench.peers_pyxccd import Cold, Sccd
-from tests.bench.scoring import DAYS_A_YEAR, DatedScore, dated
+from tests.bench.scoring import DAYS_A_YEAR, DatedScore, dated, patches
 from tests.bench.tables import show
 
 STRIP_ROWS: Final = 60
+LEAST_PX: Final = round(LEAST_M2 / PIXEL_M**2)
 STABLE_SAMPLE: Final = 1000
 CROP: Final = 1
 WARM: Final = 64
@@ -61,12 +64,13 @@ PEERS: Final[Mapping[str, Callable[[], Peer]]] = {
 
 @dataclass(frozen=True)
 class Ground:
-    """What is true of an area, ``(y, x)`` each: day of the change (0 none), whether it is crop, whether it is scored.
+    """What is true of an area, ``(y, x)`` each: day of the change and its number (0 none), crop or not, scored or not.
 
     `days`: length of the monitored period.
     """
 
     day: Days
+    number: Days
     crop: Bools
     scored: Bools
     days: int
@@ -79,7 +83,7 @@ class Ground:
     @classmethod
     def make(cls, day: Days, number: Days, cover: Days, changes: Sequence[Change], days: int) -> Ground:
         burns = [n for n, change in enumerate(changes, start=1) if change.decoy == "fire"]
-        return cls(day, np.isin(cover, [int(c) for c in CROPS]), ~np.isin(number, burns), days)
+        return cls(day, number, np.isin(cover, [int(c) for c in CROPS]), ~np.isin(number, burns), days)
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,26 @@ def false_rate_error(watched: Sequence[Watched], grounds: Sequence[Ground]) -> f
     return math.sqrt(variance) / max(stable, 1e-9) * DAYS_A_YEAR / grounds[0].days
 
 
+def monitor_row(archive: Archive, history_until: int, ground: Ground) -> Watched:
+    """The project's own monitor, in the tiles and by the code of the service."""
+    with one_core():
+        ours, _ = watch_areas(archive, history_until)
+    places = everywhere(ground)
+    alert = ours.alert[places.rows, places.cols]
+    return Watched(places, alert, ours.fit_s, ours.update_s, ours.looks * len(alert), ours.state)
+
+
+def patch_scores(watched: Sequence[Watched], grounds: Sequence[Ground]) -> str:
+    """Mean F1 of patches of at least 1000 m² over the areas; "-" for a peer that ran on a sample."""
+    scores = []
+    for seen, ground in zip(watched, grounds, strict=True):
+        if len(seen.alert) < ground.day.size:
+            return "-"
+        alert = np.where(ground.scored, seen.map(ground.day.shape), 0)
+        scores.append(patches(alert, ground.day, ground.number, LEAST_PX, ~ground.scored)[2])
+    return f"{np.mean(scores):.3f}"
+
+
 def rate_text(count: float, seconds: float) -> str:
     return "-" if math.isnan(seconds) else f"{count / seconds:,.0f}"
 
@@ -231,6 +255,7 @@ def show_table(results: Sequence[Mapping[str, Watched]], grounds: Sequence[Groun
                 name,
                 f"{count:,}",
                 *(f"{share:.3f}" for share in (s.precision, s.recall, s.f1)),
+                patch_scores(seen, grounds),
                 f"{s.false_rate:.4f}",
                 f"{false_rate_error(seen, grounds):.4f}",
                 f"{s.false_rate_by_group.get(CROP, math.nan):.4f}",
@@ -240,7 +265,7 @@ def show_table(results: Sequence[Mapping[str, Watched]], grounds: Sequence[Groun
                 "-" if math.isnan(state) else f"{state:.0f}",
             ]
         )
-    quality = ["pixels", "precision", "recall", "F1", "false alarms", "±", "on crops", "latency", "p90"]
+    quality = ["pixels", "precision", "recall", "F1", "patch F1", "false alarms", "±", "on crops", "latency", "p90"]
     show(["", *quality, "fit px/s", "update px/s", "state B/px"], rows)
 
 
@@ -253,7 +278,8 @@ def run(seeds: Sequence[int]) -> None:
     for seed in seeds:
         world = build_world(seed, DIVISIONS, SIZE_PX)
         archive, ground = render_archive(world), Ground.of(world)
-        results.append(watch_all(archive, ground, to_day(world.history_until), seed))
+        until = to_day(world.history_until)
+        results.append({MONITOR: monitor_row(archive, until, ground)} | watch_all(archive, ground, until, seed))
         grounds.append(ground)
         del archive  # Room for the next one.
     print(f"Seeds {', '.join(map(str, seeds))} together, {grounds[0].days} days watched, one core.")

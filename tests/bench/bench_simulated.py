@@ -30,6 +30,7 @@ from detectors.patches import assemble
 from detectors.protocol import Monitor
 from detectors.recognise import recognise
 from detectors.registry import make_monitor
+from detectors.state import pack_dynamic, pack_fixed
 from detectors.types import CLEAR, HIDDEN, BlockHistory, ChangedPixels, Grid, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule
 from tests.bench.scoring import DatedScore, dated
@@ -86,13 +87,14 @@ class Site:
 
 @dataclass(frozen=True)
 class Result:
-    """What one detector made of one world: day of each pixel's alert, sites, scenes monitored, seconds."""
+    """What one detector made of one world: alert of each pixel, sites, scenes watched, seconds, state bytes a pixel."""
 
     alert: IntArray
     sites: list[Site]
     looks: int
     fit_s: float
     update_s: float
+    state: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,11 @@ def watch(archive: Archive, history_until: int) -> tuple[Result, Result]:
     tables: list[ChangedPixels] = []
     ours, theirs = (np.zeros(archive.grid.shape, np.int32) for _ in range(2))
     seconds = np.zeros((2, 2))
+    sizes: list[int] = []
     for row in range(0, SIZE_PX, TILE_PX):
         for col in range(0, SIZE_PX, TILE_PX):
-            table, rule = _watch_tile(monitor, archive, row, col, history_until, seconds)
+            table, rule, size = _watch_tile(monitor, archive, row, col, history_until, seconds)
+            sizes.append(size)
             tables.append(table)
             sure = table.confirmed > 0
             ours[table.row[sure], table.col[sure]] = table.confirmed[sure]
@@ -154,14 +158,14 @@ def watch(archive: Archive, history_until: int) -> tuple[Result, Result]:
     ]
     looks = sum(to_day(moment) > history_until for moment in archive.moments)
     return (
-        Result(ours, sites, looks, *seconds[0].tolist()),
+        Result(ours, sites, looks, float(seconds[0, 0]), float(seconds[0, 1]), sum(sizes) / ours.size),
         Result(theirs, _rule_sites(theirs, archive.grid), looks, *seconds[1].tolist()),
     )
 
 
 def _watch_tile(
     monitor: Monitor, archive: Archive, row: int, col: int, history_until: int, seconds: NDArray[np.float64]
-) -> tuple[ChangedPixels, HalfMonthRule]:
+) -> tuple[ChangedPixels, HalfMonthRule, int]:
     history: list[RasterBlock] = []
     began = False
     for block in archive.blocks(row, col):
@@ -181,7 +185,7 @@ def _watch_tile(
         rule.update(block)
         at.append(time.perf_counter())
         seconds[:, 1] += np.diff(at)
-    return monitor.changed(state, row, col), rule
+    return monitor.changed(state, row, col), rule, len(pack_fixed(state)) + len(pack_dynamic(state))
 
 
 def _rule_sites(alert: IntArray, grid: Grid) -> list[Site]:

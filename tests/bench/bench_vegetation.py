@@ -23,6 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.series import SeriesTest
 from detectors.types import to_day
 from tests.bench.tables import show
 
@@ -162,7 +163,7 @@ def four_in_a_row(
     return open_intervals(dates, is_open)
 
 
-DECISIONS: dict[str, Decision] = {"four in a row of 10": four_in_a_row}
+DECISIONS: dict[str, Decision] = {"four in a row of 10": four_in_a_row, "series test (ours)": SeriesTest().alerts}
 """The rows below the operational ones. The monitor's own decision is added here, under its name."""
 
 

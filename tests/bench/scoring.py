@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 DAYS_A_YEAR = 365
 
@@ -89,3 +90,33 @@ def dated(detected: NDArray[Any], true: NDArray[Any], days: int, groups: NDArray
         false_rate=rate(np.ones(np.shape(true), np.bool_)),
         false_rate_by_group={} if groups is None else {int(g): rate(groups == g) for g in np.unique(groups)},
     )
+
+
+def patches(
+    alert: NDArray[Any], day: NDArray[Any], number: NDArray[Any], least: int, ignored: NDArray[np.bool_]
+) -> tuple[float, float, float]:
+    """Precision, recall and F1 of patches.
+
+    A reported patch is an 8-connected set of at least ``least`` pixels with an alert. It is right where a tenth of its
+    pixels truly changed and had their alert on that day or later. A true change of at least ``least`` pixels is found
+    when a right patch holds one of these pixels.
+
+    Args:
+        alert, day: ``int (y, x)``, day of the alert and of the true change, 0 none.
+        number: ``int (y, x)``, which change it is. ignored: ``bool (y, x)``, patches that lie there by more than half
+            are neither right nor wrong.
+    """
+    labels, count = ndimage.label(alert > 0, np.ones((3, 3)))
+    hit = (alert > 0) & (day > 0) & (alert >= day)
+    index = np.arange(1, count + 1)
+    size, right, aside = (
+        ndimage.sum_labels(mask, labels, index) for mask in (np.ones(alert.shape), hit, ignored & ~hit)
+    )
+    large = size >= least
+    good = large & (right >= 0.1 * size)
+    bad = large & ~good & (aside <= 0.5 * size)
+    found = set(np.unique(number[hit & np.isin(labels, index[good])]).tolist())
+    true = [n for n in np.unique(number[day > 0]).tolist() if ((number == n) & (day > 0)).sum() >= least]
+    precision = _share(int(good.sum()), int(good.sum() + bad.sum()))
+    recall = _share(sum(n in found for n in true), len(true))
+    return precision, recall, _f1(precision, recall)

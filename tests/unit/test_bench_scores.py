@@ -26,7 +26,7 @@ def ground_and_alert(seed: int) -> tuple[Ground, np.ndarray]:
     rng = np.random.default_rng(seed)
     day = np.where(rng.random(SHAPE) < 0.1, rng.integers(100, 200, SHAPE), 0).astype(np.int32)
     alert = np.where(rng.random(SHAPE) < 0.2, rng.integers(100, 300, SHAPE), 0).astype(np.int32)
-    return Ground(day, rng.random(SHAPE) < 0.3, rng.random(SHAPE) < 0.9, 500), alert
+    return Ground(day, (day > 0).astype(np.int32), rng.random(SHAPE) < 0.3, rng.random(SHAPE) < 0.9, 500), alert
 
 
 def at(pixels: Pixels, alert: np.ndarray) -> Watched:
