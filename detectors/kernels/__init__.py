@@ -6,6 +6,8 @@ update.
 """
 
 import hashlib
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,16 @@ config: Any = numba.config  # its names come from the environment
 def _cache_folder() -> Path:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    given = config.CACHE_DIR
-    return (Path(given) if given else Path(__file__).parent / "__pycache__") / f"kernels-{digest}"
+    beside = Path(__file__).parent / "__pycache__"
+    for base in (Path(config.CACHE_DIR) if config.CACHE_DIR else beside, Path.home() / ".cache" / "redline"):
+        folder = base / f"kernels-{digest}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue  # installed by somebody else: numba would take its own cache, without the digest
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.gettempdir()) / f"redline-{os.getuid()}" / f"kernels-{digest}"
 
 
 config.CACHE_DIR = str(_cache_folder())

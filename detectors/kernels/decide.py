@@ -336,7 +336,8 @@ def settle(
     n = len(phase)
     rows = n // columns
     lead = np.zeros(n, np.uint8)
-    enough, sure = support / STEP, high / STEP
+    # Scores are kept in whole steps and end at those of `high`.
+    enough, sure = int(support / STEP), int(high / STEP)
     waiting = 0
     for p in range(n):
         fresh[p] = False

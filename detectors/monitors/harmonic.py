@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from detectors.kernels import common, decide
 from detectors.kernels import harmonic as kernel
@@ -73,6 +73,12 @@ class HarmonicParameters(Parameters):
     drawdown_days: int = Field(300, ge=0)
     fallow_days: int = Field(30, ge=0)
     patience_days: int = Field(330, ge=1)
+
+    @model_validator(mode="after")
+    def _scores_ascend(self) -> Self:
+        if not self.low <= self.support <= self.high:
+            raise ValueError("low, support and high must ascend: else nothing is suspected, or nothing confirmed")
+        return self
 
     @property
     def limit(self) -> float:

@@ -11,7 +11,7 @@ DAYS = np.arange(19_000, 19_360, 6)
 
 
 def site(seed: int, loss_from: int | None = None, loss_until: int = 30_000) -> tuple[np.ndarray, np.ndarray]:
-    """Shortfall and index of a place that is green through the year, with noise; from a day on it has lost its plants."""
+    """Shortfall and index of a place that is green through the year, and has lost its plants between two days."""
     rng = np.random.default_rng(seed)
     index = np.clip(80 + rng.normal(0, 3, len(DAYS)), 0, 100)
     if loss_from is not None:
