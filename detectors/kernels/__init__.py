@@ -28,7 +28,8 @@ def _cache_folder() -> Path:
             continue  # installed by somebody else: numba would take its own cache, without the digest
         if os.access(folder, os.W_OK):
             return folder
-    return Path(tempfile.gettempdir()) / f"redline-{os.getuid()}" / f"kernels-{digest}"
+    # Nowhere to keep it: a private folder for this process, since a shared one could hold somebody else's code.
+    return Path(tempfile.mkdtemp(prefix="redline-kernels-"))
 
 
 config.CACHE_DIR = str(_cache_folder())
