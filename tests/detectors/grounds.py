@@ -43,9 +43,7 @@ def rasters(
     return out
 
 
-def coefficients(
-    rng: np.random.Generator, pixels: int, place: NDArray[np.int64], bands: int
-) -> NDArray[np.int16]:
+def coefficients(rng: np.random.Generator, pixels: int, place: NDArray[np.int64], bands: int) -> NDArray[np.int16]:
     """Harmonics ``int16 (pixel, band, 5)`` of one cover in winter and another in summer."""
     winter, summer = COVERS[rng.choice([0, 1, 2, 3, 6, 7], (2, pixels))]
     out = np.zeros((pixels, bands, 5), np.int16)

@@ -190,9 +190,7 @@ class Scene:
         return np.asarray((self.where >= 0) & (fixed.place >= 0))
 
 
-def shift_and_scatter(
-    residual: Any, seen: Any, kind: Any, sigma: Any, kinds: int, least: int
-) -> tuple[Floats, Floats]:
+def shift_and_scatter(residual: Any, seen: Any, kind: Any, sigma: Any, kinds: int, least: int) -> tuple[Floats, Floats]:
     """Median residual by kind ``(kind, 8)``, and what the channels scatter beyond the pixels' own ``(kind, 3)``."""
     everybody = np.asarray(seen, np.bool_)
     shift, scatter = np.zeros((kinds, 8)), np.zeros((kinds, 3))
@@ -269,9 +267,7 @@ def in_steps(score: Floats) -> NDArray[np.int64]:
     return np.floor(score / STEP + 0.5).astype(np.int64)
 
 
-def update_pixel(
-    fixed: Fixed, scene: Scene, rules: Rules, p: int, score: Any, days: Any, noise: Any = 0.0
-) -> Pixel:
+def update_pixel(fixed: Fixed, scene: Scene, rules: Rules, p: int, score: Any, days: Any, noise: Any = 0.0) -> Pixel:
     """One pixel after a scene; score ``uint8 (4,)`` and days ``(8,)`` are what it had before.
 
     Args:
@@ -354,7 +350,7 @@ def agrees(found: Any, days: Any, note: int, expected: Callable[[Any], Pixel], r
     """
     for attempt in range(12):
         want = expected(0.0 if attempt == 0 else rng.uniform(-1e-5, 1e-5, 5))
-        near = np.abs(np.asarray(found) * STEP - want.score) <= STEP / 2 + 0.01
+        near = np.abs(np.asarray(found) * STEP - want.score) <= STEP / 2 + 0.02
         if near.all() and np.array_equal(days, want.days) and note == want.note:
             return True
     return False

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -39,7 +39,7 @@ def test_weather_is_a_non_negative_least_squares_fit(seed: int, lacking: int) ->
         spectra = tuple(np.float32(v) for v in y), tuple(np.float32(v) for v in e)
         expected = reference.weather_residual(y.astype(np.float32) * 1.0, e.astype(np.float32) * 1.0, has)
         size = 0.5 * float((((y - e) / (0.012 + 0.06 * np.maximum(e, 0)))[has] ** 2).sum())
-        assert indices.unexplained(*spectra, has) == pytest.approx(expected, abs=1e-3 + 2e-5 * size)
+        assert indices.unexplained(*spectra, has) == pytest.approx(expected, abs=1e-3 + 1e-4 * size)
 
 
 @EXAMPLES
@@ -57,14 +57,13 @@ def test_evidence_is_a_log_likelihood_ratio(
     hat = np.zeros(3)
     hat[channel] = expected
     full = reference.contrasts(hat)[kind]
+    # on a threshold single precision decides
+    assume(abs(full - 0.2) > 1e-5 and abs(expected - 0.1) > 1e-5)
     move = (observed - expected) * (1 if kind in (reference.SOIL, reference.GAIN) else -1)
     want = np.clip(reference.log_ratio(move, share * full, sigma**2), -RULES.limit, RULES.top) if full >= 0.2 else 0
     arguments = (np.float32(v) for v in (share, expected, observed, sigma**2, RULES.limit, RULES.top))
     found = decide.evidence(kind, *arguments)
-    if abs(full - 0.2) > 1e-5:
-        assert found == pytest.approx(want, abs=5e-3)
-    else:
-        assert found in (pytest.approx(want, abs=5e-3), 0)
+    assert found == pytest.approx(want, abs=5e-3)
 
 
 @EXAMPLES
@@ -105,7 +104,9 @@ def test_residuals_of_a_scene(seed: int, lacking: int, unfitted: int) -> None:
     assert not (differ & ~near).any()
 
 
-def take(fixed: Fixed, look: Scene, rules: Rules, score: NDArray[np.uint8], days: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def take(
+    fixed: Fixed, look: Scene, rules: Rules, score: NDArray[np.uint8], days: NDArray[np.uint16]
+) -> NDArray[np.uint8]:
     """The kernel's update, in place; returns the notes."""
     note = np.full(len(score), 255, np.uint8)
     shares = np.array([rules.loss_share, *(rules.gain_share,) * 3], np.float32)
@@ -146,7 +147,7 @@ def any_state(rng: np.random.Generator, pixels: int, day: int) -> tuple[NDArray[
     return score, days
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, lacking=LACKING, unfitted=LACKING, fresh=st.booleans(), step=st.sampled_from([1, 5, 40]))
 def test_pixels_follow_the_formula_through_a_series(
     seed: int, lacking: int, unfitted: int, fresh: bool, step: int
@@ -209,7 +210,9 @@ def test_traces_are_means_of_the_looks_since_the_change_began(seed: int, scenes:
     seen: dict[int, list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]] = {}
     for _ in range(scenes):
         day += 5
-        look = replace(scene(rng, fixed, day, 1, -1, calm=False), where=CORE_PLACE, season=np.full((1, 3), 1.5, np.float32))
+        look = replace(
+            scene(rng, fixed, day, 1, -1, calm=False), where=CORE_PLACE, season=np.full((1, 3), 1.5, np.float32)
+        )
         look = replace(look, data=np.ascontiguousarray(look.data[:5]))
         before = state.dynamic["days"]
         days = next_days(rng, before, day)

@@ -79,9 +79,7 @@ def test_fit_resists_a_cluster_of_clouds() -> None:
     assert np.abs(x @ found[0, 3] - x @ truth[0, 3]).max() < 0.02
 
 
-def looks(
-    rng: np.random.Generator, times: int, pixels: int, place: NDArray[np.int64], bands: int
-) -> NDArray[np.int16]:
+def looks(rng: np.random.Generator, times: int, pixels: int, place: NDArray[np.int64], bands: int) -> NDArray[np.int16]:
     """Numbers ``int16 (t, band, pixel)``: mixtures of covers, so that snow and indices of all sizes occur."""
     mixture = rng.dirichlet(np.full(len(COVERS), 0.2), (times, pixels)) @ COVERS
     return np.ascontiguousarray(np.moveaxis(rasters(rng, mixture, place, bands), 2, 1))
