@@ -44,21 +44,20 @@ def test_fields_are_told_from_forest() -> None:
     assert not watch(series(23, cover=forest, years=2.1))[0].fixed["tilled"].any()
 
 
-@pytest.mark.xfail(strict=True, reason="the days after the field is green again count towards fallow_days")
-@pytest.mark.parametrize("cloud", [0.1, 0.5])
-def test_ploughing_at_an_odd_time_is_not_confirmed(cloud: float) -> None:
+def ploughed(cloud: float) -> Iterator[RasterBlock]:
     """Twenty days without the crop in July; fallow_days is 30."""
-    ploughed = series(
-        21, cover=field, changed=SQUARE, after=PLOUGHED, change=day("2022-07-20"), until=day("2022-08-09"), cloud=cloud
-    )
-    assert (result(ploughed).confirmed[SQUARE] > 0).sum() == 0
+    begin, end = day("2022-07-20"), day("2022-08-09")
+    return series(21, cover=field, changed=SQUARE, after=PLOUGHED, change=begin, until=end, cloud=cloud)
 
 
-def test_most_ploughing_at_an_odd_time_is_not_confirmed() -> None:
-    ploughed = series(
-        21, cover=field, changed=SQUARE, after=PLOUGHED, change=day("2022-07-20"), until=day("2022-08-09")
-    )
-    assert (result(ploughed).confirmed[SQUARE] > 0).mean() < 0.25
+def test_ploughing_at_an_odd_time_is_not_confirmed() -> None:
+    # two missed clouds one after the other make a beginning too early by as much: two pixels
+    assert (result(ploughed(0.1)).confirmed[SQUARE] > 0).mean() < 0.1
+
+
+@pytest.mark.xfail(strict=True, reason="days on which a pixel is not seen count towards fallow_days")
+def test_ploughing_is_not_confirmed_while_nobody_looks() -> None:
+    assert (result(ploughed(0.5)).confirmed[SQUARE] > 0).mean() < 0.1
 
 
 def test_building_on_a_field_is_confirmed_after_the_fallow_time() -> None:
