@@ -183,7 +183,7 @@ def test_neighbours_confirm_each_other(seed: int, rows: int, columns: int, neigh
     score, days = any_state(rng, n, day)
     strong = rng.random(n) < 0.6
     score[strong, rng.integers(0, 4, strong.sum())] = rng.choice([47, 48, 60, 95, 96], strong.sum())
-    began = strong & (days[:, START] == 0)
+    began = strong | (days[:, START] > 0)
     days[began, START] = day - rng.choice([0, 5, 29, 30, 31, 299, 300, 301], began.sum())
     rules = replace(RULES, neighbours=neighbours)
     want, want_days = reference.settle(rules, day, (rows, columns), fixed.tilled, score, days)
