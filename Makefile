@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help system venv venv-dev demo test bench lint format lock clean
+.PHONY: help system venv venv-dev venv-bench demo test torture bench lint format lock clean
 
 PYTHON ?=
 ARGS ?=
@@ -43,7 +43,7 @@ has_postgis() {
     return 1
 }
 
-# Makes .venv hold what is locked in file $$2; $$1 is runtime or dev. Fast when it does already.
+# Makes .venv hold what is locked in file $$2; $$1 is runtime, dev or bench. Fast when it does already.
 sync_venv() {
     local kind="$$1" lock="$$2" stamp python
     exec 9<Makefile
@@ -66,8 +66,9 @@ sync_venv() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check install --no-compile)
     "$${pip[@]}" --progress-bar off --require-hashes -r "$$lock"
     "$${pip[@]}" --quiet --no-deps --no-build-isolation -e .
-    rm -f .venv/.runtime-* .venv/.dev-*
-    touch "$$(stamp_of runtime requirements.lock)" # The dev packages include the others.
+    rm -f .venv/.runtime-* .venv/.dev-* .venv/.bench-*
+    touch "$$(stamp_of runtime requirements.lock)" # The dev packages include these, the bench packages both.
+    [ "$$kind" != bench ] || touch "$$(stamp_of dev requirements-dev.lock)"
     touch "$$stamp"
     rm .venv/.unfinished
 }
@@ -128,13 +129,20 @@ venv-dev: ## Make .venv with those for tests and checks, too
 	@$(FUNCTIONS)
 	sync_venv dev requirements-dev.lock
 
+venv-bench: ## Make .venv with the peers that benchmarks run, too
+	@$(FUNCTIONS)
+	sync_venv bench requirements-bench.lock
+
 demo: system venv ## Load the sample, run monitoring and serve on http://127.0.0.1:8000
 	@exec .venv/bin/redline demo $(ARGS)
 
 test: system venv-dev ## Run the tests
 	@exec .venv/bin/python -m pytest -n $(JOBS) $(ARGS)
 
-bench: system venv-dev ## Run the benchmarks
+torture: system venv-dev ## Kill workers, fill disks, restart databases, many times (about half an hour)
+	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests/torture $(ARGS)
+
+bench: system venv-bench ## Run the benchmarks
 	@exec .venv/bin/python -m tests.bench $(ARGS)
 
 lint: venv-dev ## Check style, types and import rules
@@ -147,7 +155,7 @@ format: venv-dev ## Rewrite the sources in the project's style
 	@.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-lock: ## Write both lock files anew, with the newest versions that pyproject.toml allows
+lock: ## Write the lock files anew, with the newest versions that pyproject.toml allows
 	@$(FUNCTIONS)
 	python="$$(pick_python)" || fail 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3'
 	scratch="$$(mktemp -d)"
@@ -161,7 +169,10 @@ lock: ## Write both lock files anew, with the newest versions that pyproject.tom
 	compile --extra dev -o "$$scratch/dev.lock"
 	# The service runs on the very versions that the tests ran on.
 	compile --constraint "$$scratch/dev.lock" -o "$$scratch/runtime.lock"
+	# A peer of the benchmarks must not decide what the tests run on.
+	compile --extra dev --extra bench --constraint "$$scratch/dev.lock" -o "$$scratch/bench.lock"
 	mv "$$scratch/dev.lock" requirements-dev.lock
+	mv "$$scratch/bench.lock" requirements-bench.lock
 	mv "$$scratch/runtime.lock" requirements.lock
 
 clean: ## Remove .venv and what the tools cached; the data in .redline stays

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from detectors.state import MonitorState
@@ -85,6 +87,12 @@ class Monitor(Protocol):
 
     def report(self, state: MonitorState) -> ChangeMap:
         """What is known of every pixel."""
+
+    def last_looks(self, state: MonitorState) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Of every pixel the day of the last clear look ``uint16 (y, x)`` and the basis ``uint8 (y, x)``.
+
+        The same as in ``report``, but without a copy.
+        """
 
     def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
         """The pixels that changed, placed in the plan's grid by the window's first row and column."""

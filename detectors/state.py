@@ -57,13 +57,23 @@ class MonitorState:
 
 def pack_fixed(state: MonitorState) -> bytearray:
     """The part that ``fit`` made: the same for every later state, byte by byte."""
-    return _pack(_header(state), state.fixed)
+    return bytearray().join(fixed_buffers(state))
 
 
 def pack_dynamic(state: MonitorState) -> bytearray:
     """The part that updates change."""
+    return bytearray().join(dynamic_buffers(state))
+
+
+def fixed_buffers(state: MonitorState) -> list[Buffer]:
+    """The bytes of ``pack_fixed``, one after the other, the arrays as they lie in memory: written without a copy."""
+    return _buffers(_header(state), state.fixed)
+
+
+def dynamic_buffers(state: MonitorState) -> list[Buffer]:
+    """The bytes of ``pack_dynamic``, likewise."""
     later = {"updated_until": state.updated_until, "scenes": state.scenes}
-    return _pack(_header(state) | later, state.dynamic)
+    return _buffers(_header(state) | later, state.dynamic)
 
 
 def unpack(fixed: Buffer, dynamic: Buffer) -> MonitorState:
@@ -108,25 +118,24 @@ def _header(state: MonitorState) -> dict[str, Any]:
     }
 
 
-def _pack(header: dict[str, Any], arrays: Arrays) -> bytearray:
-    ordered = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+def _buffers(header: dict[str, Any], arrays: Arrays) -> list[Buffer]:
+    ordered = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in sorted(arrays.items())
+    }
     layout: dict[str, dict[str, Any]] = {}
+    body: list[Buffer] = []
     at = 0
     for name, array in ordered.items():
-        at = -(-at // _ALIGN) * _ALIGN
-        little = array.dtype.newbyteorder("<").str
-        layout[name] = {"dtype": little, "shape": list(array.shape), "at": at}
+        gap = -at % _ALIGN
+        at += gap
+        layout[name] = {"dtype": array.dtype.str, "shape": list(array.shape), "at": at}
+        body += [bytes(gap), array.reshape(-1).view(np.uint8).data]
         at += array.nbytes
     text = json.dumps(header | {"arrays": layout, "bytes": at}, sort_keys=True, separators=(",", ":")).encode()
     # Padded with spaces, which JSON does not mind, so that the arrays begin on a multiple of 64.
     start = -(-(_PREFIX.size + len(text)) // _ALIGN) * _ALIGN
     text = text.ljust(start - _PREFIX.size)
-    out = bytearray(start + at)
-    out[:start] = _PREFIX.pack(MAGIC, len(text)) + text
-    for name, array in ordered.items():
-        place = np.frombuffer(out, layout[name]["dtype"], array.size, start + layout[name]["at"])
-        place[:] = array.ravel()
-    return out
+    return [_PREFIX.pack(MAGIC, len(text)) + text, *body]
 
 
 def _unpack(content: Buffer) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -81,16 +81,20 @@ class Storage:
         finally:
             aside.unlink(missing_ok=True)
 
-    def put_named(self, key: str, data: bytes | bytearray) -> None:
-        """Write or replace what stands under a key; readers see the old or the new content, whole."""
+    def put_named(self, key: str, *data: bytes | bytearray | memoryview) -> None:
+        """Write or replace what stands under a key; readers see the old or the new content, whole.
+
+        Args:
+            data: the content, or its parts in order; a local file takes them without a copy.
+        """
         if not self._local:
             # An object store shows an object once it is whole; there is no need for a copy aside.
-            self._files.pipe_file(self._path(key), data)
+            self._files.pipe_file(self._path(key), data[0] if len(data) == 1 else b"".join(data))
             return
         aside = self._make_aside()
         try:
             with aside.open("xb") as target:
-                target.write(data)
+                target.writelines(data)
                 _sync(target)
             self._settle(aside, key)
         finally:
@@ -142,6 +146,20 @@ class Storage:
         """Remove a key; harmless when nothing stands there."""
         if self.exists(key):
             self._files.rm_file(self._path(key))
+
+    def drop_unfinished(self, older_than: datetime) -> int:
+        """Delete what writers that died left aside, and no key names; how many files that were.
+
+        Args:
+            older_than: spare what was written to at or after this instant: a writer may still be at it.
+        """
+        gone = 0
+        for path in Path(self._root, _ASIDE).glob("*") if self._local else ():
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < older_than.timestamp():
+                    path.unlink()
+                    gone += 1
+        return gone
 
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below a folder, sorted."""

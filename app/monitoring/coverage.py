@@ -132,11 +132,11 @@ def blind_spots(
 def _spots(cells: _Cells, ground: BaseGeometry, today: int, older_than_days: int) -> Iterator[BlindSpot]:
     blind = (cells.weight > 0) & (today - cells.day > older_than_days)
     transform = Affine(*cells.grid.transform) @ Affine.scale(CELL)
-    window = window_ground(cells.grid)
+    # The last cells of a window may reach beyond it, and the ground is far larger than a tile.
+    near = ground.intersection(window_ground(cells.grid))
     for outline, value in shapes(cells.day, mask=blind, connectivity=4, transform=transform):
-        # The last cells of a window may reach beyond it.
         place = to_geographic(shapely.segmentize(shape(outline), 1000.0), cells.grid.crs)
-        inside = shapely.intersection_all([place, window, ground])
+        inside = place.intersection(near)
         if inside.area > 0:
             day = from_day_number(int(value)) if value > 0 else None
             yield BlindSpot(as_multipolygon(inside), day, today - int(value) if value > 0 else None)

@@ -212,7 +212,7 @@ def _run_tiles(
             _fill(database, work, line, pool)
             if line.is_empty:
                 return
-            for job, outcome in pool.ended(POLL_S if line.in_hand else _until_due(line)):
+            for job, outcome in pool.ended(_until_due(line) if pool.room > 0 else POLL_S):
                 line.in_hand -= 1
                 if isinstance(outcome, Failure) and not outcome.final and line.put_back((job.row, job.col), settings):
                     log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome.reason)
@@ -239,7 +239,8 @@ def _fill(database: Database, work: Work, line: _Line, pool: Pool) -> None:
 
 
 def _until_due(line: _Line) -> float:
-    return min(max(line.later[0][0] - time.monotonic(), 0.0), POLL_S)
+    """Seconds to wait for an outcome: until a tile's next try is due, at most until the run is looked at again."""
+    return min(max(line.later[0][0] - time.monotonic(), 0.0), POLL_S) if line.later else POLL_S
 
 
 def _watch(database: Database, run_id: UUID, stop: Event) -> tuple[int, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import UNKNOWN, ChangeMap
+from detectors.kernels.coverage import by_cells
 
 CELL: Final = 16
 """Side of a cell in pixels; cells count from the first pixel of the tile's window, the last ones may be smaller."""
@@ -31,18 +31,14 @@ class Looks:
     unknown: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, report: ChangeMap) -> Self:
-        """The looks of a monitor's report."""
-        usable = report.first_seen != UNKNOWN
-        days = report.last_clear.astype(np.uint16)
-        last = np.iinfo(np.uint16).max
-        oldest = _cells(np.where(usable, days, last), last).min(axis=(1, 3))
-        newest = _cells(np.where(usable, days, 0), 0).max(axis=(1, 3))
-        known = _cells(usable, 0).sum(axis=(1, 3))
-        pixels = _cells(np.ones(usable.shape, np.bool_), 0).sum(axis=(1, 3))
-        share = np.rint(100 * (1 - known / pixels))
-        share = np.where(known == pixels, 0, np.where(known == 0, 100, np.clip(share, 1, 99)))
-        return cls(np.where(known > 0, oldest, 0).astype(np.uint16), newest, share.astype(np.uint8))
+    def of(cls, last: NDArray[np.uint16], basis: NDArray[np.uint8]) -> Self:
+        """The looks of a window, of what a monitor says in `last_looks`."""
+        oldest, newest, known = by_cells(last, basis, CELL)
+        pixels = np.outer(_sizes(last.shape[0]), _sizes(last.shape[1]))
+        share = np.clip(np.rint(100 * (1 - known / pixels)), 1, 99)
+        share[known == pixels] = 0
+        share[known == 0] = 100
+        return cls(oldest, newest, share.astype(np.uint8))
 
     def to_bytes(self) -> bytes:
         """As .npz."""
@@ -57,10 +53,6 @@ class Looks:
             return cls(stored["oldest"], stored["newest"], stored["unknown"])
 
 
-def _cells(values: NDArray[Any], beyond: int) -> NDArray[Any]:
-    """(row of cells, 16, column of cells, 16); what lies beyond the window holds a value that does not count."""
-    rows, columns = values.shape
-    down, across = -(-rows // CELL), -(-columns // CELL)
-    padded = np.full((down * CELL, across * CELL), beyond, values.dtype)
-    padded[:rows, :columns] = values
-    return padded.reshape(down, CELL, across, CELL)
+def _sizes(length: int) -> NDArray[np.int64]:
+    """Pixels along a side, cell by cell."""
+    return np.diff(np.append(np.arange(0, length, CELL), length))

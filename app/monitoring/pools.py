@@ -108,6 +108,9 @@ class _Threads(Pool):
         self._jobs[self._executor.submit(attempt, job, self._stop)] = job
 
     def ended(self, seconds: float) -> list[tuple[TileJob, Outcome]]:
+        if not self._jobs:
+            # Nothing to wait for but time.
+            self._stop.wait(seconds)
         done, _ = wait(self._jobs, timeout=seconds, return_when=FIRST_COMPLETED)
         return [(self._jobs.pop(future), future.result()) for future in done]
 

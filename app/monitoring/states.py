@@ -15,7 +15,7 @@ from typing import Any, Self
 import xxhash
 
 from app.foundation.storage import Storage
-from detectors.state import MonitorState, pack_dynamic, pack_fixed, unpack
+from detectors.state import Buffer, MonitorState, dynamic_buffers, fixed_buffers, unpack
 
 # Most earlier states that a pointer keeps beside the newest.
 MAX_CHECKPOINTS = 3
@@ -140,17 +140,20 @@ class StateStore:
             OSError: storage is full or out of reach.
         """
         # Also where the same bytes lie already: an orphan may be swept, and now is no longer one.
-        return self._write("fit", pack_fixed(state))
+        return self._write("fit", fixed_buffers(state))
 
     def write_dynamic(self, state: MonitorState, sequence: int) -> tuple[str, str]:
         """Keep the part that scenes change; its key and checksum. Raises: OSError, as above."""
-        return self._write(str(sequence), pack_dynamic(state))
+        return self._write(str(sequence), dynamic_buffers(state))
 
-    def _write(self, name: str, content: bytearray) -> tuple[str, str]:
-        checksum = xxhash.xxh3_128_hexdigest(content)
+    def _write(self, name: str, parts: list[Buffer]) -> tuple[str, str]:
+        digest = xxhash.xxh3_128()
+        for part in parts:
+            digest.update(part)
+        checksum = digest.hexdigest()
         key = f"{self._folder}/{name}-{checksum}.bin"
         if key not in self.written:
-            self._storage.put_named(key, content)
+            self._storage.put_named(key, *parts)
             self.written.append(key)
         return key, checksum
 
@@ -180,7 +183,7 @@ class StateStore:
 
 
 def sweep(storage: Storage, plan_id: str, live: Iterable[str], older_than: datetime) -> list[str]:
-    """Delete the files of a plan's states that no pointer names; the keys deleted.
+    """Delete the files of a plan's states that no pointer names, and what dead writers left; the keys deleted.
 
     Args:
         live: `live_keys` of every pointer of the plan, as committed just before this call.
@@ -190,6 +193,7 @@ def sweep(storage: Storage, plan_id: str, live: Iterable[str], older_than: datet
     Raises:
         OSError: storage is out of reach.
     """
+    storage.drop_unfinished(older_than)
     named = frozenset(live)
     gone = [
         key

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from threading import Event
@@ -253,7 +254,12 @@ class _Computation:
                 kept.append(self._checkpoint(position, sequence))
             log += day.entries
             position = self._step(position, day, block, len(log))
-        newest = self._checkpoint(position, sequence)
+        # The disk is waited for while the results are drawn up.
+        with ThreadPoolExecutor(1) as writer:
+            stored = writer.submit(self._checkpoint, position, sequence)
+            table = self.monitor.changed(position.state, self.job.row0, self.job.col0)
+            looks = Looks.of(*self.monitor.last_looks(position.state))
+        newest = stored.result()
         pointer = StatePointer(
             sequence=sequence,
             fixed_key=fixed[0],
@@ -265,12 +271,7 @@ class _Computation:
             log=tuple(log),
             checkpoints=tuple(kept),
         )
-        table = self.monitor.changed(position.state, self.job.row0, self.job.col0)
-        return replace(
-            self._answer(pointer),
-            changed_pixels=pack(table.to_arrays()),
-            looks=Looks.of(self.monitor.report(position.state)).to_bytes(),
-        )
+        return replace(self._answer(pointer), changed_pixels=pack(table.to_arrays()), looks=looks.to_bytes())
 
     def _step(self, position: _Position, day: SceneDay, block: RasterBlock | None, log_length: int) -> _Position:
         if block is None:

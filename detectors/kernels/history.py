@@ -6,29 +6,21 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.kernels.decide import UNIT, as_spectrum, predict
-from detectors.kernels.indices import CHANNELS, NIR, RED, Spectrum, channels_of, is_snow, ratio
+from detectors.kernels.indices import CHANNELS, NIR, RED, ratio
+from detectors.kernels.look import CHUNK, UNIT, channels, expect, ground
 from detectors.kernels.order import select
-from detectors.types import CLEAR
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _one(data: NDArray[np.float32], t: int, p: int, at: int) -> float:
-    return data[t, at, p] if at >= 0 else np.float32(0)
+def _spectra(data: NDArray[np.float32], place: NDArray[np.int64], first: int, m: int, y: NDArray[np.float32]) -> None:
+    for b in range(5):
+        if place[b] >= 0:
+            y[b, :m] = data[place[b], first : first + m]
+        else:
+            y[b, :m] = 0
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
-def _core(data: NDArray[np.float32], t: int, p: int, place: NDArray[np.int64]) -> Spectrum:
-    return (
-        _one(data, t, p, place[0]),
-        _one(data, t, p, place[1]),
-        _one(data, t, p, place[2]),
-        _one(data, t, p, place[3]),
-        _one(data, t, p, place[4]),
-    )
-
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath=True)
 def load(
     numbers: NDArray[np.int16],
     quality: NDArray[np.uint8],
@@ -46,13 +38,16 @@ def load(
     has = place >= 0
     data = np.empty((len(scenes), len(bands), pixels), np.float32)
     seen = np.empty((len(scenes), pixels), np.bool_)
+    y = np.empty((5, CHUNK), np.float32)
     for t in range(len(scenes)):
         for b in range(len(bands)):
-            row = numbers[scenes[t], bands[b]]
+            row, out = numbers[scenes[t], bands[b]], data[t, b]
             for p in range(pixels):
-                data[t, b, p] = UNIT * row[p]
-        for p in range(pixels):
-            seen[t, p] = quality[scenes[t], p] == CLEAR and not is_snow(_core(data, t, p, place), has)
+                out[p] = UNIT * np.float32(row[p])
+        for first in range(0, pixels, CHUNK):
+            m = min(CHUNK, pixels - first)
+            _spectra(data[t], place, first, m, y)
+            ground(y, quality[scenes[t]], has, first, m, seen[t, first:])
     return data, seen
 
 
@@ -64,18 +59,27 @@ def residuals(
     place: NDArray[np.int64],
     x: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Observed minus expected channels, ``float32 (t, pixel, 3)``, 0 where nothing was seen; x: ``float32 (t, 5)``."""
+    """Observed minus expected channels, ``float32 (t, 3, pixel)``; they mean nothing where nothing was seen.
+
+    Args:
+        data: ``float32 (t, band, pixel)``. coefficients: ``int16 (band, 5, pixel)``. x: ``float32 (t, 5)``.
+    """
     times, pixels = seen.shape
     has = place >= 0
-    out = np.zeros((times, pixels, CHANNELS), np.float32)
-    for t in range(times):
-        day = as_spectrum(x[t])
-        for p in range(pixels):
-            if seen[t, p]:
-                iy = channels_of(_core(data, t, p, place), has)
-                ie = channels_of(predict(coefficients, p, place, day), has)
-                for c in range(CHANNELS):
-                    out[t, p, c] = iy[c] - ie[c]
+    out = np.empty((times, CHANNELS, pixels), np.float32)
+    y, e = np.empty((5, CHUNK), np.float32), np.empty((5, CHUNK), np.float32)
+    iy, ie = np.empty((CHANNELS, CHUNK), np.float32), np.empty((CHANNELS, CHUNK), np.float32)
+    for first in range(0, pixels, CHUNK):
+        m = min(CHUNK, pixels - first)
+        for t in range(times):
+            _spectra(data[t], place, first, m, y)
+            expect(coefficients, place, x[t], first, m, e)
+            channels(y, has, m, iy)
+            channels(e, has, m, ie)
+            for c in range(CHANNELS):
+                row, seen_as, hat = out[t, c, first : first + m], iy[c], ie[c]
+                for i in range(m):
+                    row[i] = seen_as[i] - hat[i]
     return out
 
 
@@ -84,14 +88,18 @@ def yearly_course(
     coefficients: NDArray[np.int16], place: NDArray[np.int64], x: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Expected channels on some days, ``float32 (pixel, day, 3)``; x: ``float32 (day, 5)``."""
-    pixels = len(coefficients)
+    pixels = coefficients.shape[2]
     has = place >= 0
-    out = np.zeros((pixels, len(x), CHANNELS), np.float32)
-    for p in range(pixels):
+    out = np.empty((pixels, len(x), CHANNELS), np.float32)
+    e, ie = np.empty((5, CHUNK), np.float32), np.empty((CHANNELS, CHUNK), np.float32)
+    for first in range(0, pixels, CHUNK):
+        m = min(CHUNK, pixels - first)
         for t in range(len(x)):
-            found = channels_of(predict(coefficients, p, place, as_spectrum(x[t])), has)
+            expect(coefficients, place, x[t], first, m, e)
+            channels(e, has, m, ie)
             for c in range(CHANNELS):
-                out[p, t, c] = found[c]
+                for i in range(m):
+                    out[first + i, t, c] = ie[c, i]
     return out
 
 
@@ -121,23 +129,23 @@ def spreads(residual: NDArray[np.float32], seen: NDArray[np.bool_], floor: float
     """1.4826 times the median absolute residual, at least ``floor``.
 
     Args:
-        residual: ``float32 (t, pixel, channel)``. seen: ``bool (t, pixel)``; the others are left out.
+        residual: ``float32 (t, channel, pixel)``. seen: ``bool (t, pixel)``; the others are left out.
 
     Returns:
-        ``float32 (pixel, channel)``; the upper median for even numbers, ``floor`` where there is none.
+        ``float32 (channel, pixel)``; the upper median for even numbers, ``floor`` where there is none.
     """
-    times, pixels, channels = residual.shape
-    out = np.full((pixels, channels), floor, np.float32)
+    times, channel_count, pixels = residual.shape
+    out = np.full((channel_count, pixels), floor, np.float32)
     scratch = np.empty(times, np.float32)
     for p in range(pixels):
-        for c in range(channels):
+        for c in range(channel_count):
             n = 0
             for t in range(times):
                 if seen[t, p]:
-                    scratch[n] = abs(residual[t, p, c])
+                    scratch[n] = abs(residual[t, c, p])
                     n += 1
             if n > 0:
-                out[p, c] = max(floor, 1.4826 * select(scratch, n, n // 2))
+                out[c, p] = max(floor, 1.4826 * select(scratch, n, n // 2))
     return out
 
 
@@ -154,15 +162,15 @@ def count_tails(
     """Histograms of |residual| / sigma by kind and season, added to ``tails (kind, season, channel, bin)``.
 
     Args:
-        residual: ``float32 (t, pixel, channel)``. seen: ``bool (t, pixel)``.
-        sigma: ``float32 (pixel, channel)``. kind: ``uint8 (pixel,)``. season: ``int64 (t,)``.
+        residual: ``float32 (t, channel, pixel)``. seen: ``bool (t, pixel)``.
+        sigma: ``float32 (channel, pixel)``. kind: ``uint8 (pixel,)``. season: ``int64 (t,)``.
         step: width of a bin; the last bin holds all beyond.
     """
-    times, pixels, channels = residual.shape
+    times, channel_count, pixels = residual.shape
     last = tails.shape[3] - 1
     for t in range(times):
-        for p in range(pixels):
-            if seen[t, p]:
-                for c in range(channels):
-                    at = int(abs(residual[t, p, c]) / sigma[p, c] / step)
+        for c in range(channel_count):
+            for p in range(pixels):
+                if seen[t, p]:
+                    at = int(abs(residual[t, c, p]) / sigma[c, p] / step)
                     tails[kind[p], season[t], c, min(at, last)] += 1

@@ -18,6 +18,9 @@ from detectors.types import BASIS_NEIGHBOUR, BASIS_NOTHING, BASIS_OWN, SCALE, Hi
 STRIP: Final = 8192
 """Pixels that are fitted at a time; bounds the memory of a fit and keeps it near the cache."""
 
+PER_KIND: Final = 200
+"""Pixels of a kind that its shift and scatter on a date are measured on."""
+
 SAMPLE: Final = 4000
 """Pixels that the kinds are found on."""
 
@@ -41,6 +44,9 @@ GREEN_PEAK: Final = 0.5
 
 SIGMA_FLOOR: Final = 0.02
 """Indices are never trusted better than this: calibration and registration differ that much."""
+
+UNSEEN: Final = 1e4
+"""Factor of the spread at a time of year that the history never saw a kind: no residual says anything then."""
 
 REACH: Final = 5
 """Pixels within which a neighbour can stand in for a pixel whose own history is too short."""
@@ -68,9 +74,10 @@ def fit(
         The rest as in ``HarmonicParameters``.
 
     Returns:
-        ``coefficients`` int16 (pixel, band, 5), 1e-4 reflectance; ``sigma`` uint16 (pixel, 3), 1e-4; ``kind`` uint8;
+        ``coefficients`` int16 (band, 5, pixel), 1e-4 reflectance; ``sigma`` uint16 (3, pixel), 1e-4; ``kind`` uint8;
         ``peak`` uint8, yearly peak of NDVI, 1/200; ``tilled`` bool, bare for a part of every year; ``basis`` uint8;
-        ``history`` uint16, clear looks; ``season`` float32 (kind, 24, 3).
+        ``history`` uint16, clear looks; ``season`` float32 (kind, 24, 3); ``sample`` int32, pixels that speak for
+        their kinds.
     """
     bands = [history.bands[i] for i in kept]
     place = np.array([bands.index(band) if band in bands else -1 for band in CORE], np.int64)
@@ -79,8 +86,8 @@ def fit(
     x = kernel.design(days)
     n = history.grid.shape[0] * history.grid.shape[1]
     fixed: Arrays = {
-        "coefficients": np.zeros((n, len(kept), kernel.MAX_TERMS), np.int16),
-        "sigma": np.zeros((n, CHANNELS), np.uint16),
+        "coefficients": np.zeros((len(kept), kernel.MAX_TERMS, n), np.int16),
+        "sigma": np.zeros((CHANNELS, n), np.uint16),
         "basis": np.zeros(n, np.uint8),
         "history": np.zeros(n, np.uint16),
         "tilled": np.zeros(n, np.bool_),
@@ -90,7 +97,7 @@ def fit(
         found, count = kernel.fit_pixels(numbers, seen, x, 0, passes, tuning, ridge, least_observations)
         first = np.where(seen, days[:, None], np.iinfo(np.int64).max).min(axis=0)
         last[part] = np.where(seen, days[:, None], 0).max(axis=0)
-        fixed["coefficients"][part] = np.clip(np.rint(found * SCALE), -32767, 32767).astype(np.int16)
+        fixed["coefficients"][:, :, part] = np.clip(np.rint(found * SCALE), -32767, 32767).transpose(1, 2, 0)
         own = (count >= least_observations) & (last[part] - first >= least_span_days)
         fixed["tilled"][part] = past.low_ndvi(numbers, seen, place, BARE_SHARE) < BARE_NDVI
         fixed["basis"][part] = np.where(own, BASIS_OWN, BASIS_NOTHING)
@@ -104,11 +111,12 @@ def fit(
     season = season_of(days)
     for part, numbers, seen in _strips(history, kept, whole, place):
         seen &= usable[part]
-        residual = past.residuals(numbers, seen, fixed["coefficients"][part], place, x.astype(np.float32))
+        residual = past.residuals(numbers, seen, fixed["coefficients"][:, :, part], place, x.astype(np.float32))
         sigma = past.spreads(residual, seen, SIGMA_FLOOR)
-        fixed["sigma"][part] = np.minimum(np.rint(sigma * 1e4), 65535).astype(np.uint16)
+        fixed["sigma"][:, part] = np.minimum(np.rint(sigma * 1e4), 65535).astype(np.uint16)
         past.count_tails(residual, seen, sigma, fixed["kind"][part], season, TAIL_STEP, tails)
     fixed["season"] = _season_factors(tails)
+    fixed["sample"] = _sample(fixed["kind"], usable, kinds)
     _borrow(fixed, history.grid.shape)
     return fixed, last
 
@@ -148,8 +156,20 @@ def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -
     features = course[where].reshape(len(where), -1)
     sample = features[:: max(1, len(where) // SAMPLE)]
     centres, _ = kmeans2(sample, kinds, minit="++", rng=np.random.default_rng(0))
-    out[where] = vq(features, centres)[0]
+    found = vq(features, centres)[0]
+    # A kind of a few odd pixels would say too little of itself; they go to what they resemble most.
+    large = np.bincount(found, minlength=kinds) >= PIXELS_PER_KIND // 5
+    if large.any() and not large.all():
+        found = vq(features, centres[large])[0]
+    out[where] = found
     return out
+
+
+def _sample(kind: NDArray[np.uint8], usable: NDArray[np.bool_], kinds: int) -> NDArray[np.int32]:
+    """Pixels that say what their kind does together, ascending: up to ``PER_KIND`` of each, evenly taken."""
+    members = (np.flatnonzero(usable & (kind == k)) for k in range(kinds))
+    taken = [at[np.linspace(0, len(at) - 1, min(len(at), PER_KIND)).astype(np.intp)] for at in members if len(at)]
+    return np.sort(np.concatenate(taken)).astype(np.int32) if taken else np.zeros(0, np.int32)
 
 
 def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -157,7 +177,7 @@ def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
 
     The 90th percentile of |residual| / sigma over that of a normal distribution, at least 1: above the share
     of missed clouds, below that of fields that are flooded or ploughed at about this time. Times of the year
-    next to each other share the larger factor, because the season shifts. Infinite where the history saw
+    next to each other share the larger factor, because the season shifts. ``UNSEEN`` where the history saw
     nothing: there the harmonics only guess.
     """
     total = tails.sum(axis=-1)
@@ -165,7 +185,7 @@ def _season_factors(tails: NDArray[np.int64]) -> NDArray[np.float32]:
     quantile = (reached.argmax(axis=-1) + 1) * TAIL_STEP
     factor = np.where(total >= LEAST_OF_KIND, np.maximum(quantile / 1.645, 1.0), 0.0)
     wide = np.maximum(factor, np.maximum(np.roll(factor, 1, axis=1), np.roll(factor, -1, axis=1)))
-    return np.where(wide > 0, wide, np.inf).astype(np.float32)
+    return np.where(wide > 0, wide, UNSEEN).astype(np.float32)
 
 
 def _borrow(fixed: Arrays, shape: tuple[int, int]) -> None:
@@ -177,6 +197,6 @@ def _borrow(fixed: Arrays, shape: tuple[int, int]) -> None:
     at = np.flatnonzero((short & (away <= REACH)).ravel())
     source = (nearest[0] * shape[1] + nearest[1]).ravel()[at]
     for name in ("coefficients", "kind", "peak", "tilled"):
-        fixed[name][at] = fixed[name][source]
-    fixed["sigma"][at] = np.minimum(fixed["sigma"][source] * BORROWED, 65535).astype(np.uint16)
+        fixed[name][..., at] = fixed[name][..., source]
+    fixed["sigma"][:, at] = np.minimum(fixed["sigma"][:, source] * BORROWED, 65535).astype(np.uint16)
     fixed["basis"][at] = BASIS_NEIGHBOUR

@@ -18,19 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.kernels import decide
+from detectors.kernels import common, decide
 from detectors.kernels import harmonic as kernel
 from detectors.kernels.indices import CORE
 from detectors.monitors import baseline, traces
 from detectors.protocol import Coverage, Parameters
 from detectors.state import MonitorState
-from detectors.types import CLEAR, UNKNOWN, ChangedPixels, ChangeMap, History, RasterBlock
+from detectors.types import CLEAR, NONE, UNKNOWN, ChangedPixels, ChangeMap, History, RasterBlock
 
 LEAST_OF_KIND: Final = 40
 """Sampled pixels of a kind seen on a date below which the shift of the whole window is taken."""
-
-SAMPLE: Final = 500
-"""Pixels for each kind, on the average, that shift and scatter are measured on."""
 
 
 class HarmonicParameters(Parameters):
@@ -51,6 +48,7 @@ class HarmonicParameters(Parameters):
         top: the most that one look can say for a change.
         support: score that confirms among neighbours; neighbours: the share of them that must have it, too.
         high: score that confirms alone.
+        apart_days: least time from first anomaly to confirmation: haze lasts for days.
         drawdown_days: how long water must be gone: levels fall and rise with the season.
         fallow_days: how long ground that is tilled every year must be bare or under water.
         patience_days: a change that is not confirmed after that many days is dropped (a winter fits in).
@@ -71,9 +69,10 @@ class HarmonicParameters(Parameters):
     support: float = Field(6.0, gt=0)
     neighbours: float = Field(0.5, ge=0, le=1)
     high: float = Field(12.0, gt=0, le=15)
+    apart_days: int = Field(4, ge=0)
     drawdown_days: int = Field(300, ge=0)
     fallow_days: int = Field(30, ge=0)
-    patience_days: int = Field(270, ge=1)
+    patience_days: int = Field(330, ge=1)
 
     @property
     def limit(self) -> float:
@@ -108,8 +107,7 @@ class HarmonicMonitor:
             history, kept, q.passes, q.tuning, q.ridge, q.kinds, q.least_observations, q.least_span_days
         )
         bands = tuple(history.bands[i] for i in kept)
-        days = np.zeros((len(last), 8), np.uint16)
-        days[:, decide.LAST] = last
+        n = len(last)
         return MonitorState(
             monitor=self.name,
             version=self.version,
@@ -121,8 +119,10 @@ class HarmonicMonitor:
             scenes=0,
             fixed=fixed,
             dynamic={
-                "score": np.zeros((len(last), decide.KINDS), np.uint8),
-                "days": days,
+                "score": np.zeros((decide.KINDS, n), np.uint8),
+                "phase": np.zeros(n, np.uint8),
+                "looks": np.zeros(n, np.uint8),
+                "last": last.astype(np.uint16),
                 **traces.empty(len(bands)),
             },
         )
@@ -138,112 +138,98 @@ class HarmonicMonitor:
         q, fixed = self.parameters, state.fixed
         n = block.quality.size
         quality, data = block.quality.reshape(n), block.data.reshape(len(block.bands), n)
-        where, place = _positions(block.bands), _positions(state.bands)
-        x = kernel.design(np.array([day]))[0].astype(np.float32)
-        shift, scatter = self._common(state, data, where, quality, place, x)
-        season = np.ascontiguousarray(fixed["season"][:, baseline.season_of(np.array([day]))[0]])
-        score, days = state.dynamic["score"].copy(), state.dynamic["days"].copy()
-        note = np.empty(n, np.uint8)
-        decide.update(
-            day, data, where, quality, fixed["coefficients"], place, x, fixed["sigma"], fixed["kind"], fixed["peak"],
-            fixed["basis"], shift, scatter, season, np.array([q.loss_share, *(q.gain_share,) * 3], np.float32),
-            q.leaf_on, q.limit, q.top, q.low, q.high, q.patience_days, score, days, note,
+        look = self._look(state, block, data, quality)
+        score, phase, looks, last = (state.dynamic[name].copy() for name in ("score", "phase", "looks", "last"))
+        when, note, fresh = traces.spread_out(state.dynamic, n), np.empty(n, np.uint8), np.empty(n, np.bool_)
+        used, snowy, anomalous = decide.update(
+            day, data, look.where, quality, fixed["coefficients"], look.place, look.x, fixed["sigma"], fixed["kind"],
+            fixed["peak"], fixed["basis"], look.shift, look.scatter, look.season,
+            np.array([q.loss_share, *(q.gain_share,) * 3], np.float32), q.leaf_on, q.limit, q.top, q.low, q.high,
+            q.patience_days, score, phase, looks, last, when, note,
         )  # fmt: skip
-        fresh = np.empty(n, np.bool_)
         confirmed = decide.settle(
-            day,
-            block.grid.shape[1],
-            q.support,
-            q.high,
-            q.neighbours,
-            q.drawdown_days,
-            q.fallow_days,
-            fixed["tilled"],
-            score,
-            days,
-            fresh,
-        )
-        dynamic = {"score": score, "days": days} | traces.follow(
-            state, block, note & decide.TRACED > 0, fresh, days, x, where, place, shift, scatter, season
-        )
-        used = int(np.count_nonzero(note & decide.USED))
+            day, block.grid.shape[1], q.support, q.high, q.neighbours, q.apart_days, q.drawdown_days, q.fallow_days,
+            fixed["tilled"], score, phase, when, note, fresh,
+        )  # fmt: skip
+        traced = (note & decide.TRACED > 0) | (fresh & (note & decide.ANOMALOUS > 0))
+        table = traces.follow(state, block, look, phase, when, traced, fresh)
         coverage = Coverage(
             day=day,
             pixels=n,
             valid=int(np.count_nonzero(quality == CLEAR)),
-            used=used,
+            used=int(used),
             clear_share=used / n,
-            snow_share=np.count_nonzero(note & decide.IN_SNOW) / n,
-            anomalous=int(np.count_nonzero(note & decide.ANOMALOUS)),
+            snow_share=snowy / n,
+            anomalous=int(anomalous),
             confirmed=int(confirmed),
             missing_bands=tuple(b for b in state.bands if b not in block.bands),
         )
+        dynamic = {"score": score, "phase": phase, "looks": looks, "last": last, **table}
         return replace(state, updated_until=day, scenes=state.scenes + 1, dynamic=dynamic), coverage
 
-    def _common(
-        self,
-        state: MonitorState,
-        data: NDArray[np.int16],
-        where: NDArray[np.int64],
-        quality: NDArray[np.uint8],
-        place: NDArray[np.int64],
-        x: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Shift ``float32 (kind, 8)`` and scatter ``float32 (kind, 3)`` of a scene, by pixels that did not change."""
+    def _look(
+        self, state: MonitorState, block: RasterBlock, data: NDArray[np.int16], quality: NDArray[np.uint8]
+    ) -> traces.Look:
+        """What a scene's pixels are compared with: the day's regressors, and what each kind does together.
+
+        Shift and scatter are measured on the sampled pixels that have not changed.
+        """
         fixed, kinds = state.fixed, self.parameters.kinds
-        step = max(1, len(quality) // (SAMPLE * kinds))
-        at = np.arange(step // 2, len(quality), step)
-        days = state.dynamic["days"][at]
-        undisturbed = (days[:, decide.CONFIRMED] == 0) | (days[:, decide.RECOVERED] > 0)
-        at = at[undisturbed & (fixed["basis"][at] > 0)]
-        residual = np.zeros((len(at), decide.SHIFTS), np.float32)
-        seen = decide.residuals_at(at, data, where, quality, fixed["coefficients"], place, x, residual)
-        shift = np.zeros((kinds + 1, decide.SHIFTS), np.float32)
+        where, place = _positions(block.bands), _positions(state.bands)
+        day = np.array([block.day])
+        x = kernel.design(day)[0].astype(np.float32)
+        at = fixed["sample"]
+        phase = state.dynamic["phase"][at]
+        at = at[(phase & decide.CONFIRMED == 0) | (phase & decide.RECOVERED > 0)]
+        residual, seen = np.zeros((common.SHIFTS, len(at)), np.float32), np.empty(len(at), np.bool_)
+        numbers, coefficients = data[:, at], np.ascontiguousarray(fixed["coefficients"][:, :, at])
+        common.residuals(np.ascontiguousarray(numbers), where, quality[at], coefficients, place, x, residual, seen)
+        shift = np.zeros((kinds + 1, common.SHIFTS), np.float32)
         scatter = np.zeros((kinds + 1, 3), np.float32)
-        sigma = fixed["sigma"][at] * np.float32(1e-4)
-        decide.common(residual, seen, fixed["kind"][at], sigma, kinds, LEAST_OF_KIND, shift, scatter)
-        return shift, scatter
+        sigma = fixed["sigma"][:, at] * np.float32(1e-4)
+        common.shifts(residual, seen, fixed["kind"][at], sigma, kinds, LEAST_OF_KIND, shift, scatter)
+        season = np.ascontiguousarray(fixed["season"][:, baseline.season_of(day)[0]])
+        return traces.Look(x, where, place, shift, scatter, season)
 
     def report(self, state: MonitorState) -> ChangeMap:
         """See ``Monitor.report``. A confirmed change stays, also when the ground recovers later."""
         self.check(state)
-        days, basis = state.dynamic["days"], state.fixed["basis"]
-
-        def dense(values: NDArray[Any]) -> NDArray[np.int32]:
-            return values.astype(np.int32).reshape(state.grid.shape)
-
-        known = basis > 0
+        basis, shape = state.fixed["basis"], state.grid.shape
+        known = np.where(basis > 0, NONE, UNKNOWN).astype(np.int32)
+        first_seen, confirmed = known, known.copy()
+        at, when = state.dynamic["at"], state.dynamic["when"]
+        first_seen[at] = _first_seen(when)
+        confirmed[at] = when[:, decide.CONFIRMED_ON]
+        observations = state.fixed["history"] + state.dynamic["looks"].astype(np.int32)
         return ChangeMap(
             grid=state.grid,
-            first_seen=dense(np.where(known, self._first_seen(days), UNKNOWN)),
-            confirmed=dense(np.where(known, days[:, decide.CONFIRMED].astype(np.int32), UNKNOWN)),
-            last_clear=dense(days[:, decide.LAST]),
-            observations=dense(days[:, decide.LOOKS] + state.fixed["history"].astype(np.int32)),
-            basis=basis.reshape(state.grid.shape).copy(),
+            first_seen=first_seen.reshape(shape),
+            confirmed=confirmed.reshape(shape),
+            last_clear=state.dynamic["last"].astype(np.int32).reshape(shape),
+            observations=observations.reshape(shape),
+            basis=basis.reshape(shape).copy(),
         )
 
-    @staticmethod
-    def _first_seen(days: NDArray[np.uint16]) -> NDArray[np.int32]:
-        confirmed = days[:, decide.CONFIRMED] > 0
-        return np.where(confirmed, days[:, decide.FIRST_SEEN], days[:, decide.START]).astype(np.int32)
+    def last_looks(self, state: MonitorState) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """See ``Monitor.last_looks``."""
+        self.check(state)
+        shape = state.grid.shape
+        return state.dynamic["last"].reshape(shape), state.fixed["basis"].reshape(shape)
 
     def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
         """See ``Monitor.changed``."""
         self.check(state)
-        first_seen = self._first_seen(state.dynamic["days"])
-        at = np.flatnonzero(first_seen > 0)
-        days = state.dynamic["days"][at].astype(np.int32)
-        columns = state.grid.shape[1]
-        before, after, evidence = traces.read(state, at)
+        rows = np.flatnonzero(_first_seen(state.dynamic["when"]))
+        at, when = state.dynamic["at"][rows], state.dynamic["when"][rows].astype(np.int32)
+        sure = when[:, decide.CONFIRMED_ON] > 0
+        before, after, evidence = traces.read(state, rows)
         return ChangedPixels(
-            row=(at // columns + row0).astype(np.int32),
-            col=(at % columns + col0).astype(np.int32),
-            first_seen=first_seen[at],
-            confirmed=days[:, decide.CONFIRMED].copy(),
-            last_clear=np.where(days[:, decide.CONFIRMED] > 0, days[:, decide.BEFORE], days[:, decide.PRIOR]).astype(
-                np.int32
-            ),
-            recovered=days[:, decide.RECOVERED].copy(),
+            row=(at // state.grid.shape[1] + row0).astype(np.int32),
+            col=(at % state.grid.shape[1] + col0).astype(np.int32),
+            first_seen=_first_seen(state.dynamic["when"])[rows],
+            confirmed=when[:, decide.CONFIRMED_ON].copy(),
+            last_clear=np.where(sure, when[:, decide.BEFORE], when[:, decide.PRIOR]).astype(np.int32),
+            recovered=when[:, decide.RECOVERED_ON].copy(),
             before=before,
             after=after,
             evidence=evidence,
@@ -257,6 +243,12 @@ class HarmonicMonitor:
                 f"the state was made by {state.monitor} {state.version} ({state.parameter_hash}), "
                 f"this is {self.name} {self.version} ({mine[2]})"
             )
+
+
+def _first_seen(when: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """Day first seen of rows of ``when``: of the confirmed change, else of the suspicion."""
+    sure = when[:, decide.CONFIRMED_ON] > 0
+    return np.where(sure, when[:, decide.FIRST_SEEN], when[:, decide.START]).astype(np.int32)
 
 
 def _positions(bands: tuple[str, ...]) -> NDArray[np.int64]:

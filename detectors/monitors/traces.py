@@ -1,12 +1,14 @@
-"""What changing pixels look like: a sparse table beside the dense state, one row a pixel that changes.
+"""What changing pixels look like, and when: a sparse table beside the dense state, one row a pixel that is not quiet.
 
-Columns: ``trace_at`` int32 (row-major pixel of the window, ascending), ``trace_looks`` uint8, ``trace_before`` and
-``trace_after`` int16 (i, band) mean expected and observed reflectance since the change began, 1e-4, and
-``trace_evidence`` float32 (i, 4), mean strength by kind of evidence in standard deviations.
+Columns: ``at`` int32 (row-major pixel of the window, ascending), ``when`` uint16 (i, 7), days by the columns of
+``decide``, ``trace_looks`` uint8, ``trace_before`` and ``trace_after`` int16 (i, band) mean expected and observed
+reflectance since the change began, 1e-4, and ``trace_evidence`` float32 (i, 4), mean strength by kind of evidence in
+standard deviations.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.kernels import decide
 from detectors.kernels.indices import BSI, NDVI, WATER
-from detectors.state import MonitorState
+from detectors.state import Arrays, MonitorState
 from detectors.types import BANDS, EVIDENCE, SCALE, RasterBlock
 
 MOST_LOOKS: Final = 12
@@ -23,120 +25,161 @@ MOST_LOOKS: Final = 12
 SETTLING: Final = 4
 """Looks that the mean spectra remember well: a dam fills and a pit is laid bare over several."""
 
-NAMES: Final = ("trace_at", "trace_looks", "trace_before", "trace_after", "trace_evidence")
+DAYS: Final = 7
+"""Columns of ``when``."""
 
 
-def empty(bands: int) -> dict[str, NDArray[Any]]:
-    """A table without rows."""
+@dataclass(frozen=True)
+class Look:
+    """One scene as the kernels see it.
+
+    Attributes:
+        x: ``float32 (5,)``, regressors of its day. where, place: ``int64 (5,)``, see ``kernels.look``.
+        shift, scatter: of ``kernels.common.shifts``. season: ``float32 (kind, 3)``.
+    """
+
+    x: NDArray[np.float32]
+    where: NDArray[np.int64]
+    place: NDArray[np.int64]
+    shift: NDArray[np.float32]
+    scatter: NDArray[np.float32]
+    season: NDArray[np.float32]
+
+
+def empty(bands: int, rows: int = 0) -> dict[str, NDArray[Any]]:
+    """A table of rows in which nothing is known."""
     return {
-        "trace_at": np.zeros(0, np.int32),
-        "trace_looks": np.zeros(0, np.uint8),
-        "trace_before": np.zeros((0, bands), np.int16),
-        "trace_after": np.zeros((0, bands), np.int16),
-        "trace_evidence": np.zeros((0, len(EVIDENCE)), np.float32),
+        "at": np.zeros(rows, np.int32),
+        "when": np.zeros((rows, DAYS), np.uint16),
+        "trace_looks": np.zeros(rows, np.uint8),
+        "trace_before": np.zeros((rows, bands), np.int16),
+        "trace_after": np.zeros((rows, bands), np.int16),
+        "trace_evidence": np.zeros((rows, len(EVIDENCE)), np.float32),
     }
+
+
+def spread_out(dynamic: Arrays, n: int) -> NDArray[np.uint16]:
+    """``when`` of every pixel of the window, ``uint16 (n, 7)``; its pages are made as they are touched."""
+    dense = np.zeros((n, DAYS), np.uint16)
+    dense[dynamic["at"]] = dynamic["when"]
+    return dense
 
 
 def follow(
     state: MonitorState,
     block: RasterBlock,
+    look: Look,
+    phase: NDArray[np.uint8],
+    when: NDArray[np.uint16],
     traced: NDArray[np.bool_],
     fresh: NDArray[np.bool_],
-    days: NDArray[np.uint16],
-    x: NDArray[np.float32],
-    where: NDArray[np.int64],
-    place: NDArray[np.int64],
-    shift: NDArray[np.float32],
-    scatter: NDArray[np.float32],
-    season: NDArray[np.float32],
 ) -> dict[str, NDArray[Any]]:
-    """The table after a scene: rows of pixels that look unchanged again are dropped, new ones begin.
+    """The table after a scene: rows of pixels that are quiet again are dropped, new ones begin.
 
     Args:
-        traced: ``bool (pixel,)``, pixels whose look today belongs to a change. fresh: confirmed today.
-        days: as `decide.update` left them. The rest: as in `decide.update`.
+        phase, when: ``uint8 (pixel,)`` and ``uint16 (pixel, 7)`` after the scene.
+        traced: ``bool (pixel,)``, pixels whose look today belongs to a change. fresh: likewise, confirmed today.
     """
-    old = {name: state.dynamic[name] for name in NAMES}
-    stays = (days[old["trace_at"], decide.START] > 0) | (days[old["trace_at"], decide.CONFIRMED] > 0)
+    at = np.flatnonzero(phase).astype(np.int32)
+    table = empty(len(state.bands), len(at))
+    table["at"], table["when"] = at, when[at]
+    _keep(state.dynamic, table, phase, fresh)
+    rows = np.flatnonzero(traced[at] & (table["trace_looks"] < MOST_LOOKS))
+    if len(rows) and all(band in block.bands for band in state.bands):
+        _describe(state, block, look, table, rows)
+    return table
+
+
+def _keep(old: Arrays, table: dict[str, NDArray[Any]], phase: NDArray[np.uint8], fresh: NDArray[np.bool_]) -> None:
+    """Carry over what is known of pixels that were in the table before; in place."""
+    source = np.searchsorted(old["at"], table["at"])
+    source[source == len(old["at"])] = 0
+    known = np.zeros(len(table["at"]), np.bool_) if not len(old["at"]) else old["at"][source] == table["at"]
     # A pixel confirmed anew after it had recovered is described by this change, not by the one before.
-    before = state.dynamic["days"][old["trace_at"]]
-    stays &= ~((before[:, decide.RECOVERED] > 0) & (days[old["trace_at"], decide.RECOVERED] == 0))
-    kept = {name: values[stays] for name, values in old.items()}
-    at = np.flatnonzero(traced)
-    new = np.setdiff1d(at, kept["trace_at"], assume_unique=True)
-    if len(new):
-        blank = empty(len(state.bands))
-        joined = np.concatenate([kept["trace_at"], new.astype(np.int32)])
-        order = np.argsort(joined, kind="stable")
-        kept = {
-            name: (
-                joined
-                if name == "trace_at"
-                else np.concatenate([kept[name], np.zeros((len(new), *blank[name].shape[1:]), blank[name].dtype)])
-            )[order]
-            for name in NAMES
-        }
-    row = np.searchsorted(kept["trace_at"], at)
-    few = kept["trace_looks"][row] < MOST_LOOKS
-    at, row = at[few], row[few]
-    if len(at) == 0 or any(band not in block.bands for band in state.bands):
-        return kept
-    kept = {
-        name: values if values.flags.writeable and values.base is None else values.copy()
-        for name, values in kept.items()
-    }
-    kept["trace_looks"][row] += 1
-    looks = kept["trace_looks"][row].astype(np.float32)[:, None]
+    again = fresh[table["at"]] & known
+    again[again] = old["when"][source[again], decide.RECOVERED_ON] > 0
+    # A suspicion that ended and began again the same day cannot be: it takes a look to fall and one to rise.
+    begins = (phase[table["at"]] == decide.SUSPECTED) & known
+    begins[begins] = old["when"][source[begins], decide.START] != table["when"][begins, decide.START]
+    known &= ~again & ~begins
+    for name in ("trace_looks", "trace_before", "trace_after", "trace_evidence"):
+        table[name][known] = old[name][source[known]]
+
+
+def _describe(
+    state: MonitorState, block: RasterBlock, look: Look, table: dict[str, NDArray[Any]], rows: NDArray[np.intp]
+) -> None:
+    """Take the look into the running means of some rows; in place."""
+    at = table["at"][rows]
+    table["trace_looks"][rows] += 1
+    looks = table["trace_looks"][rows].astype(np.float32)[:, None]
     numbers = block.data.reshape(len(block.bands), -1)
-    observed = np.stack([numbers[block.bands.index(band)][at] for band in state.bands], axis=1).astype(np.float32)
-    expected = (state.fixed["coefficients"][at].astype(np.float32) * x).sum(axis=-1)
+    order = [block.bands.index(band) for band in state.bands]
+    observed = numbers[:, at][order].T.astype(np.float32)
+    expected = np.einsum("brp,r->pb", state.fixed["coefficients"][:, :, at].astype(np.float32), look.x)
     for name, values in (("trace_before", expected), ("trace_after", observed)):
-        mean = kept[name][row].astype(np.float32)
+        mean = table[name][rows].astype(np.float32)
         mean += (values - mean) / np.minimum(looks, SETTLING)
-        kept[name][row] = np.clip(np.rint(mean), -32768, 32767).astype(np.int16)
-    strength = _strength(state, at, numbers, x, where, place, shift, scatter, season)
-    mean = kept["trace_evidence"][row]
-    kept["trace_evidence"][row] = mean + (strength - mean) / looks
-    return kept
+        table[name][rows] = np.clip(np.rint(mean), -32768, 32767).astype(np.int16)
+    mean = table["trace_evidence"][rows]
+    table["trace_evidence"][rows] = mean + (_strength(state, look, at, observed, expected) - mean) / looks
 
 
 def _strength(
     state: MonitorState,
-    at: NDArray[np.int64],
-    numbers: NDArray[np.int16],
-    x: NDArray[np.float32],
-    where: NDArray[np.int64],
-    place: NDArray[np.int64],
-    shift: NDArray[np.float32],
-    scatter: NDArray[np.float32],
-    season: NDArray[np.float32],
+    look: Look,
+    at: NDArray[np.int32],
+    observed: NDArray[np.float32],
+    expected: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Moves of some pixels in standard deviations, ``float32 (i, 4)`` in the order of EVIDENCE, none below 0."""
-    residual = np.zeros((len(at), decide.SHIFTS), np.float32)
-    clear = np.ones(numbers.shape[1], np.uint8)
-    decide.residuals_at(at, numbers, where, clear, state.fixed["coefficients"], place, x, residual)
+    """Moves in standard deviations, ``float32 (i, 4)`` in the order of EVIDENCE, none below 0.
+
+    Args:
+        observed, expected: ``float32 (i, band)``, 1e-4 reflectance, in the order of the state's bands.
+    """
     kind = state.fixed["kind"][at]
-    own = state.fixed["sigma"][at] * np.float32(1e-4) * season[kind]
-    z = (residual[:, 5:] - shift[kind, 5:]) / np.sqrt(own**2 + scatter[kind] ** 2)
+    own = state.fixed["sigma"][:, at].T * np.float32(1e-4) * look.season[kind]
+    deviation = np.sqrt(own**2 + look.scatter[kind] ** 2)
+    z = (_channels(observed, state.bands) - _channels(expected, state.bands) - look.shift[kind, 5:]) / deviation
     moves = np.stack([-z[:, NDVI], z[:, BSI], z[:, WATER], -z[:, WATER]], axis=1)
-    return np.maximum(np.where(np.isfinite(moves), moves, 0), 0).astype(np.float32)
+    # A channel that a missing band leaves out says nothing.
+    strength: NDArray[np.float32] = np.maximum(np.nan_to_num(moves), 0).astype(np.float32)
+    return strength
+
+
+def _channels(spectra: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+    """The channels of ``kernels.indices`` of a few spectra (i, band), 1e-4, ``float32 (i, 3)``; NaN without a band."""
+
+    def sum_of(*names: str) -> NDArray[np.float32]:
+        if any(name not in bands for name in names):
+            return np.full(len(spectra), np.nan, np.float32)
+        total: NDArray[np.float32] = spectra[:, [bands.index(name) for name in names]].sum(axis=1)
+        return np.maximum(total, np.float32(10))
+
+    def ratio(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (a - b) / (a + b)
+
+    dark = "swir16" if "swir16" in bands else "nir"
+    return np.stack(
+        [
+            ratio(sum_of("nir"), sum_of("red")),
+            ratio(sum_of("swir16", "red"), sum_of("nir", "blue")),
+            ratio(sum_of("green"), sum_of(dark)),
+        ],
+        axis=1,
+    )
 
 
 def read(
-    state: MonitorState, at: NDArray[np.int64]
+    state: MonitorState, rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Reflectance before and after ``float32 (i, 6)`` in the order of BANDS, NaN where unknown, and evidence."""
-    rows = state.dynamic["trace_at"]
-    place = np.searchsorted(rows, at)
-    known = place < len(rows)
-    known[known] = rows[place[known]] == at[known]
-    known[known] = state.dynamic["trace_looks"][place[known]] > 0
+    """Of some rows: reflectance before and after ``float32 (i, 6)`` by BANDS, NaN where unknown; and evidence."""
+    known = state.dynamic["trace_looks"][rows] > 0
     spectra = []
     for name in ("trace_before", "trace_after"):
-        out = np.full((len(at), len(BANDS)), np.nan, np.float32)
+        out = np.full((len(rows), len(BANDS)), np.nan, np.float32)
         for i, band in enumerate(state.bands):
-            out[known, BANDS.index(band)] = state.dynamic[name][place[known], i] / np.float32(SCALE)
+            values = state.dynamic[name][rows, i] / np.float32(SCALE)
+            out[:, BANDS.index(band)] = np.where(known, values, np.float32(np.nan))
         spectra.append(out)
-    evidence = np.zeros((len(at), len(EVIDENCE)), np.float32)
-    evidence[known] = state.dynamic["trace_evidence"][place[known]]
-    return spectra[0], spectra[1], evidence
+    return spectra[0], spectra[1], state.dynamic["trace_evidence"][rows].astype(np.float32)

@@ -163,10 +163,10 @@ def test_a_fault_that_passes_costs_a_try_and_not_the_tile(
     asked = request(world, "forest")
     put, faults = Storage.put_named, iter([True, True])
 
-    def fail_twice(self: Storage, key: str, data: bytes | bytearray) -> None:
+    def fail_twice(self: Storage, key: str, *parts: Any) -> None:
         if next(faults, False):
             raise OSError(28, "No space left on device")
-        put(self, key, data)
+        put(self, key, *parts)
 
     monkeypatch.setattr(Storage, "put_named", fail_twice)
     settings = world.settings.model_copy(update={"run_threads": 1})

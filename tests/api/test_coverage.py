@@ -14,12 +14,12 @@ from tests.api.test_runs import add_plan, run
 from tests.conftest import World
 from tests.series import Series, write_series
 
-LAST, BEFORE = date(2024, 12, 16), date(2024, 12, 4)
+LAST, BEFORE = date(2024, 11, 22), date(2024, 10, 31)
 
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
-    return write_series(tmp_path_factory.mktemp("series") / "images")
+    return write_series(tmp_path_factory.mktemp("series") / "images", step=22)
 
 
 def test_days_since_the_last_clear_look_and_the_blind_spots(world: World, series: Series) -> None:
@@ -33,24 +33,28 @@ def test_days_since_the_last_clear_look_and_the_blind_spots(world: World, series
     seen = world.client.get(path, headers=county, params={"as_of": "2024-12-31"}).json()
     by_class = {item["up_to_days"]: item["share"] for item in seen["since_clear_look"]}
     assert sum(by_class.values()) + seen["unseen_share"] == pytest.approx(1)
-    assert by_class[20] == pytest.approx(2 / 3, abs=0.06)
-    assert by_class[30] == pytest.approx(1 / 3, abs=0.06)
+    assert by_class[60] == pytest.approx(2 / 3, abs=0.06)
+    assert by_class[90] == pytest.approx(1 / 3, abs=0.06)
     assert [(tile["row"], tile["col"], tile["status"]) for tile in reversed(seen["tiles"])] == [
         (row, col, "done") for row in (0, 1) for col in (0, 1)
     ]
     assert all(0.5 < tile["clear_share"] <= 1 and tile["last_acquired_at"] for tile in seen["tiles"])
 
     spots = world.client.get(
-        f"{path}/cells", headers=county, params={"as_of": "2024-12-31", "older_than_days": 20}
+        f"{path}/cells", headers=county, params={"as_of": "2024-12-31", "older_than_days": 60}
     ).json()
     assert spots["type"] == "FeatureCollection"
     assert {f["properties"]["last_clear_on"] for f in spots["features"]} == {BEFORE.isoformat()}
-    assert {f["properties"]["days_since"] for f in spots["features"]} == {27}
+    assert {f["properties"]["days_since"] for f in spots["features"]} == {61}
     hidden = shapely.union_all([shape(f["geometry"]) for f in spots["features"]])
     assert hidden.within(series.area.buffer(1e-6))
     # 42 rows of 128 lie under the cloud: three rows of cells.
     assert geodesic_area_m2(hidden) == pytest.approx(48 * 128 * 100, rel=0.02)
-    fresh = world.client.get(f"{path}/cells", headers=county, params={"as_of": "2024-12-31", "older_than_days": 30})
+    assert (
+        LAST.isoformat()
+        in world.client.get(f"{path}/cells", headers=county, params={"as_of": "2024-12-31", "older_than_days": 0}).text
+    )
+    fresh = world.client.get(f"{path}/cells", headers=county, params={"as_of": "2024-12-31", "older_than_days": 61})
     assert fresh.json()["features"] == []
 
 

@@ -78,10 +78,13 @@ def run(world: World, name: str = "forest") -> Run:
         return session.get_one(Run, run_id)
 
 
-def found(world: World) -> list[tuple[Any, ...]]:
-    """Everything about the detections but the identifiers."""
+def found(world: World, name: str | None = None) -> list[tuple[Any, ...]]:
+    """Everything about the detections, of one plan or of all, but the identifiers."""
     with world.database.transaction(see_all=True) as session:
-        rows = session.scalars(select(Detection).order_by(Detection.first_seen_on, Detection.area_m2))
+        statement = select(Detection).order_by(Detection.first_seen_on, Detection.area_m2)
+        if name is not None:
+            statement = statement.join(Plan, Plan.id == Detection.plan_id).where(Plan.name == name)
+        rows = session.scalars(statement)
         return [
             (
                 from_database(row.geom).wkt,
@@ -378,6 +381,24 @@ def test_a_stopped_worker_lets_its_run_go_between_tiles(world: World, series: Se
     left = _run_row(world, queued.id)
     assert (left.tiles_done, left.attempts) == (1, 0)
     assert execute(world.database, settings, queued.id) is RunStatus.succeeded
+    assert len(found(world)) == 1
+
+
+def test_a_run_cancelled_in_the_middle_ends_soon_and_keeps_what_it_did(world: World, series: Series) -> None:
+    add_plan(world, series, series.folder)
+    queued = request(world, "forest")
+    settings = world.settings.model_copy(update={"run_threads": 1})
+
+    def cancel_after_the_first(done: int, total: int) -> None:
+        if done == 1:
+            path = f"/api/v1/runs/{queued.id}/cancel"
+            assert world.client.post(path, headers=world.headers("admin")).status_code == 200
+
+    assert execute(world.database, settings, queued.id, cancel_after_the_first) is RunStatus.cancelled
+    left = _run_row(world, queued.id)
+    assert (left.status, left.tiles_done, left.detail) == (RunStatus.cancelled, 1, "cancelled on request")
+    again = run(world)
+    assert (again.status, again.tiles_fitted) == (RunStatus.succeeded, 3)
     assert len(found(world)) == 1
 
 

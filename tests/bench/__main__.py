@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.bench [NAME ...] [--data DIR] [--seeds 11,12]``.
+"""Run the benchmarks: ``python -m tests.bench [NAME ...] [--data DIR] [--data-vegetation DIR] [--seeds 11,12]``.
 
 Nothing here passes or fails by its speed. Figures with their command, date and machine: docs/benchmarks.md.
 """
@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from detectors.registry import make_monitor
-from tests.bench import bench_forest_cut, bench_simulated
+from tests.bench import bench_forest_cut, bench_peers, bench_simulated, bench_vegetation
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated")
+NAMES = ("forest-cut", "simulated", "peers", "vegetation-series")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -36,12 +36,22 @@ def forest_cut(given: Path | None) -> None:
     bench_forest_cut.run(folder.resolve())
 
 
+def vegetation(folder: Path | None) -> None:
+    if folder is None or not (folder / "observations.csv").is_file():
+        print("Not run: --data-vegetation names no folder with observations.csv and reference.csv\n")
+        return
+    bench_vegetation.run(folder)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, also when data outside the repository are absent."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of Redline.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones: {', '.join(NAMES)}; all when left out")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder of the full s2-romania series; default: the repository's cut"
+    )
+    parser.add_argument(
+        "--data-vegetation", type=Path, metavar="DIR", help="folder of vegetation-series; default: none"
     )
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
     options = parser.parse_args(arguments)
@@ -55,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began = time.perf_counter()
         if name == "forest-cut":
             forest_cut(options.data)
-        else:
+        elif name == "simulated":
             bench_simulated.run(options.seeds)
+        elif name == "peers":
+            bench_peers.run(options.seeds)
+        else:
+            vegetation(options.data_vegetation)
         print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
     return 0
 

@@ -21,19 +21,16 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from app.foundation.identity import new_id
-from app.imagery.found import FailedItem
+from app.imagery.acquisitions import acquisitions
 from app.imagery.grid import scene_grid
-from app.imagery.models import Scene, Source, SourceKind
-from app.imagery.pixels import MASK, SceneRef, gdal, read_pixels
-from app.imagery.schemas import SourceConfiguration
-from app.imagery.service import scene_ref
-from app.imagery.sources import read_source
+from app.imagery.local import scenes_of
+from app.imagery.pixels import MASK, SceneRef, gdal, read_acquisition
 from app.monitoring.tiles import TileJob, changed_pixels, compute_tile
+from app.sample.spectra import BANDS
 from detectors.patches import assemble
 from detectors.recognise import recognise
 from detectors.registry import make_monitor
-from detectors.types import BANDS, ChangedPixels, Grid, Patch, RasterBlock, from_day, to_day
+from detectors.types import BlockHistory, ChangedPixels, Grid, Patch, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule, median, ndvi
 from tests.bench.scoring import agreement
 from tests.bench.tables import ratio, show
@@ -66,7 +63,9 @@ class Series:
             bands=BANDS,
             monitor=MONITOR,
             monitor_parameters={},
+            history_from=date.min,
             history_until=HISTORY_UNTIL,
+            until=until,
             scenes=tuple(s for s in self.scenes if s.acquired_at.astimezone(UTC).date() <= until),
             previous=None,
             storage_url=storage.as_uri(),
@@ -74,19 +73,10 @@ class Series:
 
 
 def read_series(folder: Path) -> Series:
-    """What the service would know of the catalogue, without its database."""
-    configuration = SourceConfiguration()
-    source = Source(
-        kind=SourceKind.stac_catalog,
-        location=str(folder / "catalog.json"),
-        configuration=configuration.model_dump(mode="json"),
-    )
-    scenes = []
-    for item in read_source(source.kind, source.location, configuration):
-        if isinstance(item, FailedItem):
-            raise ValueError(f"{item.item}: {item.reason}")
-        scene = Scene(id=new_id(), external_id=item.external_id, acquired_at=item.acquired_at, assets=item.assets)
-        scenes.append(scene_ref(source, scene))
+    """The catalogue's scenes, without a database."""
+    scenes, failed = scenes_of(str(folder / "catalog.json"))
+    if failed:
+        raise ValueError(f"{failed[0].item}: {failed[0].reason}")
     scenes.sort(key=lambda s: (s.acquired_at, s.external_id))
     crs, t, shape = scene_grid(scenes[0])
     return Series(tuple(scenes), Grid(crs, (t.a, t.b, t.c, t.d, t.e, t.f), shape))
@@ -97,9 +87,9 @@ def read_blocks(series: Series) -> list[RasterBlock]:
     geobox = GeoBox(series.grid.shape, Affine(*series.grid.transform), series.grid.crs)
     blocks = []
     with gdal():
-        for scene in series.scenes:
-            pixels = read_pixels(scene, geobox, BANDS)
-            blocks.append(RasterBlock(pixels.data, pixels.valid, series.grid, pixels.bands, scene.acquired_at))
+        for acquisition in acquisitions(series.scenes):
+            pixels = read_acquisition(acquisition, geobox, BANDS)
+            blocks.append(RasterBlock(pixels.data, pixels.quality, series.grid, pixels.bands, acquisition.acquired_at))
     return blocks
 
 
@@ -188,7 +178,7 @@ def show_costs(series: Series, blocks: Sequence[RasterBlock], history: Sequence[
     """Seconds of each step, against merely decoding the same scenes."""
     later = blocks[len(history) :]
     monitor = make_monitor(MONITOR)
-    state = monitor.fit(history)
+    state = monitor.fit(BlockHistory(history))
 
     def update_all() -> None:
         running = state
@@ -201,7 +191,7 @@ def show_costs(series: Series, blocks: Sequence[RasterBlock], history: Sequence[
                 "decode history": lambda: decode(series.scenes[: len(history)]),
                 "decode later": lambda: decode(series.scenes[len(history) :]),
                 "read": lambda: read_blocks(series),
-                "fit": lambda: monitor.fit(history),
+                "fit": lambda: monitor.fit(BlockHistory(history)),
                 "update": update_all,
                 "tile": lambda: compute_tile(series.job(date.max, Path(folder))),
             }

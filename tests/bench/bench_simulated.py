@@ -19,25 +19,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from app.imagery.pixels import SCL_CLEAR
-from app.monitoring.publish import NOT_AN_ACTIVITY
+from app.monitoring.findings import NOT_AN_ACTIVITY
 from app.sample.changes import Change
 from app.sample.grid import ACQUISITION_UTC, CRS, PIXEL_M, IntArray
 from app.sample.render import render
-from app.sample.spectra import CROPS
+from app.sample.spectra import BANDS, CROPS
 from app.sample.truth import truth_arrays
 from app.sample.world import World, build_world
 from detectors.patches import assemble
 from detectors.protocol import Monitor
 from detectors.recognise import recognise
 from detectors.registry import make_monitor
-from detectors.types import BANDS, ChangedPixels, Grid, RasterBlock, from_day, to_day
+from detectors.types import CLEAR, HIDDEN, BlockHistory, ChangedPixels, Grid, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule
 from tests.bench.scoring import DatedScore, dated
 from tests.bench.tables import ratio, show
 
 MONITOR = "harmonic"
 SIZE_PX = 600
-TILE_PX = 300
+TILE_PX = 600
 LEAST_M2 = 1000.0
 DIVISIONS = Path(__file__).parents[2] / "sample" / "jilin" / "divisions.geojson"
 DAYS_A_YEAR = 365
@@ -65,11 +65,11 @@ class Archive:
         window = (slice(row, row + TILE_PX), slice(col, col + TILE_PX))
         grid = self.grid.window(row, col, (TILE_PX, TILE_PX))
         for i, moment in enumerate(self.moments):
-            data = np.empty((len(BANDS), TILE_PX, TILE_PX), np.float32)
+            data = np.empty((len(BANDS), TILE_PX, TILE_PX), np.int16)
             data[:-1] = self.fine[i][:, *window]
             data[-1] = self.swir16[i][coarse].repeat(2, 0).repeat(2, 1)
-            data *= np.float32(1e-4)
-            yield RasterBlock(data, self.clear[i][coarse].repeat(2, 0).repeat(2, 1), grid, BANDS, moment)
+            clear = self.clear[i][coarse].repeat(2, 0).repeat(2, 1)
+            yield RasterBlock(data, np.where(clear, CLEAR, HIDDEN).astype(np.uint8), grid, BANDS, moment)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _watch_tile(
             continue
         at = [time.perf_counter()]
         if not began:
-            state = monitor.fit(history)
+            state = monitor.fit(BlockHistory(history))
             at.append(time.perf_counter())
             rule = HalfMonthRule(history)
             at.append(time.perf_counter())
@@ -181,7 +181,7 @@ def _watch_tile(
         rule.update(block)
         at.append(time.perf_counter())
         seconds[:, 1] += np.diff(at)
-    return monitor.report(state).pixels(row, col), rule
+    return monitor.changed(state, row, col), rule
 
 
 def _rule_sites(alert: IntArray, grid: Grid) -> list[Site]:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.types import BANDS, RasterBlock
+from detectors.types import BANDS, CLEAR, RasterBlock
 
 RED: Final = BANDS.index("red")
 NIR: Final = BANDS.index("nir")
@@ -17,11 +17,10 @@ HALF_MONTHS: Final = 24
 
 
 def ndvi(block: RasterBlock) -> NDArray[np.float32]:
-    """NDVI ``float32 (y, x)`` of a block with all of BANDS, NaN where it is not clear."""
-    red, nir = block.data[RED], block.data[NIR]
-    with np.errstate(invalid="ignore"):
-        value = (nir - red) / np.maximum(nir + red, np.float32(1e-4))
-    return np.where(block.valid, value, np.float32(np.nan)).astype(np.float32)
+    """NDVI ``float32 (y, x)`` of a block with the first five of BANDS, NaN where it is not clear."""
+    red, nir = block.data[RED].astype(np.float32), block.data[NIR].astype(np.float32)
+    value = (nir - red) / np.maximum(nir + red, np.float32(1))
+    return np.where(block.quality == CLEAR, value, np.float32(np.nan)).astype(np.float32)
 
 
 def median(stack: NDArray[np.float32]) -> NDArray[np.float32]:

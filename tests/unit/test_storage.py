@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from app.foundation.errors import TooLarge
 from app.foundation.storage import Storage, StoredBlob, blob_key
+from app.foundation.time import utc_now
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -65,6 +67,36 @@ def test_a_reader_of_replaced_content_keeps_what_it_opened(tmp_path: Path) -> No
         first = reader.read(3)
         storage.put_named("state", b"new" * 100_000)
         assert first + reader.read() == b"old" * 100_000
+
+
+def test_content_may_come_in_parts(storage: Storage) -> None:
+    storage.put_named("state", b"one", bytearray(b"two"), memoryview(b"three"))
+    assert storage.read("state") == storage.view("state") == b"onetwothree"
+    storage.put_named("state", b"")
+    assert storage.view("state") == b""
+    with pytest.raises(FileNotFoundError):
+        storage.view("nothing")
+
+
+def test_when_a_key_was_written(storage: Storage) -> None:
+    before = utc_now() - timedelta(seconds=1)
+    storage.put_named("state", b"x")
+    written = storage.modified("state")
+    assert written is not None
+    assert before < written < utc_now() + timedelta(seconds=1)
+    assert storage.modified("nothing") is None
+
+
+def test_what_a_dead_writer_left_is_dropped_when_it_is_old(tmp_path: Path) -> None:
+    storage = Storage(tmp_path.as_uri())
+    storage.put_named("state", b"x")
+    left = tmp_path / ".aside" / "redline-left"
+    left.write_bytes(b"half")
+    assert storage.drop_unfinished(utc_now() - timedelta(hours=1)) == 0
+    assert storage.drop_unfinished(utc_now() + timedelta(hours=1)) == 1
+    assert not left.exists()
+    assert storage.read("state") == b"x"
+    assert Storage(f"memory://{tmp_path.name}").drop_unfinished(utc_now()) == 0
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", ".aside/x", "a\\b"])

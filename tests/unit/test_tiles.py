@@ -26,7 +26,7 @@ from app.monitoring.scratch import ScratchHistory
 from app.monitoring.states import StatePointer, StateStore, live_keys
 from app.monitoring.tiles import TileFailed, TileJob, TileStopped, changed_pixels, compute_tile
 from detectors.registry import make_monitor
-from detectors.types import CLEAR, HIDDEN, NONE, NOTHING, SNOW, UNKNOWN, BlockHistory, ChangeMap, Grid, RasterBlock
+from detectors.types import CLEAR, HIDDEN, NONE, NOTHING, SNOW, BlockHistory, Grid, RasterBlock
 from tests.series import FOREST, Series, write_series
 
 SIZE = 48
@@ -144,7 +144,7 @@ def test_failures_are_told_apart(series: Series, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_fails_the_tile(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Storage, key: str, data: bytes) -> None:
+    def full(self: Storage, key: str, *data: bytes) -> None:
         raise OSError(28, "No space left on device", "/secret/path")
 
     monkeypatch.setattr(Storage, "put_named", full)
@@ -259,14 +259,12 @@ def test_a_spilled_history_is_the_history(tmp_path: Path) -> None:
 
 
 def test_looks_sum_up_cells() -> None:
-    grid = Grid("EPSG:32652", (10, 0, 0, 0, -10, 0), (20, 16))
-    first = np.zeros(grid.shape, np.int32)
-    last = np.full(grid.shape, 20_000, np.int32)
-    first[0, 0] = UNKNOWN
-    last[0, 0] = 5
+    last = np.full((20, 16), 20_000, np.uint16)
+    basis = np.ones((20, 16), np.uint8)
+    basis[0, 0], last[0, 0] = 0, 5
     last[3, 3] = 19_000
-    first[16:] = UNKNOWN
-    looks = Looks.of(ChangeMap(grid, first, first, last, first, np.zeros(grid.shape, np.uint8)))
+    basis[16:] = 0
+    looks = Looks.of(last, basis)
     assert looks.oldest.tolist() == [[19_000], [0]]
     assert looks.newest.tolist() == [[20_000], [0]]
     assert looks.unknown.tolist() == [[1], [100]]
