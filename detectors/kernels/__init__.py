@@ -7,15 +7,18 @@ update.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numba
+
+config: Any = numba.config  # its names come from the environment
 
 
 def _cache_folder() -> Path:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    base = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else Path(__file__).parent / "__pycache__"
-    return base / f"kernels-{digest}"
+    given = config.CACHE_DIR
+    return (Path(given) if given else Path(__file__).parent / "__pycache__") / f"kernels-{digest}"
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+config.CACHE_DIR = str(_cache_folder())
