@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.kernels import harmonic as kernel
+from detectors.monitors import baseline
 from detectors.types import CLEAR, HIDDEN, NOTHING
 from detectors.types import SNOW as SNOW_CODE
 from tests.detectors import reference
@@ -44,13 +45,13 @@ def rasters(
 
 
 def coefficients(rng: np.random.Generator, pixels: int, place: NDArray[np.int64], bands: int) -> NDArray[np.int16]:
-    """Harmonics ``int16 (pixel, band, 5)`` of one cover in winter and another in summer."""
+    """Harmonics ``int16 (band, 5, pixel)`` of one cover in winter and another in summer."""
     winter, summer = COVERS[rng.choice([0, 1, 2, 3, 6, 7], (2, pixels))]
-    out = np.zeros((pixels, bands, 5), np.int16)
+    out = np.zeros((bands, 5, pixels), np.int16)
     for b in np.flatnonzero(place >= 0):
-        out[:, place[b], 0] = np.rint((winter[:, b] + summer[:, b]) * 5e3)
-        out[:, place[b], 1] = np.rint((winter[:, b] - summer[:, b]) * 5e3)
-        out[:, place[b], 2:] = rng.integers(-60, 60, (pixels, 3))
+        out[place[b], 0] = np.rint((winter[:, b] + summer[:, b]) * 5e3)
+        out[place[b], 1] = np.rint((winter[:, b] - summer[:, b]) * 5e3)
+        out[place[b], 2:] = rng.integers(-60, 60, (3, pixels))
     return out
 
 
@@ -60,7 +61,7 @@ def window(rng: np.random.Generator, pixels: int, kinds: int, lacking: int) -> t
     fixed = reference.Fixed(
         coefficients=coefficients(rng, pixels, place, bands),
         place=place,
-        sigma=rng.integers(200, 1500, (pixels, 3)).astype(np.uint16),
+        sigma=rng.integers(200, 1500, (3, pixels)).astype(np.uint16),
         kind=rng.integers(0, kinds, pixels).astype(np.uint8),
         peak=rng.integers(20, 190, pixels).astype(np.uint8),
         basis=rng.choice([0, 1, 1, 1, 1, 2], pixels).astype(np.uint8),
@@ -82,14 +83,14 @@ def scene(
     spectra = (1 - part) * spectra + part * other
     spectra += rng.normal(0, 0.01, spectra.shape)
     season = rng.uniform(1, 2, (kinds, 3)).astype(np.float32)
-    season[rng.random(kinds) < 0.1] = np.inf  # a time of the year of which the history knows nothing
+    season[rng.random(kinds) < 0.1] = baseline.UNSEEN  # a time of the year of which the history knows nothing
     return reference.Scene(
         day=day,
         data=np.ascontiguousarray(rasters(rng, spectra, where, bands).T),
         where=where,
         quality=rng.choice([NOTHING, CLEAR, HIDDEN, SNOW_CODE], pixels, p=[0.05, 0.8, 0.1, 0.05]).astype(np.uint8),
-        shift=rng.normal(0, 0.02, (kinds, 8)).astype(np.float32),
-        scatter=np.abs(rng.normal(0, 0.02, (kinds, 3))).astype(np.float32),
+        shift=rng.normal(0, 0.02, (kinds + 1, 8)).astype(np.float32),
+        scatter=np.abs(rng.normal(0, 0.02, (kinds + 1, 3))).astype(np.float32),
         season=season,
     )
 

@@ -25,8 +25,11 @@ NDVI, BSI, WATER = range(3)
 LOSS, SOIL, GAIN, DRY = range(4)
 CLEAR, SNOW = 1, 3
 USED, IN_SNOW, ANOMALOUS, TRACED = 1, 2, 4, 8
-START, PRIOR, LAST, FIRST_SEEN, CONFIRMED, BEFORE, RECOVERED, LOOKS = range(8)
+SUSPECTED, CONFIRMED, RECOVERED = 1, 2, 4
+START, PRIOR, FIRST_SEEN, CONFIRMED_ON, BEFORE, RECOVERED_ON, QUIET = range(7)
 STEP = 1 / 8
+CLOUD = np.array([0.60, 0.60, 0.60, 0.62, 0.45])
+SNOW_COVER = np.array([0.80, 0.79, 0.77, 0.70, 0.10])
 
 
 def upper_median(values: Any) -> float:
@@ -82,17 +85,21 @@ def core_of(numbers: Any, rows: Any) -> Floats:
 
 
 def predicted(coefficients: Any, place: Any, day: int) -> Floats:
-    """Reflectance ``(pixel, 5)`` that harmonics of one and two cycles a year foretell; coefficients in 1e-4."""
+    """Reflectance ``(pixel, 5)`` that harmonics of one and two cycles a year foretell.
+
+    Args:
+        coefficients: ``(band, 5, pixel)``, 1e-4.
+    """
     angle = 2 * np.pi * day / YEAR
     x = np.array([1.0, np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)])
-    return core_of(np.moveaxis(np.asarray(coefficients, np.float64) @ x, 1, 0) * 1e-4, place)
+    return core_of(np.moveaxis(np.asarray(coefficients, np.float64), 1, -1) @ x * 1e-4, place)
 
 
-def weather_residual(y: Floats, e: Floats, has: Bools) -> float:
-    """Half the squared residual of y = e + a (cloud - e) - s shadow e with a, s >= 0 on whitened data."""
-    cloud, shadow = np.array([0.60, 0.60, 0.60, 0.62, 0.45]), np.array([0.55, 0.65, 0.70, 0.80, 0.85])
+def weather_residual(y: Floats, e: Floats, has: Bools, bright: Floats = CLOUD) -> float:
+    """Half the squared residual of y = e + a (bright - e) - s shadow e with a, s >= 0 on whitened data."""
+    shadow = np.array([0.55, 0.65, 0.70, 0.80, 0.85])
     deviation = 0.012 + 0.06 * np.maximum(e, 0)
-    basis = np.stack([(cloud - e) / deviation, -shadow * e / deviation], axis=1)
+    basis = np.stack([(bright - e) / deviation, -shadow * e / deviation], axis=1)
     _, distance = nnls(basis[has], ((y - e) / deviation)[has])
     return float(distance) ** 2 / 2
 
@@ -154,9 +161,10 @@ class Rules:
     top: float = 4.0
     low: float = 2.0
     high: float = 12.0
-    patience: int = 270
+    patience: int = 330
     support: float = 6.0
     neighbours: float = 0.5
+    apart: int = 4
     drawdown: int = 300
     fallow: int = 30
 
@@ -191,19 +199,22 @@ class Scene:
 
 
 def shift_and_scatter(residual: Any, seen: Any, kind: Any, sigma: Any, kinds: int, least: int) -> tuple[Floats, Floats]:
-    """Median residual by kind ``(kind, 8)``, and what the channels scatter beyond the pixels' own ``(kind, 3)``."""
+    """Median residual by kind ``(kind + 1, 8)``, and what the channels scatter beyond the pixels' own ``(kind + 1, 3)``.
+
+    The last row is all together. residual ``(8, i)``, sigma ``(3, i)``.
+    """
     everybody = np.asarray(seen, np.bool_)
-    shift, scatter = np.zeros((kinds, 8)), np.zeros((kinds, 3))
+    shift, scatter = np.zeros((kinds + 1, 8)), np.zeros((kinds + 1, 3))
     if everybody.sum() < least:
         return shift, scatter
-    for k in range(kinds):
+    for k in range(kinds + 1):
         of_kind = everybody & (kind == k)
         who = of_kind if of_kind.sum() >= least else everybody
-        values = np.asarray(residual[who], np.float64)
-        shift[k] = [upper_median(column) for column in values.T]
+        values = np.asarray(residual[:, who], np.float64)
+        shift[k] = [upper_median(row) for row in values]
         for c in range(3):
-            width = 1.4826 * upper_median(np.abs(values[:, 5 + c] - shift[k, 5 + c]))
-            scatter[k, c] = np.sqrt(max(0.0, width**2 - upper_median(sigma[who, c]) ** 2))
+            width = 1.4826 * upper_median(np.abs(values[5 + c] - shift[k, 5 + c]))
+            scatter[k, c] = np.sqrt(max(0.0, width**2 - upper_median(sigma[c, who]) ** 2))
     return shift, scatter
 
 
@@ -221,10 +232,10 @@ def contrasts(hat: Floats) -> list[float]:
 def evidence(fixed: Fixed, scene: Scene, rules: Rules, p: int, y: Floats) -> Floats:
     """What a clear look says for each of four kinds of change, in nats, bounded by what weather explains."""
     has, kind = scene.has(fixed), int(fixed.kind[p])
-    e = predicted(fixed.coefficients[p : p + 1], fixed.place, scene.day)[0]
+    e = predicted(fixed.coefficients[..., p : p + 1], fixed.place, scene.day)[0]
     hat = channels(e, has) + scene.shift[kind, 5:]
     seen = channels(y, has)
-    own = fixed.sigma[p] * 1e-4 * scene.season[kind]
+    own = fixed.sigma[:, p] * 1e-4 * scene.season[kind]
     variance = own**2 + scene.scatter[kind] ** 2
     can = speaking(has)
     wet = can[WATER] and hat[WATER] > 0.1
@@ -249,17 +260,42 @@ def evidence(fixed: Fixed, scene: Scene, rules: Rules, p: int, y: Floats) -> Flo
         says[GAIN] = min(says[GAIN], 0)
     ceiling = rules.limit
     if has[BLUE] and has[RED] and has[NIR]:
-        ceiling = min(weather_residual(y, e + scene.shift[kind, :5], has) + rules.limit / 2, rules.top)
+        cloud = weather_residual(y, e + scene.shift[kind, :5], has)
+        ceiling = min(cloud + rules.limit / 2, rules.top)
+        if has[SWIR] and says.max() > rules.limit / 2:
+            snow = weather_residual(y, e + scene.shift[kind, :5], has, SNOW_COVER)
+            # half a squared deviation for each of five bands; where both are but a shadow they are the same
+            if snow < 5 / 2 and snow < cloud - 1e-9:
+                ceiling = 0.0
     return np.minimum(says, ceiling)
 
 
 @dataclass(frozen=True)
+class Past:
+    """What is kept of pixels between scenes: the dynamic part of a state, with ``when`` of every pixel."""
+
+    score: Any  # uint8 (4, pixel)
+    phase: Any  # uint8 (pixel,)
+    looks: Any  # uint8 (pixel,)
+    last: Any  # uint16 (pixel,)
+    when: Any  # uint16 (pixel, 7)
+
+    def copy(self) -> Past:
+        return Past(*(getattr(self, name).copy() for name in ("score", "phase", "looks", "last", "when")))
+
+    @property
+    def waiting(self) -> Bools:
+        """Which pixels can be confirmed: not confirmed, or recovered since."""
+        return np.asarray((self.phase & CONFIRMED == 0) | (self.phase & RECOVERED > 0))
+
+
+@dataclass(frozen=True)
 class Pixel:
-    """Exact scores in nats ``(4,)``, days ``(8,)`` and note of one pixel after a scene."""
+    """Exact scores in nats ``(4,)`` of one pixel after a scene; phase, looks, last, note and the days ``(7,)``."""
 
     score: Floats
-    days: Any
-    note: int
+    rest: tuple[int, int, int, int]
+    when: Any
 
 
 def in_steps(score: Floats) -> NDArray[np.int64]:
@@ -267,56 +303,63 @@ def in_steps(score: Floats) -> NDArray[np.int64]:
     return np.floor(score / STEP + 0.5).astype(np.int64)
 
 
-def update_pixel(fixed: Fixed, scene: Scene, rules: Rules, p: int, score: Any, days: Any, noise: Any = 0.0) -> Pixel:
-    """One pixel after a scene; score ``uint8 (4,)`` and days ``(8,)`` are what it had before.
+def update_pixel(fixed: Fixed, scene: Scene, rules: Rules, p: int, past: Past, noise: Any = 0.0) -> Pixel:
+    """One pixel after a scene.
 
     Args:
         noise: relative error of the observed bands, to find out what depends on the last digit.
     """
-    before, after = np.asarray(score) * STEP, np.asarray(days).astype(np.int64).copy()
-    has = scene.has(fixed)
+    before, when = past.score[:, p] * STEP, past.when[p].astype(np.int64)
+    phase, looks, last = int(past.phase[p]), int(past.looks[p]), int(past.last[p])
     y = core_of(scene.data[:, p] * 1e-4, scene.where) * (1 + np.asarray(noise))
-    if scene.quality[p] != CLEAR or is_snow(y, has):
-        return Pixel(before, after, IN_SNOW if scene.quality[p] in (CLEAR, SNOW) else 0)
-    last = after[LAST]
-    after[LAST], after[LOOKS] = scene.day, after[LOOKS] + 1
+    if scene.quality[p] != CLEAR or is_snow(y, scene.has(fixed)):
+        note = IN_SNOW if scene.quality[p] in (CLEAR, SNOW) else 0
+        return Pixel(before, (phase, looks, last, note), when)
+    looks = min(looks + 1, 255)
     if fixed.basis[p] == 0:
-        return Pixel(before, after, 0)
+        return Pixel(before, (phase, looks, scene.day, 0), when)
     says = evidence(fixed, scene, rules, p, y)
-    changed = days[CONFIRMED] > 0 and days[RECOVERED] == 0
+    anomalous = bool(says.max() > 0)
     now = np.clip(before + says, 0, rules.high)
-    if not changed and days[START] > 0 and scene.day - days[START] > rules.patience:
+    waiting, suspected = bool(past.waiting[p]), bool(phase & SUSPECTED)
+    if waiting and suspected and scene.day - when[START] > rules.patience:
         now = np.where(in_steps(now) < in_steps(np.array(rules.high)), 0, now)
     lead = in_steps(now).max()
     if lead < in_steps(np.array(rules.low)):
-        after[START] = 0
-    elif after[START] == 0:
-        after[START], after[PRIOR] = scene.day, last
-    if changed and lead == 0:
-        after[RECOVERED] = scene.day
+        if suspected:
+            when[[START, PRIOR, QUIET]] = 0
+        phase &= ~SUSPECTED
+    else:
+        if not suspected or (waiting and anomalous and when[QUIET] >= 3):
+            when[START], when[PRIOR] = scene.day, last
+        when[QUIET] = 0 if anomalous else min(when[QUIET] + 1, 255)
+        phase |= SUSPECTED
+    if not waiting and lead == 0:
+        phase |= RECOVERED
+        when[RECOVERED_ON] = scene.day
     note = USED
-    if says.max() > 0:
-        note |= ANOMALOUS | (TRACED if after[START] > 0 and after[RECOVERED] == 0 else 0)
-    return Pixel(now, after, note)
+    if anomalous:
+        note |= ANOMALOUS | (TRACED if phase & SUSPECTED and not phase & RECOVERED else 0)
+    return Pixel(now, (phase, looks, scene.day, note), when)
 
 
-def settle(
-    rules: Rules, day: int, shape: tuple[int, int], tilled: Any, score: Any, days: Any
-) -> tuple[Bools, NDArray[np.int64]]:
-    """Which pixels are newly confirmed, and all pixels' days after it."""
-    days = np.asarray(days).astype(np.int64)
-    lasted = np.where(days[:, START] > 0, day - days[:, START], 0)
-    lead = np.where(tilled & (lasted < rules.fallow), 0, score[:, :DRY].max(axis=1)) * STEP
-    lead = np.where(lasted >= rules.drawdown, np.maximum(lead, score[:, DRY] * STEP), lead)
+def settle(rules: Rules, day: int, shape: tuple[int, int], tilled: Any, past: Past, note: Any) -> tuple[Bools, Past]:
+    """Which pixels are newly confirmed, and all pixels after it."""
+    when, score = past.when.astype(np.int64), past.score * STEP
+    suspected, shown = past.phase & SUSPECTED > 0, np.asarray(note) & ANOMALOUS > 0
+    lasted = np.where(suspected, day - when[:, START], -1)
+    lead = np.where(tilled & ~(shown & (lasted >= rules.fallow)), 0, score[:DRY].max(axis=0))
+    lead = np.where(shown & (lasted >= rules.drawdown), np.maximum(lead, score[DRY]), lead)
+    lead = np.where(suspected & (lasted >= rules.apart), lead, 0)
     eight = np.ones((3, 3)) - np.pad([[1.0]], 1)
     agree = ndimage.convolve((lead >= rules.support).reshape(shape).astype(float), eight, mode="constant").ravel()
     around = ndimage.convolve(np.ones(shape), eight, mode="constant").ravel()
     sure = (lead >= rules.high) | ((lead >= rules.support) & (agree >= rules.neighbours * around))
-    waiting = (days[:, CONFIRMED] == 0) | (days[:, RECOVERED] > 0)
-    fresh = sure & (lead >= rules.support) & waiting & (days[:, START] > 0)
-    after = days.copy()
-    after[fresh, FIRST_SEEN], after[fresh, BEFORE] = days[fresh, START], days[fresh, PRIOR]
-    after[fresh, CONFIRMED], after[fresh, RECOVERED] = day, 0
+    fresh = np.asarray(sure & past.waiting)
+    after = past.copy()
+    after.when[fresh, FIRST_SEEN], after.when[fresh, BEFORE] = when[fresh, START], when[fresh, PRIOR]
+    after.when[fresh, CONFIRMED_ON], after.when[fresh, RECOVERED_ON] = day, 0
+    after.phase[fresh] = SUSPECTED | CONFIRMED
     return fresh, after
 
 
@@ -335,22 +378,23 @@ def strength(fixed: Fixed, scene: Scene, p: int) -> Floats:
     """How far a look moved in each of four directions, in standard deviations."""
     has, kind = scene.has(fixed), int(fixed.kind[p])
     y = core_of(scene.data[:, p] * 1e-4, scene.where)
-    e = predicted(fixed.coefficients[p : p + 1], fixed.place, scene.day)[0]
+    e = predicted(fixed.coefficients[..., p : p + 1], fixed.place, scene.day)[0]
     move = channels(y, has) - channels(e, has) - scene.shift[kind, 5:]
-    own = fixed.sigma[p] * 1e-4 * scene.season[kind]
+    own = fixed.sigma[:, p] * 1e-4 * scene.season[kind]
     z = move / np.sqrt(own**2 + scene.scatter[kind] ** 2)
     return np.maximum([-z[NDVI], z[BSI], z[WATER], -z[WATER]], 0)
 
 
-def agrees(found: Any, days: Any, note: int, expected: Callable[[Any], Pixel], rng: np.random.Generator) -> bool:
+def agrees(found: Past, note: Any, p: int, expected: Callable[[Any], Pixel], rng: np.random.Generator) -> bool:
     """Whether a kernel's pixel is what the formula gives, for the observation or one a few float32 roundings away.
 
     A score may differ by half of the step it is kept in. Thresholds (snow, water, a first suspicion) fall on one side
     or the other in single precision: a pixel that differs is tried again with its bands moved by 1e-5.
     """
+    rest = int(found.phase[p]), int(found.looks[p]), int(found.last[p]), int(note[p])
     for attempt in range(12):
         want = expected(0.0 if attempt == 0 else rng.uniform(-1e-5, 1e-5, 5))
-        near = np.abs(np.asarray(found) * STEP - want.score) <= STEP / 2 + 0.02
-        if near.all() and np.array_equal(days, want.days) and note == want.note:
+        near = np.abs(found.score[:, p] * STEP - want.score) <= STEP / 2 + 0.02
+        if near.all() and rest == want.rest and np.array_equal(found.when[p], want.when):
             return True
     return False

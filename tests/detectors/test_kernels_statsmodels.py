@@ -100,5 +100,5 @@ def test_many_passes_of_one_band_end_at_tukeys_estimate(seed: int, times: int, t
 def test_spread_is_the_median_absolute_deviation_about_zero(seed: int, half: int) -> None:
     rng = np.random.default_rng(seed)
     residual = rng.normal(0.02, 0.1, (2 * half + 1, 4, 3)).astype(np.float32)
-    found = past.spreads(residual, np.ones(residual.shape[:2], np.bool_), 1e-6)
+    found = past.spreads(residual, np.ones(residual.shape[::2], np.bool_), 1e-6)
     np.testing.assert_allclose(found, sm.robust.scale.mad(residual, center=0, axis=0), rtol=1e-4)
