@@ -75,7 +75,7 @@ def is_snow(y: Floats, has: Bools) -> Bools:
         bright = (y[..., GREEN] > 0.1) & (y[..., NIR] > 0.11)
         return np.asarray(bright & (normalised(y[..., GREEN], y[..., SWIR]) > 0.1))
     white = y[..., [GREEN, RED, NIR]].min(axis=-1) > 0.35
-    return np.asarray(white & has[GREEN] & has[NIR])
+    return np.asarray(white & has[[GREEN, RED, NIR]].all())
 
 
 def core_of(numbers: Any, rows: Any) -> Floats:
