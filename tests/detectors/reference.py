@@ -264,8 +264,8 @@ def evidence(fixed: Fixed, scene: Scene, rules: Rules, p: int, y: Floats) -> Flo
         ceiling = min(cloud + rules.limit / 2, rules.top)
         if has[SWIR] and says.max() > rules.limit / 2:
             snow = weather_residual(y, e + scene.shift[kind, :5], has, SNOW_COVER)
-            # half a squared deviation for each of five bands; where both are but a shadow they are the same
-            if snow < 5 / 2 and snow < cloud - 1e-9:
+            # half a squared deviation for each of five bands, and twice as likely as a cloud
+            if snow < 5 / 2 and snow < cloud - np.log(2):
                 ceiling = 0.0
     return np.minimum(says, ceiling)
 
@@ -319,7 +319,7 @@ def update_pixel(fixed: Fixed, scene: Scene, rules: Rules, p: int, past: Past, n
     if fixed.basis[p] == 0:
         return Pixel(before, (phase, looks, scene.day, 0), when)
     says = evidence(fixed, scene, rules, p, y)
-    anomalous = bool(says.max() > 0)
+    anomalous = bool(says.max() >= STEP / 2)
     now = np.clip(before + says, 0, rules.high)
     waiting, suspected = bool(past.waiting[p]), bool(phase & SUSPECTED)
     if waiting and suspected and scene.day - when[START] > rules.patience:

@@ -135,7 +135,6 @@ def test_second_change_on_ground_that_recovered_is_dated_anew() -> None:
     np.testing.assert_allclose(np.nanmedian(pixels.after[:, :5], axis=0), SOIL, atol=0.03)
 
 
-@pytest.mark.xfail(strict=True, reason="traces.follow takes no note of looks before the second confirmation")
 def test_second_change_is_described_when_it_is_confirmed() -> None:
     blocks = changed_twice()
     state = MONITOR.fit(BlockHistory([b for b in blocks if b.acquired < MONITORED]))
@@ -222,7 +221,7 @@ def test_state_takes_at_most_120_bytes_a_pixel() -> None:
     for block in blocks:
         if CHANGE <= block.acquired < CHANGE + timedelta(days=30):
             state, _ = MONITOR.update(state, enlarged(block))
-    assert len(state.dynamic["trace_at"]) > 0.1 * 128 * 128
+    assert len(state.dynamic["at"]) > 0.1 * 128 * 128
     assert (len(pack_fixed(state)) + len(pack_dynamic(state))) / 128**2 <= 120
 
 

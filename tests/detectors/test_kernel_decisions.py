@@ -50,7 +50,9 @@ RULES = Rules()
 def test_weather_is_a_non_negative_least_squares_fit(seed: int, lacking: int, bright: str) -> None:
     rng = np.random.default_rng(seed)
     has = np.arange(5) != lacking
-    veil, given = {"cloud": (reference.CLOUD, indices.CLOUD), "snow": (reference.SNOW_COVER, indices.SNOW_COVER)}[bright]
+    veil, given = {"cloud": (reference.CLOUD, indices.CLOUD), "snow": (reference.SNOW_COVER, indices.SNOW_COVER)}[
+        bright
+    ]
     e = COVERS[rng.integers(len(COVERS), size=40)] + rng.normal(0, 0.01, (40, 5))
     opacity, depth = rng.choice([0.0, 0.4, 1.0], (2, 40, 1))
     y = (1 - opacity) * e * (1 - depth * rng.uniform(0.5, 0.9, (40, 1))) + opacity * veil + rng.normal(0, 0.02, e.shape)
