@@ -5,8 +5,8 @@ For a kind with contrast ``full`` between the expected index and changed ground,
 against "not moved", m = share * full; for Gaussian noise of variance v the log-likelihood ratio of a move x is
 2*m/v * (x - m). A third hypothesis bounds it from above: that the look shows a cloud or a shadow which the mask
 missed. It says no more for a change than the weather leaves unexplained (``indices.unexplained``) plus half of what a
-missed cloud is worth, log((1 - rate) / rate). What patches of snow explain, and clearly better than a cloud does, says nothing
-for a change: unlike a cloud, snow is there again at the next look.
+missed cloud is worth, log((1 - rate) / rate). What patches of snow explain, and clearly better than a cloud does, says
+nothing for a change: unlike a cloud, snow is there again at the next look.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ class Scene:
 
 
 def shift_and_scatter(residual: Any, seen: Any, kind: Any, sigma: Any, kinds: int, least: int) -> tuple[Floats, Floats]:
-    """Median residual by kind ``(kind + 1, 8)``, and what the channels scatter beyond the pixels' own ``(kind + 1, 3)``.
+    """Median residual by kind ``(kind + 1, 8)``, and what channels scatter beyond the pixels' own ``(kind + 1, 3)``.
 
     The last row is all together. residual ``(8, i)``, sigma ``(3, i)``.
     """
