@@ -5,8 +5,8 @@ For a kind with contrast ``full`` between the expected index and changed ground,
 against "not moved", m = share * full; for Gaussian noise of variance v the log-likelihood ratio of a move x is
 2*m/v * (x - m). A third hypothesis bounds it from above: that the look shows a cloud or a shadow which the mask
 missed. It says no more for a change than the weather leaves unexplained (``indices.unexplained``) plus half of what a
-missed cloud is worth, log((1 - rate) / rate). What patches of snow explain, and better than a cloud does, says nothing
-for a change: unlike a cloud, snow is there again at the next look.
+missed cloud is worth, log((1 - rate) / rate). What patches of snow explain, and clearly better than a cloud does, says
+nothing for a change: unlike a cloud, snow is there again at the next look.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ KINDS = 4
 
 # a residual of this much is what five bands leave of themselves: half of their number
 SNOWY = np.float32(2.5)
+
+# snow must explain a look twice as well as a cloud does, in nats: with a shadow either explains most dark water, but
+# snow in patches leaves a cloud far behind
+PREFERRED = np.float32(np.log(2))
 
 # looks without an anomaly after which a suspicion, though not refuted, no longer dates a new anomaly
 QUIET_LOOKS = 3
@@ -290,9 +294,10 @@ def update(
                     ceiling = min(weather + doubt, top)
                     if has[4]:
                         snow = unexplained(y, e, shift[kind[p]], SNOW_COVER, has, i)
-                        if snow < SNOWY and snow < weather:
+                        if snow < SNOWY and snow < weather - PREFERRED:
                             ceiling = np.float32(0)
-            speaks_for = best[i] > 0 and ceiling > 0
+            # what does not move a score is no anomaly: of a time of year that was never seen, say
+            speaks_for = min(best[i], ceiling) >= np.float32(0.5) * STEP
             _take(p, i, day, before, r, ceiling, speaks_for, floor, full, patience, score, phase, when)
             if speaks_for:
                 anomalous += 1

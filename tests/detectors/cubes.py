@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +19,7 @@ MONITORED = datetime(2022, 1, 1, tzinfo=UTC)
 
 LEAVES = np.array([0.03, 0.06, 0.03, 0.40, 0.17])
 LITTER = np.array([0.05, 0.07, 0.09, 0.20, 0.22])
+PLOUGHED = np.array([0.08, 0.11, 0.14, 0.22, 0.27])
 SOIL = np.array([0.10, 0.14, 0.18, 0.24, 0.32])
 WATER = np.array([0.06, 0.06, 0.04, 0.03, 0.01])
 SNOW = np.array([0.70, 0.70, 0.68, 0.65, 0.10])
@@ -38,9 +39,22 @@ def forest(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
     return mixed
 
 
+def field(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
+    """Maize on ground that is ploughed: bare but from June to mid-September."""
+    crop = min(1 / (1 + np.exp(-(day_of_year - 170 - late) / 6)), 1 / (1 + np.exp((day_of_year - 260 - late) / 6)))
+    mixed: NDArray[np.float64] = crop * LEAVES + (1 - crop) * PLOUGHED
+    return mixed
+
+
+def lake(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
+    """Open water."""
+    return WATER
+
+
 def series(
     seed: int,
     *,
+    cover: Callable[[float, float], NDArray[np.float64]] = forest,
     changed: NDArray[np.bool_] | None = None,
     after: NDArray[np.float64] = SOIL,
     change: datetime | None = None,
@@ -51,7 +65,7 @@ def series(
     late: float = 0.0,
     years: float = 3.5,
 ) -> Iterator[RasterBlock]:
-    """Blocks every 5 days: forest with winter snow, clouds (some missed by the mask), noise.
+    """Blocks every 5 days: forest or another cover with winter snow, clouds (some missed by the mask), noise.
 
     ``changed`` pixels look like ``after`` from ``change`` to ``until``; ``late`` shifts the seasons of the
     monitored years.
@@ -60,7 +74,7 @@ def series(
     pick = [BANDS.index(b) for b in bands]
     for offset in days_after_start(years=years):
         moment = START + timedelta(days=int(offset))
-        season = forest(moment.timetuple().tm_yday, late if moment >= MONITORED else 0.0)
+        season = cover(moment.timetuple().tm_yday, late if moment >= MONITORED else 0.0)
         ground = np.broadcast_to(season[:, None, None], (5, *GRID.shape)).copy()
         if changed is not None and change is not None and change <= moment and (until is None or moment < until):
             ground[:, changed] = after[:, None]
