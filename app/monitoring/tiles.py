@@ -29,6 +29,9 @@ from detectors.registry import make_monitor
 from detectors.state import MonitorState
 from detectors.types import CLEAR, SNOW, ChangedPixels, Grid, RasterBlock
 
+NOT_FITTED = "too many scenes of the history lack it, so the baseline does without it"
+JUDGED_WITHOUT = "a day after the history was judged without it"
+
 
 class TileFailed(Exception):
     """A tile that could not be computed; the message is for people."""
@@ -184,6 +187,7 @@ class _Computation:
         later = [day for day in days if until < day.day <= self.job.until]
         log = [entry for day in history for entry in day.entries]
         begin = _Position(self._fit(history), until, len(log))
+        self._note_dropped(begin.state)
         fixed = self.store.write_fixed(begin.state)
         return self._follow(fixed, begin, [], log, later, sequence=sequence, history_until=until)
 
@@ -215,6 +219,7 @@ class _Computation:
             raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
         if state.grid != job.grid:
             raise TileFailed("the tile's window is no longer that of its stored state; make a new baseline")
+        self._note_dropped(state)
         at = todo.start or Checkpoint(
             pointer.dynamic_key, pointer.dynamic_checksum, pointer.updated_until, len(pointer.log)
         )
@@ -279,6 +284,7 @@ class _Computation:
             return _Position(position.state, day.day, log_length, position.stored)
         state, coverage = self.monitor.update(position.state, block)
         self._saw(coverage.clear_share, coverage.snow_share, coverage.used)
+        self.gaps.note(coverage.missing_bands, JUDGED_WITHOUT)
         return _Position(state, day.day, log_length)
 
     def _checkpoint(self, position: _Position, sequence: int) -> Checkpoint:
@@ -291,6 +297,9 @@ class _Computation:
             self._heed()
             yield day, read_day(day, self.job.grid, self.job.bands, self.gaps)
             self._day_done()
+
+    def _note_dropped(self, state: MonitorState) -> None:
+        self.gaps.note((band for band in self.job.bands if band not in state.bands), NOT_FITTED)
 
     def _heed(self) -> None:
         if self._stop.is_set():
