@@ -114,19 +114,7 @@ def _kind(location: str, configuration: SourceConfiguration) -> tuple[SourceKind
 def _guessed(location: str, configuration: SourceConfiguration) -> list[FoundScene | FailedItem]:
     """The scenes of a folder, each file by the first layout that it fits; images that fit none are told of."""
     base = local_path(location).resolve()
-    expressions = [re.compile(layout.expression) for layout in _LAYOUTS]
-    claimed: list[list[tuple[Path, re.Match[str]]]] = [[] for _ in _LAYOUTS]
-    others: list[Path] = []
-    for path in sorted(base.rglob("*")):
-        if path.suffix.lower() not in _SUFFIXES:
-            continue
-        for files, expression in zip(claimed, expressions, strict=True):
-            if found := match(expression, path, base):
-                files.append((path, found))
-                break
-        else:
-            if path.is_file():
-                others.append(path.relative_to(base))
+    claimed, others = _claims(base)
     found_scenes: dict[str, FoundScene] = {}
     failed: list[FailedItem] = []
     for layout, files in zip(_LAYOUTS, claimed, strict=True):
@@ -146,6 +134,23 @@ def _guessed(location: str, configuration: SourceConfiguration) -> list[FoundSce
     names = {found["scene"] for files in claimed for _, found in files}
     in_time = [scene for scene in found_scenes.values() if in_range(scene, configuration)]
     return [*in_time, *failed, *_unclaimed(others, names)]
+
+
+def _claims(base: Path) -> tuple[list[list[tuple[Path, re.Match[str]]]], list[Path]]:
+    """The images that each layout names, with what it found in their path, and the paths of those that none names."""
+    expressions = [re.compile(layout.expression) for layout in _LAYOUTS]
+    claimed: list[list[tuple[Path, re.Match[str]]]] = [[] for _ in _LAYOUTS]
+    others: list[Path] = []
+    for path in sorted(base.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+            continue
+        for files, expression in zip(claimed, expressions, strict=True):
+            if found := match(expression, path, base):
+                files.append((path, found))
+                break
+        else:
+            others.append(path.relative_to(base))
+    return claimed, others
 
 
 def _unclaimed(paths: list[Path], scenes: set[str]) -> list[FailedItem]:
