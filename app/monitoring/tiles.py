@@ -27,7 +27,7 @@ from app.monitoring.states import Checkpoint, LogEntry, StateLost, StatePointer,
 from detectors.protocol import Monitor
 from detectors.registry import make_monitor
 from detectors.state import MonitorState
-from detectors.types import CLEAR, SNOW, ChangedPixels, Grid, RasterBlock
+from detectors.types import ChangedPixels, Grid, RasterBlock
 
 NOT_FITTED = "too many scenes of the history lack it, so the baseline does without it"
 JUDGED_WITHOUT = "a day after the history was judged without it"
@@ -158,7 +158,7 @@ class _Position:
 
 @dataclass
 class _Seen:
-    """What the blocks of a computation showed."""
+    """What the blocks after the history showed, those of a replay included."""
 
     clear: list[float] = field(default_factory=list)
     snow: list[float] = field(default_factory=list)
@@ -197,7 +197,6 @@ class _Computation:
             for _, block in self._blocks(history):
                 if block is not None:
                     scratch.append(block)
-                    self._saw(np.mean(block.quality == CLEAR), np.mean(block.quality == SNOW))
             if not len(scratch):
                 raise NoHistory(
                     f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
@@ -283,7 +282,9 @@ class _Computation:
             # Images that show nothing of the tile leave its state, and the file it lies in, as they are.
             return _Position(position.state, day.day, log_length, position.stored)
         state, coverage = self.monitor.update(position.state, block)
-        self._saw(coverage.clear_share, coverage.snow_share, coverage.used)
+        self.seen.clear.append(coverage.clear_share)
+        self.seen.snow.append(coverage.snow_share)
+        self.seen.used += coverage.used
         self.gaps.note(coverage.missing_bands, JUDGED_WITHOUT)
         return _Position(state, day.day, log_length)
 
@@ -304,12 +305,6 @@ class _Computation:
     def _heed(self) -> None:
         if self._stop.is_set():
             raise TileStopped("the computation was told to stop")
-
-    def _saw(self, clear_share: float, snow_share: float, used: int | None = None) -> None:
-        rows, columns = self.job.grid.shape
-        self.seen.clear.append(float(clear_share))
-        self.seen.snow.append(float(snow_share))
-        self.seen.used += round(clear_share * rows * columns) if used is None else used
 
     def _answer(self, pointer: StatePointer) -> TileResult:
         job, monitor, seen = self.job, self.monitor, self.seen
