@@ -35,7 +35,7 @@ class Coverage:
         pixels: of the window.
         valid: pixels that were valid in the scene; used: those that also passed the monitor's own tests.
         clear_share: used / pixels.
-        snow_share: valid pixels that the monitor took for snow.
+        snow_share: pixels that the mask or the monitor took for snow, of all pixels.
         anomalous, confirmed: pixels that were anomalous in this scene, and newly confirmed by it.
         missing_bands: bands of the fit that the scene lacked: the evidence is narrower.
     """

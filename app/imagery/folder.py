@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,34 +45,43 @@ def read_folder(location: str, configuration: SourceConfiguration) -> Iterator[F
     if configuration.pattern is None:
         raise SourceUnreadable("A folder needs `pattern` in its configuration, for example {date:%Y%m%d}_{band}.tif.")
     expression, date_form = compile_pattern(configuration.pattern)
-    for taken in scenes_of_files(base, expression, (date_form,), configuration):
+    files = ((path, found) for path in sorted(base.rglob("*")) if (found := match(expression, path, base)))
+    for taken in scenes_of_files(base, files, (date_form,), configuration):
         if isinstance(taken, FailedItem) or in_range(taken, configuration):
             yield taken
 
 
+def match(expression: re.Pattern[str], path: Path, base: Path) -> re.Match[str] | None:
+    """What an expression finds in a file's whole path below a folder; None for what is no file."""
+    found = expression.fullmatch(path.relative_to(base).as_posix())
+    return found if found and path.is_file() else None
+
+
 def scenes_of_files(
-    base: Path, expression: re.Pattern[str], date_forms: Sequence[str], configuration: SourceConfiguration
+    base: Path,
+    files: Iterable[tuple[Path, re.Match[str]]],
+    date_forms: Sequence[str],
+    configuration: SourceConfiguration,
 ) -> Iterator[FoundScene | FailedItem]:
-    """The scenes of the files below a folder whose relative path an expression matches, by their identifiers.
+    """The scenes that some files below a folder make up, by their identifiers.
 
     Args:
-        expression: with the group `date`, and optionally `scene` and `band`.
+        files: in ascending order, with what was found in their path: the group `date`, and optionally `scene` and
+            `band`.
         date_forms: strptime formats, of which the first that reads the date counts.
     """
     groups: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(base.rglob("*")):
-        found = expression.fullmatch(path.relative_to(base).as_posix())
-        if found and path.is_file():
-            part = found.groupdict()
-            groups.setdefault((part.get("scene") or "", part["date"]), {})[part.get("band") or ""] = path
-    for (scene, day), files in sorted(groups.items()):
+    for path, found in files:
+        part = found.groupdict()
+        groups.setdefault((part.get("scene") or "", part["date"]), {})[part.get("band") or ""] = path
+    for (scene, day), bands in sorted(groups.items()):
         # A layout's scene may be a product's whole name, with its date in it.
         name = scene if day in scene else f"{scene}_{day}" if scene else day
         acquired_at = _instant(day, date_forms)
         try:
             if acquired_at is None:
                 raise BadItem("its name holds no date of this pattern")
-            yield _scene(name, acquired_at, files, base, configuration)
+            yield _scene(name, acquired_at, bands, base, configuration)
         except BadItem as error:
             yield FailedItem(name, str(error))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -13,8 +13,11 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from app.foundation.geometry import CRS, transformer
-from app.imagery.opening import opened, patiently
+from app.imagery.opening import crs_of, opened, patiently
 from app.imagery.refs import MASK, SceneReadError, SceneRef
+
+# CRS, transform, and shape (rows, columns).
+SceneGrid = tuple[str, Affine, tuple[int, int]]
 
 # What reaches less than this share of a pixel beyond the last one is noise of projection, not area.
 _SLACK = 0.05
@@ -73,13 +76,13 @@ def tiles(geobox: GeoBox, size: int) -> Iterator[tuple[int, int, GeoBox]]:
             yield row, col, geobox[y : min(y + size, height), x : min(x + size, width)]
 
 
-def scene_grid(scene: SceneRef) -> tuple[str, Affine, tuple[int, int]]:
+def scene_grid(scene: SceneRef) -> SceneGrid:
     """CRS, transform and shape (rows, columns) of a scene's finest band.
 
     Raises:
         SceneReadError: a band cannot be opened, or has no CRS.
     """
-    finest: tuple[str, Affine, tuple[int, int]] | None = None
+    finest: SceneGrid | None = None
     for band in scene.assets:
         if band == MASK:
             continue
@@ -91,6 +94,33 @@ def scene_grid(scene: SceneRef) -> tuple[str, Affine, tuple[int, int]]:
     return finest
 
 
-def _asset_grid(scene: SceneRef, band: str) -> tuple[str, Affine, tuple[int, int]]:
+def anchor_scene(scenes: Iterable[SceneRef], crs: str, resolution: float) -> SceneGrid | None:
+    """The grid of the first scene with this CRS whose pixels are of this size; failing that, of the first with the CRS.
+
+    Grids of coarser products need not share corners with finer ones: Landsat's lie half a pixel, 15 m, off
+    Sentinel-2's. Scenes that cannot be opened are passed over, and one is opened for each place that a sensor looks at.
+    """
+    wanted = crs_of(crs)
+    second: SceneGrid | None = None
+    seen: set[tuple[str, str, str]] = set()
+    for scene in scenes:
+        place = (scene.sensor, scene.mission, scene.tile)
+        if place in seen:
+            continue
+        try:
+            grid = scene_grid(scene)
+        except SceneReadError:
+            continue
+        if scene.tile:
+            seen.add(place)
+        if crs_of(grid[0]) != wanted:
+            continue
+        if math.isclose(abs(grid[1].a), resolution, rel_tol=1e-6):
+            return grid
+        second = second or grid
+    return second
+
+
+def _asset_grid(scene: SceneRef, band: str) -> SceneGrid:
     with opened(scene, band) as dataset:
         return dataset.crs.to_string(), dataset.transform, dataset.shape

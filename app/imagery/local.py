@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
-from app.imagery.folder import read_folder, scenes_of_files
+from app.imagery.folder import match, read_folder, scenes_of_files
 from app.imagery.found import FailedItem, FoundScene, SourceUnreadable, base_of, in_range, is_remote, local_path
 from app.imagery.identity import reference
 from app.imagery.models import MaskKind, SourceKind
@@ -16,6 +16,9 @@ from app.imagery.refs import MASK, SceneRef
 from app.imagery.schemas import SourceConfiguration
 from app.imagery.sources import read_source
 
+# Images of no known layout that are named one by one; the rest is counted.
+UNCLAIMED_NAMED = 10
+_SUFFIXES = (".tif", ".tiff", ".jp2")
 _IMAGE = r"\.(?:tiff?|TIFF?|jp2)"
 _COMMON = "blue|green|red|nir08|nir|swir16|swir22|scl|SCL|qa_pixel|QA_PIXEL|Fmask"
 _MSI = r"B\d[\dA]|SCL"
@@ -32,7 +35,7 @@ class _Layout:
     dates: tuple[str, ...] = _DATES
 
 
-# From the most particular to the most general: a file belongs to the first layout that any file of the folder fits.
+# From the most particular to the most general: a file belongs to the first layout that it fits.
 _LAYOUTS = (
     _Layout(
         "HLS.S30.T52TCM.2024001T023011.v2.0.B04.tif",
@@ -74,6 +77,8 @@ def scenes_of(
             collection.json), or a folder of GeoTIFFs.
         configuration: how to read them and which of them; with `pattern` for a folder with names of its own.
 
+    A folder may hold products of several kinds, each scene being read by the mapping of its own sensor.
+
     Raises:
         SourceUnreadable: nothing is there, or a folder holds no file that any known layout names.
     """
@@ -107,17 +112,59 @@ def _kind(location: str, configuration: SourceConfiguration) -> tuple[SourceKind
 
 
 def _guessed(location: str, configuration: SourceConfiguration) -> list[FoundScene | FailedItem]:
-    """The scenes of a folder by the first layout that any of its files fits."""
+    """The scenes of a folder, each file by the first layout that it fits; images that fit none are told of."""
     base = local_path(location).resolve()
-    for layout in _LAYOUTS:
-        found = list(scenes_of_files(base, re.compile(layout.expression), layout.dates, configuration))
-        if found:
-            return [item for item in found if isinstance(item, FailedItem) or in_range(item, configuration)]
-    known = "; ".join(layout.shown for layout in _LAYOUTS)
-    raise SourceUnreadable(
-        "The folder holds neither catalog.json nor collection.json, and no files named in a way known here. Looked "
-        f"for: {known}. Other names need `pattern` in the source's configuration."
-    )
+    claimed, others = _claims(base)
+    found_scenes: dict[str, FoundScene] = {}
+    failed: list[FailedItem] = []
+    for layout, files in zip(_LAYOUTS, claimed, strict=True):
+        for item in scenes_of_files(base, files, layout.dates, configuration):
+            if isinstance(item, FailedItem):
+                failed.append(item)
+            elif item.external_id in found_scenes:
+                failed.append(FailedItem(item.external_id, "files named in another way make up a scene of that name"))
+            else:
+                found_scenes[item.external_id] = item
+    if not found_scenes and not failed:
+        known = "; ".join(layout.shown for layout in _LAYOUTS)
+        raise SourceUnreadable(
+            "The folder holds neither catalog.json nor collection.json, and no files named in a way known here. Looked "
+            f"for: {known}. Other names need `pattern` in the source's configuration."
+        )
+    names = {found["scene"] for files in claimed for _, found in files}
+    in_time = [scene for scene in found_scenes.values() if in_range(scene, configuration)]
+    return [*in_time, *failed, *_unclaimed(others, names)]
+
+
+def _claims(base: Path) -> tuple[list[list[tuple[Path, re.Match[str]]]], list[Path]]:
+    """The images that each layout names, with what it found in their path, and the paths of those that none names."""
+    expressions = [re.compile(layout.expression) for layout in _LAYOUTS]
+    claimed: list[list[tuple[Path, re.Match[str]]]] = [[] for _ in _LAYOUTS]
+    others: list[Path] = []
+    for path in sorted(base.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+            continue
+        for files, expression in zip(claimed, expressions, strict=True):
+            if found := match(expression, path, base):
+                files.append((path, found))
+                break
+        else:
+            others.append(path.relative_to(base))
+    return claimed, others
+
+
+def _unclaimed(paths: list[Path], scenes: set[str]) -> list[FailedItem]:
+    """Images that no layout names, but for what a product brings along that is not used (true colour, angles)."""
+    lengths = {len(name) for name in scenes}
+
+    def beside_a_scene(path: Path) -> bool:
+        return any(part[:length] in scenes for part in path.parts for length in lengths)
+
+    foreign = [path.as_posix() for path in paths if not beside_a_scene(path)]
+    reason = "its name fits no layout known here; other names need `pattern` in the source's configuration"
+    told = [FailedItem(name, reason) for name in foreign[:UNCLAIMED_NAMED]]
+    more = len(foreign) - len(told)
+    return [*told, FailedItem(f"{more} further images", reason)] if more else told
 
 
 def _reference(found: FoundScene, location: str, base: Path | None) -> SceneRef:

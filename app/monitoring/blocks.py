@@ -22,12 +22,16 @@ from detectors.types import CLEAR, NOTHING, Grid, RasterBlock
 
 @dataclass
 class Gaps:
-    """What scenes lacked that was asked of them, counted."""
+    """Bands that were asked for and could not be used, with the reason, counted."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, failures: list[dict[str, str]]) -> None:
         self.counts.update((failure["asset"], failure["reason"]) for failure in failures)
+
+    def note(self, bands: Iterable[str], reason: str) -> None:
+        """Count a reason once for each of some bands."""
+        self.counts.update((band, reason) for band in bands)
 
     def to_json(self) -> list[dict[str, Any]]:
         """`{"band", "reason"}` each."""
@@ -36,6 +40,8 @@ class Gaps:
             for (band, reason), count in sorted(self.counts.items())
         ]
 
+
+NO_FILL = "a further image of the day lacks it, so it fills nothing that the day's first left open"
 
 # Outlines in catalogues are a little narrower than the pixels.
 _MARGIN_DEGREES = 0.001
@@ -56,7 +62,8 @@ def read_day(day: SceneDay, grid: Grid, bands: tuple[str, ...], gaps: Gaps) -> R
     """What a day's acquisitions show of a window, each file read once; None where they show nothing of it.
 
     The first acquisition that shows a pixel keeps it; only where it is hidden or under snow does a clear look of a
-    later one take its place. The block has the bands that all acquisitions share that gave it a pixel.
+    later one take its place. The block has the bands of the first acquisition that shows anything: one that lacks some
+    of these fills nothing, lest a few of its pixels cost the whole window a band.
 
     Raises:
         SceneReadError: a file is missing, corrupt or cut short.
@@ -68,21 +75,23 @@ def read_day(day: SceneDay, grid: Grid, bands: tuple[str, ...], gaps: Gaps) -> R
         gaps.add(pixels.failures)
         if not pixels.bands or not pixels.quality.any():
             continue
-        whole = pixels if whole is None else _fill(whole, pixels)
+        if whole is None:
+            whole = pixels
+        elif missing := set(whole.bands) - set(pixels.bands):
+            gaps.note(missing, NO_FILL)
+        else:
+            _fill(whole, pixels)
     if whole is None:
         return None
     return RasterBlock(whole.data, whole.quality, grid, whole.bands, day.acquisitions[0].acquired_at.astimezone(UTC))
 
 
-def _fill(first: Pixels, later: Pixels) -> Pixels:
-    """Fill the gaps of one acquisition from another, in place."""
+def _fill(first: Pixels, later: Pixels) -> None:
+    """Fill the gaps of one acquisition from another that has all its bands, in place."""
     better = (later.quality == CLEAR) & (first.quality != CLEAR)
     better |= (first.quality == NOTHING) & (later.quality != NOTHING)
-    shared = tuple(band for band in first.bands if band in later.bands)
-    if not shared or not better.any():
-        return first
-    data = first.data if shared == first.bands else first.data[[first.bands.index(band) for band in shared]]
-    for plane, band in zip(data, shared, strict=True):
+    if not better.any():
+        return
+    for plane, band in zip(first.data, first.bands, strict=True):
         np.copyto(plane, later.data[later.bands.index(band)], where=better)
     np.copyto(first.quality, later.quality, where=better)
-    return Pixels(data, first.quality, shared, first.failures)

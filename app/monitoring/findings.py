@@ -25,7 +25,7 @@ from app.monitoring.polygons import patch_polygons
 from app.monitoring.schemas import PlanConfiguration
 from detectors.patches import assemble
 from detectors.recognise import recognise
-from detectors.types import Finding, Grid, Patch
+from detectors.types import NONE, ChangedPixels, Finding, Grid, Patch
 
 # Causes that a recogniser may name and that are nobody's activity.
 NOT_AN_ACTIVITY = frozenset({"fire", "flood", "landslide", "drought", "crop_calendar", "water_level", "snow", "cloud"})
@@ -37,11 +37,13 @@ class Found:
 
     Attributes:
         generation: how often its ground had changed before.
+        days: `int32 (y, x)` over the patch's bounding box, first day of each of its pixels, elsewhere `NONE`.
         outline: its pixels, by which it is measured and judged. polygon: what is shown; lies within the outline.
     """
 
     finding: Finding
     generation: int
+    days: NDArray[np.int32]
     outline: BaseGeometry
     polygon: BaseGeometry
 
@@ -97,8 +99,18 @@ def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
         for patch in assemble(table, grid, min_area_m2=configuration.min_area_m2):
             outline, polygon = patch_polygons(patch.mask, patch.row0, patch.col0, grid)
             if area.intersects(polygon):
-                found.append(Found(recognise(patch), number, outline, polygon))
+                found.append(Found(recognise(patch), number, _spread(table, table.first_seen, patch), outline, polygon))
     return found
+
+
+def _spread(table: ChangedPixels, values: NDArray[np.int32], patch: Patch) -> NDArray[np.int32]:
+    """A value of each row of a table on a patch's bounding box, `int32 (y, x)`; `NONE` outside the patch."""
+    rows, cols = table.row - patch.row0, table.col - patch.col0
+    height, width = patch.mask.shape
+    inside = np.flatnonzero((rows >= 0) & (rows < height) & (cols >= 0) & (cols < width))
+    spread = np.full(patch.mask.shape, NONE, np.int32)
+    spread[rows[inside], cols[inside]] = values[inside]
+    return np.where(patch.mask, spread, NONE)
 
 
 def with_fresh_ground(changes: Standing) -> NDArray[np.int32]:

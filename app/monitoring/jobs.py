@@ -6,6 +6,8 @@ holds nor sends all of them at once.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,15 +16,15 @@ from uuid import UUID
 import numpy as np
 import shapely
 from affine import Affine
-from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.foundation.errors import Invalid
 from app.foundation.geometry import from_database
-from app.imagery.grid import plan_geobox, scene_grid
-from app.imagery.refs import SceneReadError, SceneRef
+from app.imagery.grid import anchor_scene, plan_geobox
+from app.imagery.models import Scene
+from app.imagery.refs import SceneRef
 from app.imagery.service import scene_refs, scenes_between, scenes_by_id
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
 from app.monitoring.polygons import to_geographic
@@ -105,10 +107,20 @@ def pin(session: Session, run: Run, plan: Plan) -> None:
     run.scene_ids = [str(scene.id) for scene in found]
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
-        _lay_out(session, plan, scene_refs(session, found[:FIRST_SCENES]))
+        _lay_out(session, plan, scene_refs(session, first_scenes(found)))
     places = session.execute(select(PlanTile.row, PlanTile.col).where(PlanTile.plan_id == plan.id)).all()
     session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in sorted(map(tuple, places)))
     run.tiles_total = len(places)
+
+
+def first_scenes(scenes: Sequence[Scene]) -> list[Scene]:
+    """The scenes that a grid is looked for in: the oldest of each sensor, sensors in turn, so that none is left out."""
+    order: Counter[str | None] = Counter()
+    ranked = []
+    for scene in scenes:
+        order[scene.sensor] += 1
+        ranked.append((order[scene.sensor], scene))
+    return [scene for _, scene in sorted(ranked, key=lambda item: item[0])[:FIRST_SCENES]]
 
 
 def _midnight(day: date) -> datetime:
@@ -130,20 +142,12 @@ def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
 
 
 def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of the first of these scenes with the same CRS, so that nothing is resampled.
+    """The plan's grid, on the pixels of one of these scenes (see `anchor_scene`), so that nothing is resampled.
 
     Its corner lies whole tiles from that scene's, so that a file's blocks do not straddle tiles.
     """
-    anchor = Affine.identity()
-    crs = CRS.from_user_input(configuration.crs)
-    for scene in scenes:
-        try:
-            scene_crs, transform, _ = scene_grid(scene)
-        except SceneReadError:
-            continue  # its tiles will say so; the next scene has a grid, too
-        if CRS.from_user_input(scene_crs) == crs:
-            anchor = transform
-            break
+    found = anchor_scene(scenes, configuration.crs, configuration.resolution_m)
+    anchor = found[1] if found else Affine.identity()
     try:
         geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor, configuration.tile_px)
     except ValueError as error:

@@ -29,7 +29,7 @@ from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS, as_multipolygon, transformer
 from app.foundation.storage import Storage
 from app.imagery.found import FailedItem
-from app.imagery.grid import plan_geobox, scene_grid
+from app.imagery.grid import SceneGrid, anchor_scene, plan_geobox, scene_grid
 from app.imagery.local import scenes_of
 from app.imagery.refs import SceneReadError, SceneRef
 from app.imagery.schemas import SourceConfiguration
@@ -69,7 +69,8 @@ class Watch:
         out: folder for the two files.
         area: GeoJSON file; None: all that the scenes cover.
         history_from: None: from the oldest scene on.
-        crs, resolution: of the grid; None: those of the first scene's finest band.
+        crs, resolution: of the grid, on the pixels of the first scene that has them; None: those of the first scene's
+            finest band.
         threads: tiles computed at once.
     """
 
@@ -202,7 +203,7 @@ def _scenes(request: Watch, area: BaseGeometry | None) -> tuple[tuple[SceneRef, 
 
 def _ground(request: Watch, scenes: tuple[SceneRef, ...], area: BaseGeometry | None) -> _Ground:
     try:
-        crs, transform, shape = scene_grid(scenes[0])
+        crs, transform, shape = _first_grid(request, scenes)
     except SceneReadError as error:
         raise Invalid(str(error)) from None
     try:
@@ -231,6 +232,22 @@ def _ground(request: Watch, scenes: tuple[SceneRef, ...], area: BaseGeometry | N
     row0 = round((tight.affine.f - tiled.affine.f) / tiled.affine.e)
     col0 = round((tight.affine.c - tiled.affine.c) / tiled.affine.a)
     return _Ground(_grid(tiled, name), row0, col0, _grid(tight, name), area)
+
+
+def _first_grid(request: Watch, scenes: tuple[SceneRef, ...]) -> SceneGrid:
+    """The grid of the first scene, or of the first that has the pixels asked for.
+
+    Raises:
+        SceneReadError: the first scene cannot be opened.
+    """
+    first = scene_grid(scenes[0])
+    if request.resolution is None and request.crs is None:
+        return first
+    try:
+        found = anchor_scene(scenes, request.crs or first[0], request.resolution or first[1].a)
+    except ValueError:
+        return first  # the caller says that the CRS is none
+    return found or first
 
 
 def _grid(geobox: GeoBox, crs: str) -> Grid:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.boundaries.overlay import judge, units_touching
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
-from app.foundation.time import utc_now
+from app.foundation.time import day_number, utc_now
 from app.monitoring.findings import Found, find, to_date
 from app.monitoring.jobs import window_ground
 from app.monitoring.models import (
@@ -34,18 +34,33 @@ from app.monitoring.models import (
     Run,
     RunTile,
     TileState,
+    TileStatus,
 )
 from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
-from detectors.types import Grid
+from detectors.types import NONE, Grid
 
 Kind = DetectionChangeKind
 
 
 @dataclass(frozen=True)
+class _Replay:
+    """A tile that this run computed anew for late or corrected scenes.
+
+    Attributes:
+        window: its rows and columns of the plan's grid.
+        known_until: day number up to which earlier runs had looked at it. What began later is no work of the replay.
+    """
+
+    window: tuple[slice, slice]
+    ground: BaseGeometry
+    known_until: int
+
+
+@dataclass(frozen=True)
 class _Publication:
-    """What all steps of one publication share. `replayed`: ground whose tiles this run computed anew."""
+    """What all steps of one publication share."""
 
     session: Session
     run: Run
@@ -53,7 +68,11 @@ class _Publication:
     grid: Grid
     simulated: bool
     detector: str
-    replayed: BaseGeometry
+    replays: list[_Replay]
+
+    def replayed(self, ground: BaseGeometry) -> bool:
+        """Whether this run computed some of a ground anew."""
+        return any(replay.ground.intersects(ground) for replay in self.replays)
 
 
 def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
@@ -80,7 +99,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         grid,
         simulated=any(source.simulated for source in sources_of(session, plan.id)),
         detector=" ".join(sorted(made)),
-        replayed=_replayed_ground(session, run, grid),
+        replays=_replays(session, run, grid),
     )
     matches = _match(human, standing)
     for index, item in enumerate(human):
@@ -97,13 +116,33 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         _place(session, detection)
 
 
-def _replayed_ground(session: Session, run: Run, grid: Grid) -> BaseGeometry:
-    windows = session.scalars(
-        select(PlanTile)
+def _replays(session: Session, run: Run, grid: Grid) -> list[_Replay]:
+    """The tiles that a run computed anew, each with the day up to which earlier runs of the plan had looked at it."""
+    earlier = (
+        select(func.max(Run.until))
+        .join(RunTile, RunTile.run_id == Run.id)
+        .where(
+            Run.plan_id == run.plan_id,
+            Run.id != run.id,
+            RunTile.row == PlanTile.row,
+            RunTile.col == PlanTile.col,
+            RunTile.status == TileStatus.done,
+        )
+        .scalar_subquery()
+    )
+    tiles = session.execute(
+        select(PlanTile, earlier)
         .join(RunTile, (RunTile.row == PlanTile.row) & (RunTile.col == PlanTile.col))
         .where(PlanTile.plan_id == run.plan_id, RunTile.run_id == run.id, RunTile.replayed_from.is_not(None))
     )
-    return shapely.union_all([window_ground(grid.window(w.row0, w.col0, (w.height, w.width))) for w in windows])
+    return [
+        _Replay(
+            (slice(tile.row0, tile.row0 + tile.height), slice(tile.col0, tile.col0 + tile.width)),
+            window_ground(grid.window(tile.row0, tile.col0, (tile.height, tile.width))),
+            day_number(until) if until else NONE,
+        )
+        for tile, until in tiles
+    ]
 
 
 def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection]:
@@ -168,10 +207,12 @@ def _follow_held(this: _Publication, detection: Detection, item: Found) -> None:
     kind = _difference(this.grid, said, detection, item)
     if kind is None:
         return
-    if this.replayed.intersects(item.outline):
-        _record(this, detection, Kind.replayed, item)
-        return
-    mask, row0, col0 = _joined(this.grid, detection, item, said)
+    mask, row0, col0, grows = _joined(this, detection, item, said)
+    if this.replayed(item.outline):
+        if not grows:
+            _record(this, detection, Kind.replayed, item)
+            return
+        kind = Kind.grown
     outline, polygon = patch_polygons(mask, row0, col0, this.grid)
     if kind is not Kind.redrawn or not _same(polygon, from_database(detection.geom)):
         _fill(this, detection, item, outline, polygon)
@@ -190,11 +231,33 @@ def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
     return from_database(detection.geom if geom is None else geom)
 
 
-def _joined(grid: Grid, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int]:
-    """A detection's pixels with those that the imagery shows now and did not show last: mask, first row and column."""
-    parts = [pixels_of(from_database(detection.geom), grid), pixels_of(said, grid), _pixels(item)]
+def _joined(this: _Publication, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int, bool]:
+    """A detection's pixels with those that the imagery shows now and did not show last.
+
+    In a tile that was computed anew, only those that began after earlier runs had looked: the others are the replay's.
+
+    Returns:
+        Mask, its first row and column, and whether it holds more than the detection did.
+    """
+    fresh = (_after_replays(this, item), item.patch.row0, item.patch.col0)
+    parts = [pixels_of(from_database(detection.geom), this.grid), pixels_of(said, this.grid), fresh]
     (own, before, now), row0, col0 = overlay_masks(parts)
-    return own | (now & ~before), row0, col0
+    added = now & ~before & ~own
+    return own | added, row0, col0, bool(added.any())
+
+
+def _after_replays(this: _Publication, item: Found) -> Bools:
+    """The pixels of a finding without those that a replay may have brought, `bool (y, x)`."""
+    kept = item.patch.mask.copy()
+    row0, col0 = item.patch.row0, item.patch.col0
+    for replay in this.replays:
+        rows, cols = replay.window
+        there = (
+            slice(max(rows.start - row0, 0), max(rows.stop - row0, 0)),
+            slice(max(cols.start - col0, 0), max(cols.stop - col0, 0)),
+        )
+        kept[there] &= item.days[there] > replay.known_until
+    return kept
 
 
 def _pixels(item: Found) -> tuple[Bools, int, int]:
@@ -313,7 +376,7 @@ def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, na
     """
     if detection.first_seen_on <= (this.run.history_until or this.plan.history_until):
         return None
-    replayed = this.replayed.intersects(ground)
+    replayed = this.replayed(ground)
     if detection.confidence is Confidence.high and not replayed:
         return None
     causes = [item.finding.activity for item in natural if item.polygon.intersects(ground)]

@@ -174,9 +174,9 @@ class RunTileAnswer(BaseModel):
     col: int
     status: TileStatus
     scenes_used: int
-    clear_share: float | None = Field(description="Mean share of clear pixels, 0 to 1")
-    snow_share: float | None
-    valid_observations: int = Field(description="Pixel observations that entered the monitor")
+    clear_share: float | None = Field(description="Mean share of pixels used, 0 to 1, of the days after the history")
+    snow_share: float | None = Field(description="Likewise, of pixels taken for snow; null without such a day")
+    valid_observations: int = Field(description="Pixel observations used, of the days after the history")
     failures: list[dict[str, Any]] = Field(description="Bands that were missing, or why the tile failed")
     refused: list[dict[str, Any]] = Field(description="Scenes that wait for a new baseline: `scene`, `day`, `reason`")
     replayed_from: date | None = Field(description="First day computed anew for late or corrected scenes")

@@ -27,7 +27,10 @@ from app.monitoring.states import Checkpoint, LogEntry, StateLost, StatePointer,
 from detectors.protocol import Monitor
 from detectors.registry import make_monitor
 from detectors.state import MonitorState
-from detectors.types import CLEAR, SNOW, ChangedPixels, Grid, RasterBlock
+from detectors.types import ChangedPixels, Grid, RasterBlock
+
+NOT_FITTED = "too many scenes of the history lack it, so the baseline does without it"
+JUDGED_WITHOUT = "a day after the history was judged without it"
 
 
 class TileFailed(Exception):
@@ -155,7 +158,7 @@ class _Position:
 
 @dataclass
 class _Seen:
-    """What the blocks of a computation showed."""
+    """What the blocks after the history showed, those of a replay included."""
 
     clear: list[float] = field(default_factory=list)
     snow: list[float] = field(default_factory=list)
@@ -184,6 +187,7 @@ class _Computation:
         later = [day for day in days if until < day.day <= self.job.until]
         log = [entry for day in history for entry in day.entries]
         begin = _Position(self._fit(history), until, len(log))
+        self._note_dropped(begin.state)
         fixed = self.store.write_fixed(begin.state)
         return self._follow(fixed, begin, [], log, later, sequence=sequence, history_until=until)
 
@@ -193,7 +197,6 @@ class _Computation:
             for _, block in self._blocks(history):
                 if block is not None:
                     scratch.append(block)
-                    self._saw(np.mean(block.quality == CLEAR), np.mean(block.quality == SNOW))
             if not len(scratch):
                 raise NoHistory(
                     f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
@@ -215,6 +218,7 @@ class _Computation:
             raise TileFailed(f"the stored state of this tile is of no use here: {error}") from error
         if state.grid != job.grid:
             raise TileFailed("the tile's window is no longer that of its stored state; make a new baseline")
+        self._note_dropped(state)
         at = todo.start or Checkpoint(
             pointer.dynamic_key, pointer.dynamic_checksum, pointer.updated_until, len(pointer.log)
         )
@@ -278,7 +282,10 @@ class _Computation:
             # Images that show nothing of the tile leave its state, and the file it lies in, as they are.
             return _Position(position.state, day.day, log_length, position.stored)
         state, coverage = self.monitor.update(position.state, block)
-        self._saw(coverage.clear_share, coverage.snow_share, coverage.used)
+        self.seen.clear.append(coverage.clear_share)
+        self.seen.snow.append(coverage.snow_share)
+        self.seen.used += coverage.used
+        self.gaps.note(coverage.missing_bands, JUDGED_WITHOUT)
         return _Position(state, day.day, log_length)
 
     def _checkpoint(self, position: _Position, sequence: int) -> Checkpoint:
@@ -292,15 +299,12 @@ class _Computation:
             yield day, read_day(day, self.job.grid, self.job.bands, self.gaps)
             self._day_done()
 
+    def _note_dropped(self, state: MonitorState) -> None:
+        self.gaps.note((band for band in self.job.bands if band not in state.bands), NOT_FITTED)
+
     def _heed(self) -> None:
         if self._stop.is_set():
             raise TileStopped("the computation was told to stop")
-
-    def _saw(self, clear_share: float, snow_share: float, used: int | None = None) -> None:
-        rows, columns = self.job.grid.shape
-        self.seen.clear.append(float(clear_share))
-        self.seen.snow.append(float(snow_share))
-        self.seen.used += round(clear_share * rows * columns) if used is None else used
 
     def _answer(self, pointer: StatePointer) -> TileResult:
         job, monitor, seen = self.job, self.monitor, self.seen

@@ -27,6 +27,7 @@ from app.monitoring.models import (
     RunStatus,
     RunTile,
     TileState,
+    TileStatus,
 )
 from app.monitoring.polygons import pixels_of
 from app.monitoring.publish import publish
@@ -47,13 +48,15 @@ class Publish:
     def __init__(self, session: Session, plan: Plan, state: TileState) -> None:
         self.session, self.plan, self.state = session, plan, state
 
-    def __call__(self, *boxes: tuple[Box, date, date | None], replayed: bool = False) -> list[Detection]:
+    def __call__(
+        self, *boxes: tuple[Box, date, date | None], replayed: bool = False, until: date = date(2024, 12, 31)
+    ) -> list[Detection]:
         """`replayed`: the run computed the tile anew for late or corrected scenes."""
         current = pixels(list(boxes))
         row = self.session.execute(select(*STANDING).where(TileState.id == self.state.id)).one()
         past = remember(standing_of(row), past_of(row), changed_pixels(current), replayed=replayed)
         self.state.past_pixels, self.state.changed_pixels = pack(past.to_arrays()), current
-        return self.finish(replayed)
+        return self.finish(replayed, until)
 
     def baseline(
         self, history_from: date, history_until: date, *boxes: tuple[Box, date, date | None]
@@ -66,12 +69,12 @@ class Publish:
         self.plan.history_from, self.plan.history_until = history_from, history_until
         return self.finish(False)
 
-    def finish(self, replayed: bool) -> list[Detection]:
-        done = Run(plan_id=self.plan.id, until=date(2024, 12, 31), status=RunStatus.running, unit_ids=[])
+    def finish(self, replayed: bool, until: date = date(2024, 12, 31)) -> list[Detection]:
+        done = Run(plan_id=self.plan.id, until=until, status=RunStatus.running, unit_ids=[])
         self.session.add(done)
         self.session.flush()
         day = date(2024, 6, 5) if replayed else None
-        self.session.add(RunTile(run_id=done.id, row=0, col=0, replayed_from=day))
+        self.session.add(RunTile(run_id=done.id, row=0, col=0, status=TileStatus.done, replayed_from=day))
         self.session.flush()
         publish(self.session, done, self.plan, GRID)
         done.status = RunStatus.succeeded
@@ -245,3 +248,18 @@ def test_a_confirmed_change_that_a_replay_takes_back_is_withdrawn(publish_boxes:
     (detection,) = publish_boxes(((10, 10, 4, 6), SEEN, SURE))
     publish_boxes(replayed=True)
     assert detection.withdrawn_reason == "no longer there once late or corrected scenes were taken in"
+
+
+def test_growth_that_comes_in_the_run_of_a_replay_is_taken(publish_boxes: Publish) -> None:
+    box, day = (10, 10, 4, 6), SEEN + timedelta(days=60)
+    (detection,) = publish_boxes((box, SEEN, SURE), until=day)
+    detection.held_at = utc_now()
+    older, newer = ((14, 10, 2, 6), SEEN, SURE), ((10, 16, 4, 3), day + timedelta(days=5), day + timedelta(days=30))
+    publish_boxes((box, SEEN, SURE), older, newer, replayed=True, until=day + timedelta(days=40))
+    # The replay's rows stay outside, the columns that changed since are in; the imagery shows both.
+    assert pixel_count(detection) == 24 + 12
+    *_, change = publish_boxes.changes(detection)
+    assert change.kind == "grown"
+    assert change.area_m2 == pytest.approx(4800, rel=0.01)
+    publish_boxes((box, SEEN, SURE), older, newer, until=day + timedelta(days=50))
+    assert pixel_count(detection) == 24 + 12

@@ -88,6 +88,34 @@ def test_a_folder_that_nothing_fits_says_what_was_looked_for(tmp_path: Path) -> 
         scenes_of(str(tmp_path / "gone"))
 
 
+def test_a_folder_of_several_products(tmp_path: Path) -> None:
+    landsat, hls = "LC09_L2SP_116030_20240203_20240209_02_T1", "HLS.S30.T52TCM.2024034T023011.v2.0"
+    for band in ("SR_B4", "SR_B5", "QA_PIXEL", "ST_B10"):
+        raster(tmp_path / landsat / f"{landsat}_{band}.TIF")
+    for band in ("B04", "B8A", "Fmask", "SAA"):
+        raster(tmp_path / "hls" / f"{hls}.{band}.tif")
+    for band in COMMON:
+        raster(tmp_path / f"20240203_{band}.tif")
+        raster(tmp_path / "20240203" / f"{band}.tif")
+    raster(tmp_path / "20240203" / "visual.tif")
+    for number in range(13):
+        raster(tmp_path / "gf" / f"GF2_{number:02}.TIF")
+    scenes, failed = scenes_of(str(tmp_path))
+    assert {(s.external_id, s.sensor) for s in scenes} == {
+        (landsat, "landsat-c2-l2"), (hls, "hls-s30"), ("20240203", "sentinel-2-l2a"),
+    }  # fmt: skip
+    assert len({s.id for s in scenes}) == 3
+    assert [item.item for item in failed] == [
+        "20240203",
+        *(f"gf/GF2_{n:02}.TIF" for n in range(10)),
+        "3 further images",
+    ]
+    assert "pattern" in failed[1].reason
+    assert str(tmp_path) not in "".join(item.reason for item in failed)
+    late, _ = scenes_of(str(tmp_path), SourceConfiguration(start=PASS))
+    assert [s.sensor for s in late] == ["hls-s30"]
+
+
 def test_a_pattern_and_a_mapping_of_ones_own(tmp_path: Path) -> None:
     raster(tmp_path / "gf" / "s1-20240203-b3.tif")
     raster(tmp_path / "gf" / "s1-20250203-b3.tif")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from rasterio.crs import CRS
 from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
-from app.imagery.grid import plan_geobox, scene_grid, tiles
-from app.imagery.models import MaskKind
+from app.imagery.grid import anchor_scene, plan_geobox, scene_grid, tiles
+from app.imagery.models import MaskKind, Scene
 from app.imagery.pixels import (
     CLEAR,
     HIDDEN,
@@ -34,6 +35,7 @@ from app.imagery.pixels import (
     read_pixels,
     read_scene,
 )
+from app.monitoring.jobs import FIRST_SCENES, first_scenes
 from detectors import types
 
 # The odd origin of the real series: multiples of the pixel size do not meet it.
@@ -334,3 +336,29 @@ def test_plan_geobox_refuses_what_has_no_grid() -> None:
     assert CRS.from_epsg(32652) == CRS.from_user_input(
         str(plan_geobox(box(127, 42, 127.1, 42.1), "EPSG:32652", 10).crs)
     )
+
+
+def test_a_grid_is_anchored_on_pixels_of_its_own_size(tmp_path: Path) -> None:
+    def one(name: str, pixel: float, origin: tuple[float, float], **more: Any) -> SceneRef:
+        path = write(tmp_path / f"{name}.tif", np.ones((4, 4), np.uint16), pixel=pixel, origin=origin)
+        return replace(scene(red=AssetRef(path)), external_id=name, **more)
+
+    # As Landsat's corners lie on Sentinel-2's grid.
+    coarse = one("coarse", 30, (ORIGIN[0] + 15, ORIGIN[1] - 15), tile="116030")
+    fine, gone = one("fine", 10, ORIGIN), replace(scene(red=AssetRef(str(tmp_path / "gone.tif"))), tile="gone")
+    broken = replace(coarse, external_id="b", assets=gone.assets)
+    found = anchor_scene([gone, coarse, broken, fine], "EPSG:3035", 10)
+    assert found is not None
+    assert (found[1].c, found[1].f, found[1].a) == (*ORIGIN, 10)
+    # With none of that size the first one that has the CRS, as before.
+    found = anchor_scene([gone, coarse, fine], "EPSG:3035", 20)
+    assert found is not None
+    assert found[1].a == 30
+    assert anchor_scene([coarse, fine], "EPSG:32652", 10) is None
+
+
+def test_the_first_scenes_of_a_plan_are_of_every_sensor() -> None:
+    scenes = [Scene(external_id=str(n), sensor="landsat-c2-l2" if n < 90 else "sentinel-2-l2a") for n in range(200)]
+    first = first_scenes(scenes)
+    assert len(first) == FIRST_SCENES
+    assert [s.external_id for s in first[:4]] == ["0", "90", "1", "91"]

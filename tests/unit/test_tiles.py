@@ -24,7 +24,15 @@ from app.monitoring.looks import Looks
 from app.monitoring.scene_log import scene_days
 from app.monitoring.scratch import ScratchHistory
 from app.monitoring.states import StatePointer, StateStore, live_keys
-from app.monitoring.tiles import TileFailed, TileJob, TileStopped, changed_pixels, compute_tile
+from app.monitoring.tiles import (
+    JUDGED_WITHOUT,
+    NOT_FITTED,
+    TileFailed,
+    TileJob,
+    TileStopped,
+    changed_pixels,
+    compute_tile,
+)
 from detectors.registry import make_monitor
 from detectors.types import CLEAR, HIDDEN, NONE, NOTHING, SNOW, BlockHistory, Grid, RasterBlock
 from tests.series import FOREST, Series, write_series
@@ -100,9 +108,11 @@ def test_what_a_tile_saw(series: Series, tmp_path: Path) -> None:
     assert newest == scenes[69].acquired_at.date()
     assert result.last_acquired_at == scenes[69].acquired_at
     assert (result.scenes_used, result.failures, result.refused) == (70, [], [])
-    # Every third scene has its upper third under cloud.
-    assert result.clear_share == pytest.approx(1 - 1 / 9, abs=0.03)
-    assert result.valid_observations == pytest.approx(70 * SIZE * SIZE * (1 - 1 / 9), rel=0.03)
+    # Every third scene has its upper third under cloud; what the history showed is not counted.
+    later = sum(s.acquired_at.year > 2023 for s in scenes[:70])
+    assert 0 < later < 15
+    assert result.clear_share == pytest.approx(1 - 1 / 9, abs=0.05)
+    assert result.valid_observations == pytest.approx(later * SIZE * SIZE * (1 - 1 / 9), rel=0.05)
     looks = Looks.from_bytes(result.looks)
     assert looks.oldest.shape == (3, 3)
     assert (looks.unknown == 0).all()
@@ -210,10 +220,12 @@ def test_a_days_acquisitions_fill_each_other(monkeypatch: pytest.MonkeyPatch) ->
     shown = {
         "a": Pixels(np.full((2, 1, 4), 1, np.int16), np.array([[CLEAR, HIDDEN, NOTHING, SNOW]], np.uint8),
                     ("red", "nir"), []),
-        "b": Pixels(np.full((2, 1, 4), 2, np.int16), np.array([[CLEAR, CLEAR, HIDDEN, HIDDEN]], np.uint8),
-                    ("nir", "swir16"), []),
-        "c": Pixels(np.full((2, 1, 4), 3, np.int16), np.array([[CLEAR, CLEAR, CLEAR, NOTHING]], np.uint8),
-                    ("red", "nir"), [{"scene": "c", "asset": "swir16", "reason": "it has none"}]),
+        "b": Pixels(np.full((2, 1, 4), 2, np.int16), np.array([[CLEAR, CLEAR, CLEAR, CLEAR]], np.uint8),
+                    ("nir", "swir16"), [{"scene": "b", "asset": "red", "reason": "it has none"}]),
+        "c": Pixels(np.full((3, 1, 4), 3, np.int16), np.array([[CLEAR, NOTHING, CLEAR, HIDDEN]], np.uint8),
+                    ("nir", "red", "swir16"), []),
+        "d": Pixels(np.array([[[4] * 4], [[5] * 4]], np.int16), np.array([[CLEAR, CLEAR, CLEAR, NOTHING]], np.uint8),
+                    ("nir", "red"), []),
     }  # fmt: skip
 
     def read(acquisition: Acquisition, geobox: object, bands: object) -> Pixels:
@@ -221,16 +233,44 @@ def test_a_days_acquisitions_fill_each_other(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(blocks, "read_acquisition", read)
     at = datetime(2024, 5, 1, 2, tzinfo=UTC)
-    scenes = [SceneRef(uuid4(), n, at.replace(minute=i), {}, MaskKind.none, mission=n) for i, n in enumerate("abc")]
+    scenes = [SceneRef(uuid4(), n, at.replace(minute=i), {}, MaskKind.none, mission=n) for i, n in enumerate("abcd")]
     (day,) = scene_days(reversed(scenes))
     gaps = Gaps()
     block = read_day(day, Grid("EPSG:32652", (10, 0, 0, 0, -10, 0), (1, 4)), ("red", "nir", "swir16"), gaps)
     assert block is not None
-    assert block.bands == ("nir",)
+    assert block.bands == ("red", "nir"), "a further image that lacks red costs nobody the band"
     assert block.quality.tolist() == [[CLEAR, CLEAR, CLEAR, SNOW]]
-    assert block.data.tolist() == [[[1, 2, 3, 1]]]
+    assert block.data.tolist() == [[[1, 5, 3, 1]], [[1, 4, 3, 1]]]
     assert block.acquired == at
-    assert gaps.to_json() == [{"band": "swir16", "reason": "it has none (1 time)"}]
+    assert gaps.to_json() == [
+        {"band": "red", "reason": f"{blocks.NO_FILL} (1 time)"},
+        {"band": "red", "reason": "it has none (1 time)"},
+    ]
+
+
+def test_a_history_alone_says_nothing_of_later_days(series: Series, tmp_path: Path) -> None:
+    past = [s for s in refs(series.folder) if s.acquired_at.year < 2024]
+    result = compute_tile(job(past, tmp_path.as_uri()))
+    assert result.scenes_used == len(past)
+    assert (result.clear_share, result.snow_share, result.valid_observations) == (None, None, 0)
+
+
+def without(scenes: list[SceneRef], band: str) -> list[SceneRef]:
+    return [replace(s, assets={name: a for name, a in s.assets.items() if name != band}) for s in scenes]
+
+
+def test_bands_that_the_monitor_does_without_are_told(series: Series, tmp_path: Path) -> None:
+    scenes, url = refs(series.folder), tmp_path.as_uri()
+    past = [s for s in scenes if s.acquired_at.year < 2024]
+    later = scenes[len(past) :][:4]
+    first = compute_tile(job([*without(past[:8], "swir16"), *past[8:], *later[:1], *without(later[1:3], "red")], url))
+    reasons = {(f["band"], f["reason"]) for f in first.failures}
+    assert ("swir16", f"{NOT_FITTED} (1 time)") in reasons
+    assert ("red", f"{JUDGED_WITHOUT} (2 times)") in reasons
+    assert not any(band == "nir" for band, _ in reasons)
+    used = [*without(past[:8], "swir16"), *past[8:], *later[:1], *without(later[1:3], "red"), later[3]]
+    again = compute_tile(job(used, url, first.state))
+    assert again.failures == [{"band": "swir16", "reason": f"{NOT_FITTED} (1 time)"}], "later runs tell it, too"
 
 
 def test_a_spilled_history_is_the_history(tmp_path: Path) -> None:
