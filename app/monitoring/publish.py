@@ -109,7 +109,8 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         elif detection.held_at is None:
             _follow(this, detection, item)
         else:
-            _follow_held(this, detection, item)
+            others = [other for other in standing if other.held_at is not None and other is not detection]
+            _follow_held(this, detection, item, others)
     gone = [detection for detection in standing if detection not in matches.values()]
     _withdraw(this, gone, matches, human, natural)
     for detection in standing:
@@ -146,19 +147,21 @@ def _replays(session: Session, run: Run, grid: Grid) -> list[_Replay]:
 
 
 def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection]:
-    """Which detection each finding continues, each side once: what is confirmed first, then by common ground.
+    """Which detection each finding continues, each side once: one that somebody works with first, then what is
+    confirmed, then by common ground.
 
+    So what changes on the ground of a case joins that case, however large a detection that nobody works with is.
     A confirmed finding that begins inside a suspicion's ground continues it, however much of the suspicion is left.
     """
     outlines = [from_database(detection.geom) for detection in standing]
     tree = shapely.STRtree(outlines)
-    pairs: list[tuple[bool, bool, float, int, int]] = []
+    pairs: list[tuple[bool, bool, bool, float, int, int]] = []
     for index, item in enumerate(found):
         for other in tree.query(item.polygon, predicate="intersects"):
             common = item.polygon.intersection(outlines[other]).area
             if common > 0 and standing[other].generation == item.generation:
-                unsure = standing[other].confidence is Confidence.low
-                pairs.append((item.patch.confidence == "low", unsure, -common, index, int(other)))
+                free, unsure = standing[other].held_at is None, standing[other].confidence is Confidence.low
+                pairs.append((free, item.patch.confidence == "low", unsure, -common, index, int(other)))
     matches: dict[int, Detection] = {}
     taken: set[int] = set()
     for *_, index, other in sorted(pairs):
@@ -201,21 +204,26 @@ def _follow(this: _Publication, detection: Detection, item: Found) -> None:
         _explain(detection, item)
 
 
-def _follow_held(this: _Publication, detection: Detection, item: Found) -> None:
-    """Let a detection that somebody works with grow by what is new since the imagery last spoke of it."""
+def _follow_held(this: _Publication, detection: Detection, item: Found, others: list[Detection]) -> None:
+    """Let a detection that somebody works with grow by what is new since the imagery last spoke of it.
+
+    Args:
+        others: the other detections that somebody works with; they keep their ground.
+    """
     said = _last_said(this, detection)
     kind = _difference(this.grid, said, detection, item)
     if kind is None:
         return
-    mask, row0, col0, grows = _joined(this, detection, item, said)
-    if this.replayed(item.outline):
-        if not grows:
-            _record(this, detection, Kind.replayed, item)
-            return
+    mask, row0, col0, grows = _joined(this, detection, item, said, others)
+    if grows:
         kind = Kind.grown
-    outline, polygon = patch_polygons(mask, row0, col0, this.grid)
-    if kind is not Kind.redrawn or not _same(polygon, from_database(detection.geom)):
-        _fill(this, detection, item, outline, polygon)
+    elif this.replayed(item.outline):
+        kind = Kind.replayed
+    elif kind is Kind.grown:
+        # What is new is the ground of another.
+        kind = Kind.redrawn
+    if kind in (Kind.grown, Kind.confirmed):
+        _fill(this, detection, item, *patch_polygons(mask, row0, col0, this.grid))
         this.run.detections_grown += 1
     _record(this, detection, kind, item)
 
@@ -231,18 +239,26 @@ def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
     return from_database(detection.geom if geom is None else geom)
 
 
-def _joined(this: _Publication, detection: Detection, item: Found, said: BaseGeometry) -> tuple[Bools, int, int, bool]:
+def _joined(
+    this: _Publication, detection: Detection, item: Found, said: BaseGeometry, others: list[Detection]
+) -> tuple[Bools, int, int, bool]:
     """A detection's pixels with those that the imagery shows now and did not show last.
 
     In a tile that was computed anew, only those that began after earlier runs had looked: the others are the replay's.
+    And none that another detection of the same generation holds, so that ground which grows together counts once.
 
     Returns:
         Mask, its first row and column, and whether it holds more than the detection did.
     """
     fresh = (_after_replays(this, item), item.patch.row0, item.patch.col0)
-    parts = [pixels_of(from_database(detection.geom), this.grid), pixels_of(said, this.grid), fresh]
-    (own, before, now), row0, col0 = overlay_masks(parts)
-    added = now & ~before & ~own
+    shown = [from_database(detection.geom), said]
+    for other in others:
+        ground = from_database(other.geom)
+        if other.generation == detection.generation and ground.intersects(item.outline):
+            shown.append(ground)
+    (now, *known), row0, col0 = overlay_masks([fresh, *(pixels_of(ground, this.grid) for ground in shown)])
+    own = known[0]
+    added = now & ~np.logical_or.reduce(known)
     return own | added, row0, col0, bool(added.any())
 
 

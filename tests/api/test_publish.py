@@ -263,3 +263,23 @@ def test_growth_that_comes_in_the_run_of_a_replay_is_taken(publish_boxes: Publis
     assert change.area_m2 == pytest.approx(4800, rel=0.01)
     publish_boxes((box, SEEN, SURE), older, newer, until=day + timedelta(days=50))
     assert pixel_count(detection) == 24 + 12
+
+
+def test_what_grows_together_with_a_case_joins_the_case(publish_boxes: Publish) -> None:
+    small, large = ((10, 10, 4, 4), SEEN, SURE), ((10, 20, 8, 8), SEEN, SURE)
+    first, second = sorted(publish_boxes(small, large), key=lambda d: d.area_m2)
+    first.held_at = utc_now()
+    publish_boxes(small, large, ((10, 14, 4, 6), SEEN, SURE))
+    assert pixel_count(first) == 16 + 64 + 24
+    assert second.withdrawn_reason == f"joined with detection {first.id}, which has grown over it"
+
+
+def test_two_cases_that_grow_together_keep_their_ground_and_count_none_twice(publish_boxes: Publish) -> None:
+    small, large = ((10, 10, 4, 4), SEEN, SURE), ((10, 20, 8, 8), SEEN, SURE)
+    first, second = sorted(publish_boxes(small, large), key=lambda d: d.area_m2)
+    first.held_at = second.held_at = utc_now()
+    for _ in range(2):
+        publish_boxes(small, large, ((10, 14, 4, 6), SEEN, SURE))
+        assert (pixel_count(first), pixel_count(second)) == (16, 64 + 24)
+    assert (first.withdrawn_at, second.withdrawn_at) == (None, None)
+    assert [change.kind for change in publish_boxes.changes(first)] == ["new"]

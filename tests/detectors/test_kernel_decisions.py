@@ -229,7 +229,7 @@ def test_windows_larger_than_a_chunk_follow_the_formula(seed: int, lacking: int)
     look = scene(rng, fixed, day, 3, lacking, calm=False)
     if rng.random() < 0.3:  # a chunk of which nothing is seen
         look.quality[CHUNK : 2 * CHUNK] = reference.SNOW
-    follows(rng, fixed, look, RULES, past, [*edges, *rng.choice(n, 20)], shape)
+    follows(rng, fixed, look, RULES, past, [*edges, *rng.choice(n, 150)], shape)
 
 
 @settings(max_examples=60, deadline=None)
@@ -308,7 +308,7 @@ def test_traces_are_means_of_the_looks_since_the_change_began(seed: int, scenes:
 
 
 def next_past(rng: np.random.Generator, past: Past, day: int) -> Past:
-    """The pixels after a scene: suspicions begin, end and are dated anew; changes are confirmed, recover, come again."""
+    """The pixels after a scene: suspicions begin, end and are dated anew; changes are confirmed, recover, come back."""
     out, dice = past.copy(), rng.random((3, len(past.phase)))
     suspected = past.phase & SUSPECTED > 0
     begins = (~suspected & (dice[0] < 0.5)) | (suspected & past.waiting & (dice[2] < 0.1))
