@@ -24,6 +24,10 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):/", re.IGNORECASE)
 _REMOTE = ("http://", "https://", "s3://")
 
 
+# When the catalogue wrote the item; which of two processings is newer shows there, not what changed.
+_BOOKKEEPING = ("created", "updated")
+
+
 class BadItem(Exception):
     """Why an item cannot be taken in, in words for people and without a path."""
 
@@ -66,7 +70,8 @@ class FoundScene:
             shapely.to_wkt(self.footprint, rounding_precision=8),
             self.platform,
             self.cloud_cover,
-            self.properties,
+            # A catalogue that is indexed anew says so in all its items: no reason to compute any of them again.
+            {key: value for key, value in self.properties.items() if key not in _BOOKKEEPING},
             self.assets,
             self.mark,
         ]

@@ -6,9 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
 
 from app.imagery.found import is_remote
 from app.imagery.models import MaskKind
@@ -16,7 +20,7 @@ from app.imagery.refs import AssetRef, SceneRef
 from app.imagery.sensors import SENSORS, baseline_of
 
 # Product names: ESA's (S2 Products Specification Document), USGS's (LSDS-1619, section 3), HLS's (User Guide v2).
-_SQUARE = r"\d{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
+_SQUARE = r"[0-9]{2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
 _MGRS = re.compile(_SQUARE)
 _S2_TILE = re.compile(rf"S2[A-D]_({_SQUARE})_")
 _T_TILE = re.compile(rf"(?<![A-Za-z0-9])T({_SQUARE})(?![A-Za-z0-9])")
@@ -24,6 +28,8 @@ _S2_NAME = re.compile(r"S2([A-D])_")
 _S2_PRODUCT = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N\d{4}_R\d{3}_T\w{5}_(\d{8}T\d{6})")
 _S2_STRIP = re.compile(r"_S(\d{8}T\d{6})")
 _LANDSAT = re.compile(r"L[COTE](\d{2})_L\w{3}_(\d{6})_\d{8}_(\d{8})_\d{2}_(RT|T1|T2)")
+# str.isdigit takes "²" for a digit, and int does not; longer ones are no code.
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _TIERS = {"RT": "0", "T2": "1", "T1": "2"}
 
 
@@ -104,12 +110,11 @@ def identify(
     satellite = _platform(platform, external_id)
     mgrs = _mgrs(external_id, properties)
     tile = mgrs or _path_row(external_id, properties) or _outline(bounds)
-    strip = _S2_STRIP.search(str(properties.get("s2:datastrip_id") or ""))
     return Identity(
         mission=_mission(satellite) or mission,
         platform=satellite,
         tile=tile,
-        strip=datetime.strptime(strip[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if strip else None,
+        strip=_strip(properties),
         version=_version(name, properties),
         crs=_crs(properties, mgrs),
     )
@@ -150,10 +155,18 @@ def _mgrs(name: str, properties: Mapping[str, Any]) -> str:
 
 def _path_row(name: str, properties: Mapping[str, Any]) -> str:
     path, row = properties.get("landsat:wrs_path"), properties.get("landsat:wrs_row")
-    if str(path).isdigit() and str(row).isdigit():
+    if _NUMBER.fullmatch(str(path)) and _NUMBER.fullmatch(str(row)):
         return f"{int(str(path)):03}{int(str(row)):03}"
     found = _LANDSAT.match(name)
     return found[2] if found else ""
+
+
+def _strip(properties: Mapping[str, Any]) -> datetime | None:
+    found = _S2_STRIP.search(str(properties.get("s2:datastrip_id") or ""))
+    try:
+        return datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
 
 
 def _outline(bounds: tuple[float, float, float, float] | None) -> str:
@@ -188,6 +201,16 @@ def _crs(properties: Mapping[str, Any], mgrs: str) -> str | None:
     code = properties.get("proj:code") or properties.get("proj:epsg")
     if code:
         number = str(code).removeprefix("EPSG:")
-        return f"EPSG:{number}" if number.isdigit() else None
+        return f"EPSG:{number}" if _NUMBER.fullmatch(number) and _is_known(number) else None
     # Bands N and after lie north of the equator.
-    return f"EPSG:32{6 if mgrs[2] >= 'N' else 7}{mgrs[:2]}" if mgrs else None
+    number = f"32{6 if mgrs[2] >= 'N' else 7}{mgrs[:2]}" if mgrs else ""
+    return f"EPSG:{number}" if number and _is_known(number) else None
+
+
+@lru_cache(maxsize=1024)
+def _is_known(number: str) -> bool:
+    try:
+        CRS.from_epsg(int(number))
+    except CRSError:
+        return False
+    return True

@@ -15,6 +15,7 @@ one. Blocks are those of the days since 1970-01-01, so the checkpoints follow fr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +28,8 @@ from app.imagery.refs import SceneRef
 from app.monitoring.states import Checkpoint, LogEntry, StatePointer
 
 BLOCK_DAYS: Final = 30
+# Refused scenes that are kept by name.
+REFUSALS_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,17 @@ def _describe(
         {"scene": names.get(e.scene_id, e.scene_id), "day": e.day.isoformat(), "reason": f"{kind}: {reason}"}
         for kind, e in found
     ]
+
+
+def brief(refused: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Refusals as they are kept: the first ten, and where there are more, `{"reason", "count"}` of all of them.
+
+    A source that describes all its scenes anew has thousands refused for every tile, by every run.
+    """
+    if len(refused) <= REFUSALS_NAMED:
+        return list(refused)
+    counts = Counter(refusal["reason"] for refusal in refused)
+    return [*refused[:REFUSALS_NAMED], *({"reason": reason, "count": count} for reason, count in counts.items())]
 
 
 def checkpoints(earlier: Sequence[date], newest: date) -> list[date]:

@@ -164,6 +164,12 @@ class RunAnswer(BaseModel):
     detail: str | None
 
 
+REFUSED = (
+    "Scenes that were not followed and wait for a new baseline: the first ten as `scene`, `day`, `reason`; where "
+    "there are more, then also `reason` and `count` of all of them"
+)
+
+
 class RunTileAnswer(BaseModel):
     """What one tile of a run saw."""
 
@@ -177,8 +183,8 @@ class RunTileAnswer(BaseModel):
     clear_share: float | None = Field(description="Mean share of pixels used, 0 to 1, of the days after the history")
     snow_share: float | None = Field(description="Likewise, of pixels taken for snow; null without such a day")
     valid_observations: int = Field(description="Pixel observations used, of the days after the history")
-    failures: list[dict[str, Any]] = Field(description="Bands that were missing, or why the tile failed")
-    refused: list[dict[str, Any]] = Field(description="Scenes that wait for a new baseline: `scene`, `day`, `reason`")
+    failures: list[dict[str, Any]] = Field(description="Bands done without, with the reason, or why the tile failed")
+    refused: list[dict[str, Any]] = Field(description=REFUSED)
     replayed_from: date | None = Field(description="First day computed anew for late or corrected scenes")
     attempts: int
     finished_at: datetime | None
@@ -200,7 +206,7 @@ class TileCoverage(BaseModel):
     clear_share: float | None
     snow_share: float | None
     failures: list[dict[str, Any]]
-    refused: list[dict[str, Any]]
+    refused: list[dict[str, Any]] = Field(description=REFUSED)
 
 
 class CoverageAnswer(BaseModel):

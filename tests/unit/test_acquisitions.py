@@ -138,6 +138,24 @@ def test_order_and_database_identifiers_do_not_matter(order: list[int]) -> None:
     assert names(shuffled) == names(scenes)
 
 
+@pytest.mark.parametrize("code", [99999, "EPSG:99999", "EPSG:²", "EPSG:9" * 3, "٣", 10**12, True, [1], {}])
+def test_a_crs_that_is_none_is_not_known(code: Any, tmp_path: Path) -> None:
+    scene = ref("x", S2, proj__epsg=code)
+    assert scene.crs is None
+    [acquisition] = acquisitions([scene])
+    grid = GeoBox((2, 2), Affine(10, 0, 500_000, 0, -10, 4_700_000), "EPSG:32652")
+    assert not read_acquisition(acquisition, grid, ["red"]).quality.any()
+
+
+def test_numbers_that_are_no_decimals() -> None:
+    odd = {
+        "landsat:wrs_path": "²", "landsat:wrs_row": "1", "s2:datastrip_id": "X_S20249999T999999",
+        "grid:code": "MGRS-99TCM",
+    }  # fmt: skip
+    known = identify("x", None, odd, None)
+    assert (known.tile, known.strip, known.crs) == ("99TCM", None, None)
+
+
 def test_identify_survives_odd_properties() -> None:
     odd = {"updated": "yesterday", "proj:epsg": "none", "mgrs:utm_zone": [], "landsat:wrs_path": None, "grid:code": 7}
     known = identify("x", None, odd, None)

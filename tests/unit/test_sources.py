@@ -266,9 +266,12 @@ def test_digest_follows_content_and_not_the_place(tmp_path: Path) -> None:
     first = scenes(catalogue(tmp_path / "one", {"a": item("a")}))[0]
     moved = scenes(catalogue(tmp_path / "two", {"a": item("a")}))[0]
     again = item("a")
-    again["properties"]["updated"] = "2021-01-01T00:00:00Z"
-    changed = scenes(catalogue(tmp_path / "three", {"a": again}))[0]
-    assert first.digest == moved.digest != changed.digest
+    again["properties"] |= {"updated": "2021-01-01T00:00:00Z", "created": "2021-01-01T00:00:00Z"}
+    indexed = scenes(catalogue(tmp_path / "three", {"a": again}))[0]
+    assert indexed.properties["updated"] == "2021-01-01T00:00:00Z", "by it the newest processing is chosen"
+    again["properties"]["processing:datetime"] = "2021-01-01T00:00:00Z"
+    changed = scenes(catalogue(tmp_path / "four", {"a": again}))[0]
+    assert first.digest == moved.digest == indexed.digest != changed.digest
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"type": "Feature"}'])

@@ -21,7 +21,7 @@ from app.imagery.pixels import AssetRef, Pixels, SceneRef
 from app.monitoring import blocks
 from app.monitoring.blocks import Gaps, read_day
 from app.monitoring.looks import Looks
-from app.monitoring.scene_log import scene_days
+from app.monitoring.scene_log import brief, scene_days
 from app.monitoring.scratch import ScratchHistory
 from app.monitoring.states import StatePointer, StateStore, live_keys
 from app.monitoring.tiles import (
@@ -296,6 +296,15 @@ def test_a_spilled_history_is_the_history(tmp_path: Path) -> None:
             for ours, theirs in zip(scratch.rows(start, stop), memory.rows(start, stop), strict=True):
                 assert ours.dtype == theirs.dtype
                 assert np.array_equal(ours, theirs)
+
+
+def test_what_is_kept_of_refusals_is_bounded() -> None:
+    few = [{"scene": str(n), "day": "2020-01-01", "reason": "late: x"} for n in range(10)]
+    assert brief(few) == few
+    many = [*few, *({"scene": str(n), "day": "2020-02-01", "reason": "corrected: x"} for n in range(3000))]
+    assert brief(many) == [
+        *few, {"reason": "late: x", "count": 10}, {"reason": "corrected: x", "count": 3000},
+    ]  # fmt: skip
 
 
 def test_looks_sum_up_cells() -> None:
