@@ -103,7 +103,7 @@ def test_history_is_loaded_without_snow(seed: int, lacking: int, wanted: int, pi
     np.testing.assert_allclose(data, chosen * 1e-4, rtol=1e-6)
     # ground that is exactly on the threshold of snow may fall on either side in single precision
     spectra = reference.core_of(np.moveaxis(chosen, 1, 0) * 1e-4, place)
-    surely, maybe = (reference.is_snow(spectra * [1, g, 1, g, 2 - g], place >= 0) for g in (1 - 1e-5, 1 + 1e-5))
+    surely, maybe = (reference.is_snow(spectra * [1, g, g, g, 2 - g], place >= 0) for g in (1 - 1e-5, 1 + 1e-5))
     clear = quality[scenes] == CLEAR
     assert (seen <= clear & ~surely).all()
     assert (seen >= clear & ~maybe).all()
