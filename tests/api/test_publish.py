@@ -283,3 +283,18 @@ def test_two_cases_that_grow_together_keep_their_ground_and_count_none_twice(pub
         assert (pixel_count(first), pixel_count(second)) == (16, 64 + 24)
     assert (first.withdrawn_at, second.withdrawn_at) == (None, None)
     assert [change.kind for change in publish_boxes.changes(first)] == ["new"]
+
+
+def test_ground_published_before_a_second_change_reached_it_stays_one_detection(publish_boxes: Publish) -> None:
+    box, beside, later = (10, 10, 5, 5), (10, 17, 5, 4), timedelta(days=100)
+    (first,) = publish_boxes((box, SEEN, SURE))
+    first, other = publish_boxes((box, SEEN, SURE), (beside, SEEN + later, SURE + later))
+    assert (other.generation, other.follows_id) == (0, None)
+    # The old ground changes again, over the gap between them: what stood beside it is a part of the second change.
+    last = (SEEN + 2 * later, SURE + 2 * later)
+    reached = ((box, *last), ((10, 15, 5, 2), *last), (beside, SEEN + later, SURE + later))
+    for _ in range(2):
+        assert publish_boxes(*reached) == [first, other]
+        assert (other.generation, other.follows_id, other.first_seen_on) == (1, first.id, SEEN + later)
+        assert (pixel_count(first), pixel_count(other)) == (25, 55)
+        assert (first.withdrawn_at, other.withdrawn_at) == (None, None)
