@@ -229,7 +229,11 @@ def _follow_held(this: _Publication, detection: Detection, item: Found, others: 
     Args:
         others: the other detections that somebody works with; they keep their ground.
     """
-    said = _last_said(this, detection)
+    said, on_this_grid = _last_said(this, detection)
+    if not on_this_grid:
+        # The pixels are others: what differs is no news, and what grows is measured from here on.
+        _record(this, detection, Kind.replayed, item)
+        return
     kind = _difference(this.grid, said, detection, item)
     if kind is None:
         return
@@ -247,15 +251,21 @@ def _follow_held(this: _Publication, detection: Detection, item: Found, others: 
     _record(this, detection, kind, item)
 
 
-def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
-    """What the imagery showed of a detection when a run last spoke of it."""
-    geom = this.session.scalar(
-        select(DetectionChange.geom)
+def _last_said(this: _Publication, detection: Detection) -> tuple[BaseGeometry, bool]:
+    """What the imagery showed of a detection when a run last spoke of it, and whether on the pixels of today's grid.
+
+    A plan's grid stands, but for the upgrade with which runs began to record their baseline: it laid all grids anew.
+    """
+    row = this.session.execute(
+        select(DetectionChange.geom, Run.baseline)
+        .join(Run, Run.id == DetectionChange.run_id)
         .where(DetectionChange.detection_id == detection.id, DetectionChange.kind != Kind.vanished)
         .order_by(DetectionChange.recorded_at.desc(), DetectionChange.id.desc())
         .limit(1)
-    )
-    return from_database(detection.geom if geom is None else geom)
+    ).one_or_none()
+    if row is None:
+        return from_database(detection.geom), False
+    return from_database(row.geom), row.baseline is not None
 
 
 def _joined(

@@ -70,7 +70,7 @@ class Publish:
         return self.finish(False)
 
     def finish(self, replayed: bool, until: date = date(2024, 12, 31)) -> list[Detection]:
-        done = Run(plan_id=self.plan.id, until=until, status=RunStatus.running, unit_ids=[])
+        done = Run(plan_id=self.plan.id, until=until, status=RunStatus.running, baseline=1, unit_ids=[])
         self.session.add(done)
         self.session.flush()
         day = date(2024, 6, 5) if replayed else None
@@ -298,3 +298,19 @@ def test_ground_published_before_a_second_change_reached_it_stays_one_detection(
         assert (other.generation, other.follows_id, other.first_seen_on) == (1, first.id, SEEN + later)
         assert (pixel_count(first), pixel_count(other)) == (25, 55)
         assert (first.withdrawn_at, other.withdrawn_at) == (None, None)
+
+
+def test_what_was_said_before_the_grid_was_laid_anew_is_no_growth(publish_boxes: Publish) -> None:
+    (detection,) = publish_boxes(((10, 10, 4, 6), SEEN, SURE))
+    detection.held_at = utc_now()
+    # As a run of the version before left it: it recorded no baseline.
+    publish_boxes.session.get_one(Run, detection.run_id).baseline = None
+    publish_boxes.session.flush()
+    for _ in range(2):
+        publish_boxes(((9, 9, 6, 8), SEEN, SURE))
+        assert pixel_count(detection) == 24
+        assert [change.kind for change in publish_boxes.changes(detection)] == ["new", "replayed"]
+    # From there on it grows as ever.
+    publish_boxes(((9, 9, 6, 8), SEEN, SURE), ((15, 9, 2, 8), SEEN, SURE))
+    assert pixel_count(detection) == 24 + 16
+    assert publish_boxes.changes(detection)[-1].kind == "grown"
