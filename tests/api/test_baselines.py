@@ -11,9 +11,10 @@ import pytest
 from shapely.geometry import mapping
 from sqlalchemy import select
 
+from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
-from app.monitoring import baselines, service, sweeping
+from app.monitoring import baselines, execution, service, sweeping
 from app.monitoring.execution import execute
 from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState
 from app.monitoring.states import StatePointer
@@ -194,3 +195,21 @@ def test_orphans_are_swept_and_young_files_spared(world: World, series: Series) 
     with world.database.transaction(see_all=True) as session:
         assert sweeping.sweep_plan(session, world.settings, plan_id, now=later) == [orphan]
     assert set(storage.list("states/")) == live
+
+
+def test_a_run_cancelled_while_its_source_cannot_be_read_stays_cancelled(
+    world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    asked = request(world, "forest")
+
+    def unreadable(*_: Any) -> None:
+        path = f"/api/v1/runs/{asked.id}/cancel"
+        assert world.client.post(path, headers=world.headers("admin")).status_code == 200
+        raise Invalid("The folder of the source cannot be read.")
+
+    monkeypatch.setattr(execution, "sync", unreadable)
+    assert execute(world.database, world.settings, asked.id) is RunStatus.cancelled
+    with world.database.transaction(see_all=True) as session:
+        left = session.get_one(Run, asked.id)
+        assert (left.status, left.detail) == (RunStatus.cancelled, "cancelled on request")
