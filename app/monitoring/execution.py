@@ -217,7 +217,7 @@ def _run_tiles(
                     log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome.reason)
                     continue
                 _commit(database, settings, run_id, work, job, outcome, line.tries[job.row, job.col])
-                done += isinstance(outcome, TileResult)
+                done += not isinstance(outcome, Failure)
                 progress(done, total)
                 if stop.is_set():
                     raise RunStopped("this worker was told to stop")
