@@ -13,7 +13,7 @@ from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
 from app.monitoring.generations import History, Standing, at_baseline, remember, standing
 from app.monitoring.models import Run, RunTile, TileState, TileStatus
-from app.monitoring.pools import Failure, Outcome
+from app.monitoring.pools import Failure, Outcome, Unknown
 from app.monitoring.scene_log import brief
 from app.monitoring.tiles import TileJob, TileResult, changed_pixels, pack
 from detectors.types import ChangedPixels
@@ -52,16 +52,19 @@ def commit_tile(session: Session, run: Run, job: TileJob, outcome: Outcome, trie
         tile.status = TileStatus.failed
         tile.failures = [{"reason": outcome.reason}]
         return
+    tile.status = TileStatus.done
+    run.tiles_done += 1
+    run.idle_attempts = 0
+    if isinstance(outcome, Unknown):
+        tile.failures = [{"reason": outcome.reason}]
+        return
     if job.previous != outcome.state:
         _move_pointer(session, run, job, outcome)
-    tile.status = TileStatus.done
     tile.scenes_used, tile.valid_observations = outcome.scenes_used, outcome.valid_observations
     tile.clear_share, tile.snow_share = outcome.clear_share, outcome.snow_share
     tile.failures, tile.refused, tile.replayed_from = outcome.failures, brief(outcome.refused), outcome.replayed_from
-    run.tiles_done += 1
     run.tiles_fitted += job.previous is None or job.rebaseline
     run.tiles_replayed += outcome.replayed_from is not None
-    run.idle_attempts = 0
 
 
 def _move_pointer(session: Session, run: Run, job: TileJob, result: TileResult) -> None:

@@ -90,8 +90,7 @@ def execute(
             log.info("run %s let go: %s", run_id, reason)
             return _let_go(database, run_id)
         except Problem as problem:
-            _fail(database, run_id, problem.detail)
-            return RunStatus.failed
+            return _fail(database, run_id, problem.detail)
         except Exception as error:
             _note(database, run_id, f"an attempt broke off: {type(error).__name__}; the operators' log has the cause")
             raise
@@ -218,7 +217,7 @@ def _run_tiles(
                     log.info("tile %d,%d of run %s will be tried again: %s", job.row, job.col, run_id, outcome.reason)
                     continue
                 _commit(database, settings, run_id, work, job, outcome, line.tries[job.row, job.col])
-                done += isinstance(outcome, TileResult)
+                done += not isinstance(outcome, Failure)
                 progress(done, total)
                 if stop.is_set():
                     raise RunStopped("this worker was told to stop")
@@ -326,7 +325,10 @@ def _note(database: Database, run_id: UUID, detail: str) -> None:
         log.warning("the database is away; the run's record does not say why the attempt broke off")
 
 
-def _fail(database: Database, run_id: UUID, detail: str) -> None:
+def _fail(database: Database, run_id: UUID, detail: str) -> RunStatus:
+    """End a run that cannot be carried out; one that was cancelled meanwhile stays so."""
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id, with_for_update=True)
-        run.status, run.finished_at, run.detail = RunStatus.failed, utc_now(), detail
+        if run.status is RunStatus.running:
+            run.status, run.finished_at, run.detail = RunStatus.failed, utc_now(), detail
+        return run.status

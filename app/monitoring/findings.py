@@ -37,12 +37,14 @@ class Found:
 
     Attributes:
         generation: how often its ground had changed before.
+        after: day when the last of the changes before it was confirmed, `NONE` in generation 0.
         days: `int32 (y, x)` over the patch's bounding box, first day of each of its pixels, elsewhere `NONE`.
         outline: its pixels, by which it is measured and judged. polygon: what is shown; lies within the outline.
     """
 
     finding: Finding
     generation: int
+    after: int
     days: NDArray[np.int32]
     outline: BaseGeometry
     polygon: BaseGeometry
@@ -95,11 +97,14 @@ def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
     shapely.prepare(area)
     found = []
     for number in range(int(generation.max(initial=0)) + 1):
-        table = changes.pixels.take(generation == number)
+        rows = generation == number
+        table, before = changes.pixels.take(rows), changes.before[rows]
         for patch in assemble(table, grid, min_area_m2=configuration.min_area_m2):
             outline, polygon = patch_polygons(patch.mask, patch.row0, patch.col0, grid)
             if area.intersects(polygon):
-                found.append(Found(recognise(patch), number, _spread(table, table.first_seen, patch), outline, polygon))
+                after = int(_spread(table, before, patch).max())
+                days = _spread(table, table.first_seen, patch)
+                found.append(Found(recognise(patch), number, after, days, outline, polygon))
     return found
 
 
@@ -128,9 +133,10 @@ def with_fresh_ground(changes: Standing) -> NDArray[np.int32]:
     pairs = KDTree(places).query_pairs(1.5, output_type="ndarray")
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(live), len(live)))
     _, label = connected_components(links, directed=False)
-    for component in np.unique(label[generation[live] > 0]):
-        rows = live[label == component]
+    order = np.argsort(label, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
+        rows = live[members]
         again, first = rows[generation[rows] > 0], rows[generation[rows] == 0]
-        if len(first) and (changes.pixels.first_seen[first] > changes.before[again].max()).all():
+        if len(again) and len(first) and (changes.pixels.first_seen[first] > changes.before[again].max()).all():
             generation[first] = generation[again].max()
     return generation

@@ -13,7 +13,7 @@ from threading import Event
 from typing import Any
 
 from app.imagery.refs import SceneReadError
-from app.monitoring.tiles import TileFailed, TileJob, TileResult, TileStopped, compute_tile
+from app.monitoring.tiles import NoHistory, TileFailed, TileJob, TileResult, TileStopped, compute_tile
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,14 @@ class Failure:
     final: bool = False
 
 
-Outcome = TileResult | Failure
+@dataclass(frozen=True)
+class Unknown:
+    """Why nothing can be known of a tile yet: nothing is wrong, and its cells are blind spots."""
+
+    reason: str
+
+
+Outcome = TileResult | Unknown | Failure
 
 
 class Pool(ABC):
@@ -54,6 +61,8 @@ def attempt(job: TileJob, stop: Event | None = None) -> Outcome:
     """
     try:
         return compute_tile(job, stop=stop)
+    except NoHistory as reason:
+        return Unknown(str(reason))
     except TileFailed as failure:
         cause = failure.__cause__
         transient = isinstance(cause, OSError) or (isinstance(cause, SceneReadError) and cause.transient)

@@ -9,6 +9,7 @@ where new scenes let it grow; what late or corrected scenes say of its past is r
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from uuid import UUID
 
 import numpy as np
 import shapely
@@ -106,7 +107,10 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         detection = matches.get(index)
         if detection is None:
             _publish_new(this, item, standing)
-        elif detection.held_at is None:
+            continue
+        if detection.generation < item.generation:
+            detection.generation, detection.follows_id = item.generation, _followed(item, standing)
+        if detection.held_at is None:
             _follow(this, detection, item)
         else:
             others = [other for other in standing if other.held_at is not None and other is not detection]
@@ -159,7 +163,7 @@ def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection
     for index, item in enumerate(found):
         for other in tree.query(item.polygon, predicate="intersects"):
             common = item.polygon.intersection(outlines[other]).area
-            if common > 0 and standing[other].generation == item.generation:
+            if common > 0 and _is_same_change(item, standing[other]):
                 free, unsure = standing[other].held_at is None, standing[other].confidence is Confidence.low
                 pairs.append((free, item.patch.confidence == "low", unsure, -common, index, int(other)))
     matches: dict[int, Detection] = {}
@@ -171,16 +175,31 @@ def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection
     return matches
 
 
-def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> None:
-    earlier = [d for d in standing if d.generation < item.generation]
+def _is_same_change(item: Found, detection: Detection) -> bool:
+    """Whether a finding and a detection can be one change.
+
+    Ground that changed for the first time is told to belong to a second change only once that one reaches it
+    (`with_fresh_ground`): a detection published of it before has a lower generation, and is no earlier change.
+    """
+    if detection.generation < item.generation and item.after > NONE:
+        return day_number(detection.first_seen_on) > item.after
+    return detection.generation == item.generation
+
+
+def _followed(item: Found, standing: list[Detection]) -> UUID | None:
+    """The detection of the earlier change on whose ground a finding stands most."""
+    earlier = [d for d in standing if d.generation < item.generation and not _is_same_change(item, d)]
     common = [from_database(d.geom).intersection(item.polygon).area for d in earlier]
-    follows = earlier[int(np.argmax(common))] if common and max(common) > 0 else None
+    return earlier[int(np.argmax(common))].id if common and max(common) > 0 else None
+
+
+def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> None:
     detection = Detection(
         id=new_id(),
         plan_id=this.plan.id,
         simulated=this.simulated,
         generation=item.generation,
-        follows_id=follows.id if follows else None,
+        follows_id=_followed(item, standing),
     )
     _fill(this, detection, item, item.outline, item.polygon)
     this.session.add(detection)
@@ -210,7 +229,11 @@ def _follow_held(this: _Publication, detection: Detection, item: Found, others: 
     Args:
         others: the other detections that somebody works with; they keep their ground.
     """
-    said = _last_said(this, detection)
+    said, on_this_grid = _last_said(this, detection)
+    if not on_this_grid:
+        # The pixels are others: what differs is no news, and what grows is measured from here on.
+        _record(this, detection, Kind.replayed, item)
+        return
     kind = _difference(this.grid, said, detection, item)
     if kind is None:
         return
@@ -228,15 +251,21 @@ def _follow_held(this: _Publication, detection: Detection, item: Found, others: 
     _record(this, detection, kind, item)
 
 
-def _last_said(this: _Publication, detection: Detection) -> BaseGeometry:
-    """What the imagery showed of a detection when a run last spoke of it."""
-    geom = this.session.scalar(
-        select(DetectionChange.geom)
+def _last_said(this: _Publication, detection: Detection) -> tuple[BaseGeometry, bool]:
+    """What the imagery showed of a detection when a run last spoke of it, and whether on the pixels of today's grid.
+
+    A plan's grid stands, but for the upgrade with which runs began to record their baseline: it laid all grids anew.
+    """
+    row = this.session.execute(
+        select(DetectionChange.geom, Run.baseline)
+        .join(Run, Run.id == DetectionChange.run_id)
         .where(DetectionChange.detection_id == detection.id, DetectionChange.kind != Kind.vanished)
         .order_by(DetectionChange.recorded_at.desc(), DetectionChange.id.desc())
         .limit(1)
-    )
-    return from_database(detection.geom if geom is None else geom)
+    ).one_or_none()
+    if row is None:
+        return from_database(detection.geom), False
+    return from_database(row.geom), row.baseline is not None
 
 
 def _joined(

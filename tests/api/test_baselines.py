@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from shapely.geometry import mapping
 from sqlalchemy import select
 
+from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
-from app.monitoring import baselines, service, sweeping
+from app.monitoring import baselines, execution, service, sweeping
 from app.monitoring.execution import execute
-from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState
+from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState, TileStatus
 from app.monitoring.states import StatePointer
 from tests.api.test_runs import add_plan, found, request, run
 from tests.conftest import World
@@ -194,3 +196,45 @@ def test_orphans_are_swept_and_young_files_spared(world: World, series: Series) 
     with world.database.transaction(see_all=True) as session:
         assert sweeping.sweep_plan(session, world.settings, plan_id, now=later) == [orphan]
     assert set(storage.list("states/")) == live
+
+
+def test_a_run_cancelled_while_its_source_cannot_be_read_stays_cancelled(
+    world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    asked = request(world, "forest")
+
+    def unreadable(*_: Any) -> None:
+        path = f"/api/v1/runs/{asked.id}/cancel"
+        assert world.client.post(path, headers=world.headers("admin")).status_code == 200
+        raise Invalid("The folder of the source cannot be read.")
+
+    monkeypatch.setattr(execution, "sync", unreadable)
+    assert execute(world.database, world.settings, asked.id) is RunStatus.cancelled
+    with world.database.transaction(see_all=True) as session:
+        left = session.get_one(Run, asked.id)
+        assert (left.status, left.detail) == (RunStatus.cancelled, "cancelled on request")
+
+
+def test_a_tile_that_no_image_of_the_history_shows_is_a_blind_spot_and_no_failure(world: World, series: Series) -> None:
+    west, south, east, north = series.area.bounds
+    wide = shapely.box(west, south, east + (east - west), north)
+    plan = add_plan(world, series, series.folder, area=mapping(wide))
+    for _ in range(2):
+        done = run(world)
+        assert (done.status, done.detail) == (RunStatus.succeeded, None)
+        assert done.tiles_done == done.tiles_total > 1
+    with world.database.transaction(see_all=True) as session:
+        seen = set(session.execute(select(TileState.row, TileState.col)))
+        tiles = list(session.scalars(select(RunTile).where(RunTile.run_id == done.id)))
+        blind = [tile for tile in tiles if (tile.row, tile.col) not in seen]
+        assert blind
+        assert {tile.status for tile in blind} == {TileStatus.done}
+        reasons = {tile.failures[0]["reason"] for tile in blind}
+        until = series.history_until.isoformat()
+        assert reasons == {f"no scene shows this tile on or before {until}, so nothing says what is normal"}
+    county = world.headers("county")
+    coverage = world.client.get(f"/api/v1/plans/{plan['id']}/coverage", headers=county).json()
+    assert coverage["unseen_share"] == pytest.approx(0.5, abs=0.15)
+    assert any("nothing says what is normal" in str(tile) for tile in coverage["tiles"])
+    assert len(found(world)) == 1

@@ -70,7 +70,7 @@ class Publish:
         return self.finish(False)
 
     def finish(self, replayed: bool, until: date = date(2024, 12, 31)) -> list[Detection]:
-        done = Run(plan_id=self.plan.id, until=until, status=RunStatus.running, unit_ids=[])
+        done = Run(plan_id=self.plan.id, until=until, status=RunStatus.running, baseline=1, unit_ids=[])
         self.session.add(done)
         self.session.flush()
         day = date(2024, 6, 5) if replayed else None
@@ -283,3 +283,34 @@ def test_two_cases_that_grow_together_keep_their_ground_and_count_none_twice(pub
         assert (pixel_count(first), pixel_count(second)) == (16, 64 + 24)
     assert (first.withdrawn_at, second.withdrawn_at) == (None, None)
     assert [change.kind for change in publish_boxes.changes(first)] == ["new"]
+
+
+def test_ground_published_before_a_second_change_reached_it_stays_one_detection(publish_boxes: Publish) -> None:
+    box, beside, later = (10, 10, 5, 5), (10, 17, 5, 4), timedelta(days=100)
+    (first,) = publish_boxes((box, SEEN, SURE))
+    first, other = publish_boxes((box, SEEN, SURE), (beside, SEEN + later, SURE + later))
+    assert (other.generation, other.follows_id) == (0, None)
+    # The old ground changes again, over the gap between them: what stood beside it is a part of the second change.
+    last = (SEEN + 2 * later, SURE + 2 * later)
+    reached = ((box, *last), ((10, 15, 5, 2), *last), (beside, SEEN + later, SURE + later))
+    for _ in range(2):
+        assert publish_boxes(*reached) == [first, other]
+        assert (other.generation, other.follows_id, other.first_seen_on) == (1, first.id, SEEN + later)
+        assert (pixel_count(first), pixel_count(other)) == (25, 55)
+        assert (first.withdrawn_at, other.withdrawn_at) == (None, None)
+
+
+def test_what_was_said_before_the_grid_was_laid_anew_is_no_growth(publish_boxes: Publish) -> None:
+    (detection,) = publish_boxes(((10, 10, 4, 6), SEEN, SURE))
+    detection.held_at = utc_now()
+    # As a run of the version before left it: it recorded no baseline.
+    publish_boxes.session.get_one(Run, detection.run_id).baseline = None
+    publish_boxes.session.flush()
+    for _ in range(2):
+        publish_boxes(((9, 9, 6, 8), SEEN, SURE))
+        assert pixel_count(detection) == 24
+        assert [change.kind for change in publish_boxes.changes(detection)] == ["new", "replayed"]
+    # From there on it grows as ever.
+    publish_boxes(((9, 9, 6, 8), SEEN, SURE), ((15, 9, 2, 8), SEEN, SURE))
+    assert pixel_count(detection) == 24 + 16
+    assert publish_boxes.changes(detection)[-1].kind == "grown"

@@ -79,3 +79,12 @@ def test_fresh_ground_beside_a_second_change_belongs_to_it() -> None:
     open_first = table((0, 0, 300, 310, 0), (0, 1, 210, 220, 0), (0, 2, 300, 310, 0))
     past = remember(standing(EMPTY, first, HISTORY), EMPTY, open_first, replayed=False)
     assert with_fresh_ground(standing(past, open_first, HISTORY)).tolist() == [0, 1, 0, 0]
+
+
+def test_fresh_ground_is_told_by_each_second_change_for_itself() -> None:
+    at = np.arange(0, 90, 3)
+    first = table(*((0, int(col), 210, 220, 0) for col in at))
+    # Beside every other one, ground began to change before the first change was confirmed.
+    now = table(*((0, int(col + step), 215 if step and col % 2 else 300, 310, 0) for col in at for step in (0, 1)))
+    past = remember(standing(EMPTY, first, HISTORY), EMPTY, now, replayed=False)
+    assert with_fresh_ground(standing(past, now, HISTORY)).tolist() == [0, 1, 1, 0, 1, 0] * (len(at) // 2)
