@@ -23,7 +23,7 @@ from app.monitoring.blocks import Gaps, read_day, touching
 from app.monitoring.looks import Looks
 from app.monitoring.scene_log import SceneDay, checkpoints, course, scene_days
 from app.monitoring.scratch import ScratchHistory
-from app.monitoring.states import Checkpoint, LogEntry, StateLost, StatePointer, StateStore
+from app.monitoring.states import MAX_CHECKPOINTS, Checkpoint, LogEntry, StateLost, StatePointer, StateStore
 from detectors.protocol import Monitor
 from detectors.registry import make_monitor
 from detectors.state import MonitorState
@@ -124,7 +124,7 @@ def compute_tile(job: TileJob, *, stop: Event | None = None, day_done: Callable[
     """Bring a tile's state up to the newest scene of the job; see `app.monitoring.scene_log` for what that means.
 
     The result depends on the scenes and not on the order in which they came: except for refused ones, the state's
-    dynamic part is bit by bit that of a run that takes the same scenes in order.
+    dynamic part is bit by bit that of a run on the same kind of processor that takes the same scenes in order.
 
     Args:
         stop: once set, the computation ends before its next scene or strip.
@@ -264,6 +264,7 @@ class _Computation:
             table = self.monitor.changed(position.state, self.job.row0, self.job.col0)
             looks = Looks.of(*self.monitor.last_looks(position.state))
         newest = stored.result()
+        assert len(kept) <= MAX_CHECKPOINTS
         pointer = StatePointer(
             sequence=sequence,
             fixed_key=fixed[0],

@@ -16,7 +16,11 @@ from detectors.kernels.indices import CHANNELS, CORE, NDVI
 from detectors.types import BASIS_NEIGHBOUR, BASIS_NOTHING, BASIS_OWN, SCALE, History
 
 STRIP: Final = 8192
-"""Pixels that are fitted at a time; bounds the memory of a fit and keeps it near the cache."""
+"""Most pixels that are fitted at a time, which keeps a fit near the cache."""
+
+STRIP_LOOKS: Final = 1 << 21
+"""Most looks (scenes times pixels) held at a time, at some 80 bytes each: a long history is fitted in narrower strips,
+of one row at least."""
 
 PER_KIND: Final = 200
 """Pixels of a kind that its shift and scatter on a date are measured on."""
@@ -95,8 +99,7 @@ def fit(
     last = np.zeros(n, np.int32)
     for part, numbers, seen in _strips(history, kept, whole, place):
         found, count = kernel.fit_pixels(numbers, seen, x, 0, passes, tuning, ridge, least_observations)
-        first = np.where(seen, days[:, None], np.iinfo(np.int64).max).min(axis=0)
-        last[part] = np.where(seen, days[:, None], 0).max(axis=0)
+        first, last[part] = _span(days, seen)
         fixed["coefficients"][:, :, part] = np.clip(np.rint(found * SCALE), -32767, 32767).transpose(1, 2, 0)
         own = (count >= least_observations) & (last[part] - first >= least_span_days)
         fixed["tilled"][part] = past.low_ndvi(numbers, seen, place, BARE_SHARE) < BARE_NDVI
@@ -121,6 +124,13 @@ def fit(
     return fixed, last
 
 
+def _span(days: NDArray[np.int64], seen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Day of the first and of the last look of each pixel, ``int64 (pixel,)``, 0 where there is none; days ascend."""
+    ever = seen.any(axis=0)
+    first, last = days[seen.argmax(axis=0)], days[len(days) - 1 - seen[::-1].argmax(axis=0)]
+    return np.where(ever, first, 0), np.where(ever, last, 0)
+
+
 def _middles() -> NDArray[np.int64]:
     """The middle day of each month, days since 1970-01-01."""
     return np.round((np.arange(12) + 0.5) * kernel.YEAR / 12).astype(np.int64)
@@ -131,13 +141,14 @@ def _strips(
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
     """Strips of rows: reflectance ``float32 (t, band, pixel)``, and where the ground was seen ``bool (t, pixel)``."""
     rows, columns = history.grid.shape
-    step = max(1, STRIP // columns)
+    step = max(1, min(STRIP, STRIP_LOOKS // max(1, len(whole))) // columns)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         numbers, quality = history.rows(start, stop)
         n = (stop - start) * columns
         numbers, quality = numbers.reshape(*numbers.shape[:2], n), quality.reshape(-1, n)
         data, seen = past.load(numbers, quality, np.flatnonzero(whole), np.array(kept, np.int64), place)
+        del numbers, quality  # not held while the strip is worked on
         yield slice(start * columns, stop * columns), data, seen
 
 

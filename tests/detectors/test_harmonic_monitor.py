@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from detectors.monitors import baseline
 from detectors.monitors.harmonic import HarmonicMonitor
 from detectors.protocol import Coverage, Monitor
 from detectors.state import MonitorState, pack_dynamic, pack_fixed, unpack
@@ -19,18 +20,12 @@ from detectors.types import (
     BlockHistory,
     ChangedPixels,
     ChangeMap,
+    Codes,
+    Numbers,
     RasterBlock,
     to_day,
 )
-from tests.detectors.cubes import (
-    BANDS,
-    GRID,
-    LITTER,
-    MONITORED,
-    SOIL,
-    WATER,
-    series,
-)
+from tests.detectors.cubes import BANDS, GRID, LITTER, MONITORED, SOIL, WATER, series
 
 CHANGE = datetime.fromisoformat("2022-06-20T00:00:00+00:00")
 SQUARE = np.zeros(GRID.shape, np.bool_)
@@ -319,3 +314,37 @@ def test_older_scene_and_other_grid_are_refused() -> None:
         BlockHistory([blocks[0], replace(blocks[1], grid=replace(GRID, crs="EPSG:32651"))])
     with pytest.raises(ValueError, match="empty"):
         BlockHistory([])
+
+
+def test_narrow_strips_give_the_same_state_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many pixels are fitted at a time follows from the number of scenes; nothing else may."""
+    grid = GRID.window(0, 0, (16, 13))
+    blocks = [
+        replace(b, grid=grid, data=b.data[:, :, :13].copy(), quality=b.quality[:, :13].copy())
+        for b in series(5)
+        if b.acquired < MONITORED
+    ]
+
+    class Strips(BlockHistory):
+        seen: list[int]
+
+        def rows(self, start: int, stop: int) -> tuple[Numbers, Codes]:
+            self.seen.append(stop - start)
+            return super().rows(start, stop)
+
+    packed = []
+    for looks, rows in ((1 << 21, {16}), (5 * 13 * len(blocks), {5, 1}), (1, {1})):
+        history = Strips(blocks)
+        history.seen = []
+        monkeypatch.setattr(baseline, "STRIP_LOOKS", looks)
+        state = MONITOR.fit(history)
+        assert set(history.seen) == rows
+        packed.append((bytes(pack_fixed(state)), bytes(pack_dynamic(state))))
+    assert packed[0] == packed[1] == packed[2]
+
+
+def test_first_and_last_look() -> None:
+    seen = np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 1]], np.bool_)
+    first, last = baseline._span(np.array([100, 105, 120]), seen)
+    assert first.tolist() == [0, 100, 105, 120]
+    assert last.tolist() == [0, 120, 120, 120]

@@ -37,6 +37,15 @@ def test_down_and_up_again(cluster: EmbeddedCluster) -> None:
     cluster.drop_database("migrations_down_up")
 
 
+ONE_SCENE = """
+insert into scenes (id, source_id, external_id, acquired_at, footprint, properties, assets, digest, unit_ids,
+        first_seen_at, updated_at)
+    select gen_random_uuid(), id, 'x', now(), st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))', 4490), '{}', '{}',
+        'd', '{}', now(), now()
+    from sources where name = 'used'
+"""
+
+
 def test_what_nobody_said_of_a_source_is_taken_out_of_its_configuration(cluster: EmbeddedCluster) -> None:
     """The first version wrote its defaults into every configuration; what an administrator chose stays."""
     urls = cluster.create_database("migrations_configuration")
@@ -57,13 +66,18 @@ def test_what_nobody_said_of_a_source_is_taken_out_of_its_configuration(cluster:
     )
     with engine.begin() as connection:
         connection.execute(insert, {"configuration": json.dumps(old)})
+        connection.execute(text(str(insert).replace("'s', 's'", "'used', 'u'")), {"configuration": json.dumps(old)})
+        connection.exec_driver_sql("select set_config('redline.scope', 'all', true)")
+        connection.exec_driver_sql(ONE_SCENE)
     upgrade(urls.owner)
+    configurations = text("select name, configuration from sources")
     with engine.begin() as connection:
-        kept = connection.execute(text("select configuration from sources")).scalar_one()
-    assert kept == {"mask_asset": "SCL", "default_nodata": None, "platform": None}
+        kept = dict(map(tuple, connection.execute(configurations)))
+    left = {"mask_asset": "SCL", "default_nodata": None, "platform": None}
+    assert kept == {"s": left, "used": left | {"default_offset": 0.0}}, "what scenes were read with may be meant"
     command.downgrade(_config(urls.owner), "0004")
     with engine.begin() as connection:
-        assert connection.execute(text("select configuration from sources")).scalar_one() == old
+        assert dict(map(tuple, connection.execute(configurations))) == {"s": old, "used": old}
     engine.dispose()
     cluster.drop_database("migrations_configuration")
 
