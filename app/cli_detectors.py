@@ -46,7 +46,14 @@ def monitor(
     with progress_bar("scenes read") as advance:
         outcome = watch(request, advance)
     for item in outcome.failed_items[:10]:
-        say.print(f"Left out: {item.item}: {item.reason}.", markup=False)
+        say.print(f"Left out: {item.item}: {item.reason}.", markup=False, soft_wrap=True)
     if len(outcome.failed_items) > 10:
         say.print(f"… and {len(outcome.failed_items) - 10} more.")
-    say.print(f"{outcome.scenes} scenes, {outcome.polygons} changes: {outcome.changes}, {outcome.alerts}", markup=False)
+    for gap in outcome.gaps[:10]:
+        say.print(f"Lacking: {gap}.", markup=False, soft_wrap=True)
+    say.print(outcome.judged.in_words(), markup=False, soft_wrap=True)
+    say.print(
+        f"{outcome.scenes} scenes, {outcome.polygons} changes: {outcome.changes}, {outcome.alerts}",
+        markup=False,
+        soft_wrap=True,
+    )

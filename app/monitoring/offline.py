@@ -28,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS, as_multipolygon, transformer
 from app.foundation.storage import Storage
+from app.foundation.time import day_number
 from app.imagery.found import FailedItem
 from app.imagery.grid import SceneGrid, anchor_scene, plan_geobox, scene_grid
 from app.imagery.local import scenes_of
@@ -48,7 +49,7 @@ from app.monitoring.tiles import (
 from app.monitoring.windows import Place, Window, tile_windows
 from detectors.patches import assemble
 from detectors.registry import make_monitor
-from detectors.types import BANDS, UNKNOWN, ChangedPixels, Days, Grid
+from detectors.types import BANDS, NONE, UNKNOWN, ChangedPixels, Days, Grid
 
 CHANGES: Final = "changes.gpkg"
 ALERTS: Final = "alerts.tif"
@@ -87,13 +88,55 @@ class Watch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: paths of the files, scenes listed, polygons, and items that could not be taken in."""
+    """What came of it.
+
+    Attributes:
+        changes, alerts: the two files.
+        scenes: listed. polygons: changes found.
+        failed_items: items that could not be taken in.
+        judged: the ground by what could be said of it.
+        gaps: what the scenes lacked, in words.
+    """
 
     changes: Path
     alerts: Path
     scenes: int
     polygons: int
     failed_items: list[FailedItem]
+    judged: Judged
+    gaps: list[str]
+
+
+@dataclass
+class Judged:
+    """Pixels of the ground: `whole`, those without enough history, and those not seen clear since it."""
+
+    whole: int = 0
+    unlearned: int = 0
+    unwatched: int = 0
+
+    @property
+    def unknown_share(self) -> float:
+        """0..1: ground of which nothing can be said."""
+        return (self.unlearned + self.unwatched) / self.whole if self.whole else 1.0
+
+    def in_words(self) -> str:
+        """The share of ground that could not be judged, and why."""
+        unknown = self.unlearned + self.unwatched
+        reasons = []
+        if self.unlearned:
+            reasons.append("too few clear looks in the history")
+        if self.unwatched:
+            reasons.append("no clear look after the history")
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        if unknown >= self.whole:
+            return f"None of the ground could be judged{why}: no change was found because none could be."
+        if not unknown:
+            return "All of the ground could be judged."
+        share = 100 * self.unknown_share
+        return (
+            f"{'less than 0.1' if share < 0.1 else f'{min(share, 99.9):.1f}'} % of the ground could not be judged{why}."
+        )
 
 
 @dataclass(frozen=True)
@@ -148,10 +191,11 @@ def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outc
         with tempfile.TemporaryDirectory(prefix=".redline-", dir=request.out) as aside:
             write_changes(Path(aside) / CHANGES, changes, detector)
             with AlertsFile(Path(aside) / ALERTS, ground.out) as alerts:
-                _write_alerts(alerts, ground, jobs, results, storage)
+                judged = _write_alerts(alerts, ground, jobs, results, storage)
             for name in (CHANGES, ALERTS):
                 (Path(aside) / name).replace(request.out / name)
-    return Outcome(request.out / CHANGES, request.out / ALERTS, len(scenes), len(changes), failed)
+    gaps = sorted({f"{gap['band']}: {gap['reason']}" for result in results.values() for gap in result.failures})
+    return Outcome(request.out / CHANGES, request.out / ALERTS, len(scenes), len(changes), failed, judged, gaps)
 
 
 def _check_days(request: Watch) -> None:
@@ -198,6 +242,12 @@ def _scenes(request: Watch, area: BaseGeometry | None) -> tuple[tuple[SceneRef, 
     first = scenes[0].acquired_at.astimezone(UTC).date()
     if first > request.history_until:
         raise Invalid(f"The oldest scene is of {first}, after --history-until; there is no history to learn from.")
+    last = scenes[-1].acquired_at.astimezone(UTC).date()
+    if last <= request.history_until:
+        raise Invalid(
+            f"No scene is of a day after --history-until ({request.history_until}) up to --until ({request.until}), "
+            f"the newest is of {last}: there is nothing to compare with the history."
+        )
     return tuple(scenes), failed
 
 
@@ -353,32 +403,49 @@ def _changes(pixels: ChangedPixels, ground: _Ground) -> list[Change]:
 
 def _write_alerts(
     alerts: AlertsFile, ground: _Ground, jobs: list[TileJob], results: dict[Place, TileResult], storage: Storage
-) -> None:
-    """Every pixel of the monitor's reports, one row of tiles after the other."""
+) -> Judged:
+    """Every pixel of the monitor's reports, one row of tiles after the other; what could be said of the ground."""
     area = None if ground.area is None else _to_grid(ground.area, ground.grid.crs)
     rows, columns = ground.out.shape
+    judged = Judged()
     for row in range(-(-ground.grid.shape[0] // TILE_PX)):
         top, bottom = max(row * TILE_PX, ground.row0), min((row + 1) * TILE_PX, ground.row0 + rows)
         if top >= bottom:
             continue
-        days = np.full((2, bottom - top, columns), UNKNOWN, np.int32)
+        # Confirmed, first seen, and whether the history said what is normal.
+        days = np.full((3, bottom - top, columns), UNKNOWN, np.int32)
         for job in jobs:
             if job.row == row and (job.row, job.col) in results:
                 _place(days, job, _report(job, results[(job.row, job.col)], storage), top, ground.col0)
+        inside = np.ones(days.shape[1:], np.bool_)
         if area is not None:
             strip = ground.grid.window(top, ground.col0, (bottom - top, columns))
-            days[:, geometry_mask([area], strip.shape, Affine(*strip.transform))] = UNKNOWN
+            # Every pixel that the area touches, as changes.gpkg holds every change that it touches.
+            inside = geometry_mask([area], strip.shape, Affine(*strip.transform), all_touched=True, invert=True)
+            days[:, ~inside] = UNKNOWN
+        unknown, unlearned = inside & (days[0] == UNKNOWN), inside & (days[2] == UNKNOWN)
+        judged.whole += int(np.count_nonzero(inside))
+        judged.unlearned += int(np.count_nonzero(unlearned))
+        judged.unwatched += int(np.count_nonzero(unknown & ~unlearned))
         alerts.write(top - ground.row0, days[0], days[1])
+    return judged
 
 
-def _report(job: TileJob, result: TileResult, storage: Storage) -> tuple[Days, Days]:
+def _report(job: TileJob, result: TileResult, storage: Storage) -> tuple[Days, Days, Days]:
+    """Days confirmed and first seen, `UNKNOWN` also where no clear look came after the history: "none" would claim
+    that somebody looked. And `UNKNOWN` where the history did not suffice, else `NONE`."""
     monitor = make_monitor(job.monitor, job.monitor_parameters)
     state = StateStore(storage, job.plan_id, job.row, job.col).read(result.state)
     report = monitor.report(state)
-    return report.confirmed, report.first_seen
+    learned = np.where(report.confirmed == UNKNOWN, UNKNOWN, NONE).astype(np.int32)
+    unwatched = (report.last_clear <= day_number(job.history_until)) & (report.first_seen <= NONE)
+    confirmed, first_seen = (
+        np.where(unwatched, UNKNOWN, d).astype(np.int32) for d in (report.confirmed, report.first_seen)
+    )
+    return confirmed, first_seen, learned
 
 
-def _place(days: Days, job: TileJob, found: tuple[Days, Days], row0: int, col0: int) -> None:
+def _place(days: Days, job: TileJob, found: tuple[Days, ...], row0: int, col0: int) -> None:
     """Put a tile's days into a strip whose first pixel is at (row0, col0) of the grid; what sticks out is cut off."""
     height, width = days.shape[1:]
     top, left = job.row0 - row0, job.col0 - col0

@@ -151,8 +151,12 @@ def test_only_the_area_is_written(series: Series, tmp_path: Path) -> None:
     projected = shapely.transform(shapely.segmentize(area, 0.001), lambda xy: np.column_stack(move(*xy.T)))
     with rasterio.open(made.alerts) as file:
         confirmed = file.read(1)
-        inside = rasterize([projected], out_shape=file.shape, transform=file.transform).astype(bool)
-    assert (confirmed[~inside] == UNKNOWN).all()
+        shape, transform = file.shape, file.transform
+    touched, inside = (
+        rasterize([projected], out_shape=shape, transform=transform, all_touched=all_).astype(bool)
+        for all_ in (True, False)
+    )
+    assert (confirmed[~touched] == UNKNOWN).all()
     assert (confirmed[inside] != UNKNOWN).all()
     assert (confirmed > NONE).any()
     found = geopandas.read_file(made.changes)
