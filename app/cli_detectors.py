@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 detectors = typer.Typer(no_args_is_help=True, help="The detectors on your own images; no database is needed.")
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does, with everything unfinished taken away."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        # Once: the tidying up is not broken off.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    earlier = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 @detectors.command("monitor")
@@ -43,7 +64,7 @@ def monitor(
         resolution=resolution,
         threads=load_settings().run_threads,
     )
-    with progress_bar("scenes read") as advance:
+    with _ended_in_order(), progress_bar("scenes read") as advance:
         outcome = watch(request, advance)
     for item in outcome.failed_items[:10]:
         say.print(f"Left out: {item.item}: {item.reason}.", markup=False, soft_wrap=True)
