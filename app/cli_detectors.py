@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +15,21 @@ from typing import Annotated
 import typer
 
 detectors = typer.Typer(no_args_is_help=True, help="The detectors on your own images; no database is needed.")
+
+
+def _quiet_libraries() -> None:
+    """Silence what libraries warn of and nobody here can mend; asked for with -W, it is still shown."""
+    if sys.warnoptions:
+        return
+    from rasterio.errors import NotGeoreferencedWarning
+
+    # Of the array in memory that pixels are warped into.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    # A kind of ground fewer, which the baseline takes as it is.
+    warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+    # Of the file of the area; what cannot be read in it is refused.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")
+    warnings.filterwarnings("ignore", category=UserWarning, module="pyogrio")
 
 
 @contextmanager
@@ -53,6 +70,7 @@ def monitor(
     from app.cli import load_settings, progress_bar, say
     from app.monitoring.offline import Watch, watch
 
+    _quiet_libraries()
     request = Watch(
         source=source,
         out=out,

@@ -325,7 +325,9 @@ def _rule(dtype: np.dtype[Any], asset: AssetRef) -> Callable[[NDArray[Any], Numb
         return looked_up
 
     def computed(numbers: NDArray[Any], out: Numbers) -> None:
-        scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
+        # A fill value near the end of float32 may become infinity, which is clipped like all the others.
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
         out[:] = np.rint(np.clip(scaled, _LEAST, _MOST))
 
     return computed

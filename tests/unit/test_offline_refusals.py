@@ -13,7 +13,9 @@ import pytest
 import rasterio
 import shapely
 from shapely.geometry import mapping
+from typer.testing import CliRunner
 
+from app.cli_detectors import detectors
 from app.foundation.errors import Problem
 from app.monitoring.offline import Watch, watch
 from app.monitoring.offline_files import held_folder, publish
@@ -208,3 +210,29 @@ def test_what_dead_runs_left_is_swept_and_living_ones_keep_theirs(tmp_path: Path
     with held_folder(tmp_path, ".redline-") as first, held_folder(tmp_path, ".redline-") as second:
         assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name, ".redline-file"}
     assert [path.name for path in tmp_path.iterdir()] == [".redline-file"]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning")
+def test_ground_that_is_the_same_everywhere_warns_of_nothing(series: Series, asked: Watch, tmp_path: Path) -> None:
+    folder = copied(series, tmp_path / "flat", until=date(2024, 2, 1))
+    for path in folder.glob("*[a-z0-9].tif"):
+        if not path.name.endswith("scl.tif"):
+            rewrite(path, lambda plane: np.full_like(plane, int(plane.mean())))
+    for path in folder.glob("*_swir16.tif"):
+        # Numbers at the end of what float32 holds, in one corner.
+        rewrite(
+            path, lambda plane: np.where(np.indices(plane.shape).sum(0) < 3, 3e38, plane).astype("f4"), dtype="float32"
+        )
+    assert watch(replace(asked, source=str(folder))).judged.unknown_share == 0
+
+
+def test_the_command_says_what_could_not_be_judged(series: Series, tmp_path: Path) -> None:
+    folder = copied(series, tmp_path / "cloudy", until=date(2024, 2, 1))
+    for path in folder.glob("2024*_scl.tif"):
+        rewrite(path, lambda plane: np.full_like(plane, 9))
+    words = ["--source", str(folder), "--out", str(tmp_path / "out"), "--crs", "EPSG:32651", "--resolution", "20"]
+    days = ["--history-until", str(series.history_until), "--until", str(series.until)]
+    ended = CliRunner().invoke(detectors, [*words, *days])
+    assert ended.exit_code == 0, ended.output
+    assert "None of the ground could be judged" in ended.stderr
+    assert "Warning" not in ended.stderr
