@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 detectors = typer.Typer(no_args_is_help=True, help="The detectors on your own images; no database is needed.")
+
+
+def _quiet_libraries() -> None:
+    """Silence what libraries warn of and nobody here can mend; asked for with -W, it is still shown."""
+    if sys.warnoptions:
+        return
+    from rasterio.errors import NotGeoreferencedWarning
+
+    # Of the array in memory that pixels are warped into.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    # A kind of ground fewer, which the baseline takes as it is.
+    warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+    # Of the file of the area; what cannot be read in it is refused.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")
+    warnings.filterwarnings("ignore", category=UserWarning, module="pyogrio")
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does, with everything unfinished taken away."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        # Once: the tidying up is not broken off.
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    earlier = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 @detectors.command("monitor")
@@ -32,6 +70,7 @@ def monitor(
     from app.cli import load_settings, progress_bar, say
     from app.monitoring.offline import Watch, watch
 
+    _quiet_libraries()
     request = Watch(
         source=source,
         out=out,
@@ -43,7 +82,7 @@ def monitor(
         resolution=resolution,
         threads=load_settings().run_threads,
     )
-    with progress_bar("scenes read") as advance:
+    with _ended_in_order(), progress_bar("scenes read") as advance:
         outcome = watch(request, advance)
     for item in outcome.failed_items[:10]:
         say.print(f"Left out: {item.item}: {item.reason}.", markup=False, soft_wrap=True)

@@ -39,6 +39,8 @@ Bools = NDArray[np.bool_]
 # Reflectance 1 in the units of `Pixels.data`, as in detectors.types.
 SCALE = 10_000
 _LEAST, _MOST = -32768, 32767
+# Floating-point numbers up to this are reflectance itself; a scale of at most this then makes nothing of them.
+_MOST_REFLECTANCE, _LEAST_SCALE = 1.5, 0.001
 # Rows are converted in runs of about so many numbers, which stay in a core's cache.
 _RUN = 1 << 16
 _WARP_MEMORY_MB = 64
@@ -57,7 +59,8 @@ class Pixels:
         quality: uint8 (y, x): `NOTHING` outside the scenes, in their fill and where a band lacks data, `CLEAR`,
             `HIDDEN` under cloud or shadow, `SNOW`.
         bands: names of the first axis: those asked for that the scenes have, in the order asked.
-        failures: `{"scene", "asset", "reason"}` of each band asked for that a scene does not have.
+        failures: `{"scene", "asset", "reason"}` of each band asked for that a scene does not have, or whose numbers
+            all lie beyond what reflectance can be.
     """
 
     data: Numbers
@@ -89,11 +92,14 @@ def read_acquisition(
         return Pixels(np.zeros((len(common), *shape), np.int16), np.zeros(shape, np.uint8), common, failures)
     with gdal():
         first = read_scene(here[0], geobox, common, patience)
+        failures += first.failures
         for scene in here[1:]:
             window = _open_window(first.quality)
             if window is None:
                 break
-            _fill(first, read_scene(scene, geobox[window], common, patience), window)
+            other = read_scene(scene, geobox[window], common, patience)
+            failures += other.failures
+            _fill(first, other, window)
     return Pixels(first.data, first.quality, common, failures)
 
 
@@ -113,13 +119,23 @@ def read_scene(scene: SceneRef, geobox: GeoBox, bands: Sequence[str], patience: 
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
     data = np.empty((len(present), *shape), np.int16)
     quality = np.full(shape, CLEAR if scene.mask is MaskKind.none and present else NOTHING, np.uint8)
+    saturated: set[str] = set()
     with gdal():
         if scene.mask is not MaskKind.none and present:
             patiently(scene, partial(_read_mask, scene, geobox, quality), patience)
         for names in _by_file(scene, present):
             planes = [data[present.index(name)] for name in names]
-            patiently(scene, partial(_read_bands, scene, names, geobox, planes, quality), patience)
-    return Pixels(data, quality, present, _lacking(scene, bands))
+            saturated |= patiently(scene, partial(_read_bands, scene, names, geobox, planes, quality), patience)
+    beyond = [
+        {
+            "scene": scene.external_id,
+            "asset": name,
+            "reason": "all its numbers lie beyond reflectance; is its scale right?",
+        }
+        for name in present
+        if name in saturated
+    ]
+    return Pixels(data, quality, present, _lacking(scene, bands) + beyond)
 
 
 def _lacking(scene: SceneRef, bands: Sequence[str]) -> list[dict[str, str]]:
@@ -165,9 +181,18 @@ def _read_mask(scene: SceneRef, geobox: GeoBox, quality: Codes) -> None:
 
 
 def _read_bands(
-    scene: SceneRef, names: Sequence[str], geobox: GeoBox, planes: Sequence[Numbers], quality: Codes
-) -> None:
-    """Bands of one file into their planes; where one lacks data, `quality` becomes `NOTHING`."""
+    scene: SceneRef,
+    names: Sequence[str],
+    geobox: GeoBox,
+    planes: Sequence[Numbers],
+    quality: Codes,
+) -> set[str]:
+    """Bands of one file into their planes; where one lacks data, `quality` becomes `NOTHING`.
+
+    Returns:
+        names of bands all of whose numbers lie beyond int16: none of them is data.
+    """
+    saturated: set[str] = set()
     assets = [scene.assets[name] for name in names]
     with opened(scene, names[0]) as dataset:
         if any(asset.index > dataset.count for asset in assets):
@@ -176,24 +201,43 @@ def _read_bands(
         nodata = [_nodata(asset, dataset) for asset in assets]
         placed = place(dataset, geobox)
         if placed is None:
-            for asset, plane, none in zip(assets, planes, nodata, strict=True):
-                numbers = _warp(dataset, asset, geobox, none, Resampling.bilinear)
-                plane[:], gone = _convert(numbers, asset, None)
-                if gone is not None:
-                    quality[gone] = NOTHING
-            return
+            return {
+                n
+                for n, plane in zip(names, planes, strict=True)
+                if _warp_band(scene, n, dataset, geobox, plane, quality)
+            }
         if placed.empty:
             quality[:] = NOTHING
-            return
+            return saturated
         stack = read_window(dataset, [asset.index for asset in assets], placed, planes)
-    for numbers, asset, plane, none in zip(stack, assets, planes, nodata, strict=True):
+    for name, numbers, asset, plane, none in zip(names, stack, assets, planes, nodata, strict=True):
+        _check_scale(scene, name, asset, numbers, none)
         converted, gone = _convert(numbers, asset, none)
         spread(converted, placed, plane)
-        if gone is not None:
+        if _is_saturated(converted, gone):
+            saturated.add(name)
+            quality[:] = NOTHING
+        elif gone is not None:
             wide = np.zeros(quality.shape, np.bool_)
             spread(gone, placed, wide)
             np.multiply(quality, ~wide, out=quality)  # NOTHING is 0
     placed.clear_outside(quality)
+    return saturated
+
+
+def _warp_band(scene: SceneRef, name: str, dataset: Any, geobox: GeoBox, plane: Numbers, quality: Codes) -> bool:
+    """A band of a file that lies on another grid into its plane; whether all its numbers lie beyond int16."""
+    asset = scene.assets[name]
+    numbers = _warp(dataset, asset, geobox, _nodata(asset, dataset), Resampling.bilinear)
+    if np.dtype(dataset.dtypes[asset.index - 1]).kind == "f":
+        _check_scale(scene, name, asset, numbers, None)
+    plane[:], gone = _convert(numbers, asset, None)
+    if gone is not None:
+        quality[gone] = NOTHING
+    beyond = _is_saturated(plane, gone)
+    if beyond:
+        quality[:] = NOTHING
+    return beyond
 
 
 def _nodata(asset: AssetRef, dataset: Any) -> float | None:
@@ -225,6 +269,37 @@ def _convert(numbers: NDArray[Any], asset: AssetRef, nodata: float | None) -> tu
     return result, gone
 
 
+def _check_scale(scene: SceneRef, name: str, asset: AssetRef, numbers: NDArray[Any], nodata: float | None) -> None:
+    """Refuse reflectance that would be taken for the ten-thousandth part of it.
+
+    Raises:
+        SceneReadError: the numbers are floating point and none is above 1.5, though the scale is that of integers.
+    """
+    if numbers.dtype.kind != "f" or asset.scale > _LEAST_SCALE:
+        return
+    valid = numbers[np.isfinite(numbers) & (numbers != (np.nan if nodata is None else nodata))]
+    if valid.size and 0 < valid.max() <= _MOST_REFLECTANCE:
+        raise SceneReadError(
+            scene.external_id,
+            name,
+            f"its numbers are floating point and none is above {_MOST_REFLECTANCE:g}, so they are reflectance already, "
+            f"but the scale is {asset.scale:g}; state a scale of 1 (raster:scale of the item, or `default_scale` of "
+            "the source), or rescale the files to 0 to 10000",
+        )
+
+
+def _is_saturated(converted: Numbers, gone: Bools | None) -> bool:
+    """Whether every number that is data came to lie at the upper end of int16: the scale is wrong, nothing is known."""
+    some = False
+    # One row with another number settles it, nearly always the first.
+    for row, values in enumerate(converted):
+        data = values if gone is None else values[~gone[row]]
+        if (data != _MOST).any():
+            return False
+        some = some or data.size > 0
+    return some
+
+
 def _rule(dtype: np.dtype[Any], asset: AssetRef) -> Callable[[NDArray[Any], Numbers], None]:
     """What turns numbers into reflectance × `SCALE`; the second array, written to, may share the first one's memory."""
     step, shift = round(asset.scale * SCALE, 9), round(asset.offset * SCALE, 9)
@@ -250,7 +325,9 @@ def _rule(dtype: np.dtype[Any], asset: AssetRef) -> Callable[[NDArray[Any], Numb
         return looked_up
 
     def computed(numbers: NDArray[Any], out: Numbers) -> None:
-        scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
+        # A fill value near the end of float32 may become infinity, which is clipped like all the others.
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.nan_to_num(numbers * (asset.scale * SCALE) + asset.offset * SCALE, nan=0.0)
         out[:] = np.rint(np.clip(scaled, _LEAST, _MOST))
 
     return computed

@@ -42,6 +42,8 @@ from app.imagery.sensors import Band, Sensor, adjusted, offset_of, sensor_of
 
 TIMEOUT_S = 30
 _PAGE = 100
+# Reflectance from the 32 bits of an integer.
+_LEAST_SCALE = 1e-10
 # Properties that people and later rooms ask for; the rest of an item stays where it is.
 _KEPT = (
     "created",
@@ -292,6 +294,9 @@ def _numbers(asset: dict[str, Any], item: dict[str, Any], band: Band, sensor: Se
     scale = declared("scale", sensor.scale)
     assert scale is not None
     assert offset is not None
+    if not _LEAST_SCALE <= scale <= 1 or not abs(offset) <= 1:
+        # Reflectance is about 0 to 1: nothing else could come of these than noughts, or numbers beyond all ground.
+        raise BadItem(f"scale {scale:g} and offset {offset:g} of {band} cannot give reflectance from 0 to 1")
     scale, offset = adjusted(sensor, band, scale, offset)
     nodata = declared("nodata", sensor.nodata)
     # JSON knows no NaN, and a file's NaN needs no mention.

@@ -14,28 +14,22 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Final
 
-import geopandas
 import numpy as np
-import shapely
 from affine import Affine
-from odc.geo.geobox import GeoBox
-from pyogrio.errors import DataLayerError, DataSourceError
-from pyproj import CRS as ProjCRS
-from pyproj.exceptions import CRSError
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from app.foundation.errors import Invalid
-from app.foundation.geometry import CRS, as_multipolygon, transformer
 from app.foundation.storage import Storage
 from app.foundation.time import day_number
 from app.imagery.found import FailedItem
-from app.imagery.grid import SceneGrid, anchor_scene, plan_geobox, scene_grid
 from app.imagery.local import scenes_of
-from app.imagery.refs import SceneReadError, SceneRef
+from app.imagery.refs import SceneRef
 from app.imagery.schemas import SourceConfiguration
 from app.monitoring.blocks import touching
 from app.monitoring.change_files import AlertsFile, Change, write_changes
+from app.monitoring.offline_files import held_folder, out_folder, publish
+from app.monitoring.offline_ground import Ground, ground_of, read_area, to_grid
 from app.monitoring.states import StateStore
 from app.monitoring.tiles import (
     NoHistory,
@@ -46,17 +40,21 @@ from app.monitoring.tiles import (
     changed_pixels,
     compute_tile,
 )
-from app.monitoring.windows import Place, Window, tile_windows
+from app.monitoring.windows import Place
 from detectors.patches import assemble
 from detectors.registry import make_monitor
-from detectors.types import BANDS, NONE, UNKNOWN, ChangedPixels, Days, Grid
+from detectors.types import BANDS, NONE, UNKNOWN, ChangedPixels, Days
 
 CHANGES: Final = "changes.gpkg"
 ALERTS: Final = "alerts.tif"
 MONITOR: Final = "harmonic"
-TILE_PX: Final = 1024
 # Smallest patch reported, pixels (DESIGN section 8): 1,000 m² at 10 m.
 LEAST_PX: Final = 10
+# As in the API: from the first Landsat on, and far from the end of what a date can be.
+FIRST_DAY: Final = date(1972, 1, 1)
+LAST_DAY: Final = date(2200, 1, 1)
+# What any evidence needs at the least: greenness, or water against green.
+_PAIRS: Final = (("red", "nir"), ("green", "nir"), ("green", "swir16"))
 _NAME = "offline"
 Progress = Callable[[int, int], None]
 
@@ -70,8 +68,7 @@ class Watch:
         out: folder for the two files.
         area: GeoJSON file; None: all that the scenes cover.
         history_from: None: from the oldest scene on.
-        crs, resolution: of the grid, on the pixels of the first scene that has them; None: those of the first scene's
-            finest band.
+        crs, resolution: of the grid; None: those of the first scene's finest band.
         threads: tiles computed at once.
     """
 
@@ -109,11 +106,15 @@ class Outcome:
 
 @dataclass
 class Judged:
-    """Pixels of the ground: `whole`, those without enough history, and those not seen clear since it."""
+    """Pixels of the ground: `whole`, those without enough history, and those not seen clear since it.
+
+    `outside`: share of the area that was asked for beyond all scenes; not among the pixels.
+    """
 
     whole: int = 0
     unlearned: int = 0
     unwatched: int = 0
+    outside: float = 0.0
 
     @property
     def unknown_share(self) -> float:
@@ -122,6 +123,10 @@ class Judged:
 
     def in_words(self) -> str:
         """The share of ground that could not be judged, and why."""
+        beyond = f" {_percent(self.outside)} of the area lies beyond all scenes." if self.outside > 1e-4 else ""
+        return self._of_pixels() + beyond
+
+    def _of_pixels(self) -> str:
         unknown = self.unlearned + self.unwatched
         reasons = []
         if self.unlearned:
@@ -133,31 +138,12 @@ class Judged:
             return f"None of the ground could be judged{why}: no change was found because none could be."
         if not unknown:
             return "All of the ground could be judged."
-        share = 100 * self.unknown_share
-        return (
-            f"{'less than 0.1' if share < 0.1 else f'{min(share, 99.9):.1f}'} % of the ground could not be judged{why}."
-        )
+        return f"{_percent(self.unknown_share)} of the ground could not be judged{why}."
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """Where to look: the grid that tiles are cut from, the part of it that is written out, and the area in it."""
-
-    grid: Grid
-    row0: int
-    col0: int
-    out: Grid
-    area: BaseGeometry | None
-
-    def windows(self) -> dict[Place, Window]:
-        if self.area is not None:
-            return tile_windows(self.area, self.grid, TILE_PX)
-        rows, columns = self.grid.shape
-        return {
-            (row, col): Window(top, left, min(TILE_PX, rows - top), min(TILE_PX, columns - left))
-            for row, top in enumerate(range(0, rows, TILE_PX))
-            for col, left in enumerate(range(0, columns, TILE_PX))
-        }
+def _percent(share: float) -> str:
+    """A share between none and all, never rounded to either."""
+    return "Less than 0.1 %" if share < 0.001 else f"{min(100 * share, 99.9):.1f} %"
 
 
 def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outcome:
@@ -171,62 +157,47 @@ def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outc
         SourceUnreadable: there is no such source.
         OSError: the folder cannot be written to.
     """
+    _check_words(request)
     _check_days(request)
-    area = None if request.area is None else read_area(request.area)
-    scenes, failed = _scenes(request, area)
-    ground = _ground(request, scenes, area)
-    request.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="redline-") as folder:
-        storage = Storage(Path(folder).as_uri())
-        jobs = _jobs(request, scenes, ground, Path(folder).as_uri())
-        results = _compute(jobs, request.threads, progress)
+    with (
+        out_folder(request.out, (CHANGES, ALERTS)) as aside,
+        held_folder(Path(tempfile.gettempdir()), "redline-monitor-") as folder,
+    ):
+        area = None if request.area is None else read_area(request.area)
+        scenes, failed = _scenes(request, area)
+        ground = ground_of(scenes, area, request.crs, request.resolution)
+        storage = Storage(folder.as_uri())
+        jobs = _jobs(request, scenes, ground, folder.as_uri())
+        results, gaps = _compute(jobs, request.threads, progress)
         if not results:
+            why = f" Lacking: {'; '.join(gaps[:5])}." if gaps else ""
             raise Invalid(
                 f"No scene on or before {request.history_until} shows the ground, so nothing says what is normal. "
-                "A history of at least a year is needed."
+                f"A history of at least a year is needed.{why}"
             )
         tables = [changed_pixels(result.changed_pixels) for result in results.values()]
         changes = _changes(ChangedPixels.concatenate(tables), ground)
-        detector = next(iter(results.values())).detector
-        with tempfile.TemporaryDirectory(prefix=".redline-", dir=request.out) as aside:
-            write_changes(Path(aside) / CHANGES, changes, detector)
-            with AlertsFile(Path(aside) / ALERTS, ground.out) as alerts:
-                judged = _write_alerts(alerts, ground, jobs, results, storage)
-            for name in (CHANGES, ALERTS):
-                (Path(aside) / name).replace(request.out / name)
-    gaps = sorted({f"{gap['band']}: {gap['reason']}" for result in results.values() for gap in result.failures})
+        write_changes(aside / CHANGES, changes, next(iter(results.values())).detector)
+        with AlertsFile(aside / ALERTS, ground.out) as alerts:
+            judged = _write_alerts(alerts, ground, jobs, results, storage)
+        publish(aside, request.out, (CHANGES, ALERTS))
     return Outcome(request.out / CHANGES, request.out / ALERTS, len(scenes), len(changes), failed, judged, gaps)
 
 
+def _check_words(request: Watch) -> None:
+    if not request.source.strip():
+        raise Invalid("--source is empty; name a STAC catalogue or API, or a folder of GeoTIFFs.")
+
+
 def _check_days(request: Watch) -> None:
+    days = {"from": request.history_from, "until": request.history_until}
+    for name, day in (*((f"--history-{which}", day) for which, day in days.items()), ("--until", request.until)):
+        if day is not None and not FIRST_DAY <= day <= LAST_DAY:
+            raise Invalid(f"{name} ({day}) must lie between {FIRST_DAY} and {LAST_DAY}.")
     if request.until <= request.history_until:
         raise Invalid(f"--until ({request.until}) must be after --history-until ({request.history_until}).")
     if request.history_from is not None and request.history_from >= request.history_until:
         raise Invalid(f"--history-from ({request.history_from}) must be before --history-until.")
-
-
-def read_area(path: Path) -> BaseGeometry:
-    """The polygons of a GeoJSON file as one area in EPSG:4490.
-
-    Raises:
-        Invalid: it cannot be read, or holds no area.
-    """
-    try:
-        frame = geopandas.read_file(path)
-    except (DataSourceError, DataLayerError, OSError, ValueError):
-        raise Invalid(f"The area {path.name} cannot be read; it must be a GeoJSON file.") from None
-    if "geometry" not in frame.columns or frame.geometry.is_empty.all():
-        raise Invalid(f"The area {path.name} holds no geometry.")
-    if frame.crs is None:
-        frame = frame.set_crs(CRS)
-    whole = shapely.make_valid(frame.to_crs(CRS).geometry.force_2d().union_all())
-    area = as_multipolygon(whole)
-    if area.is_empty or area.area == 0:
-        raise Invalid(f"The area {path.name} holds no polygon.")
-    west, south, east, north = area.bounds
-    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise Invalid(f"The area {path.name} is not in degrees of longitude and latitude.")
-    return area
 
 
 def _scenes(request: Watch, area: BaseGeometry | None) -> tuple[tuple[SceneRef, ...], list[FailedItem]]:
@@ -248,84 +219,21 @@ def _scenes(request: Watch, area: BaseGeometry | None) -> tuple[tuple[SceneRef, 
             f"No scene is of a day after --history-until ({request.history_until}) up to --until ({request.until}), "
             f"the newest is of {last}: there is nothing to compare with the history."
         )
+    _check_bands(scenes)
     return tuple(scenes), failed
 
 
-def _ground(request: Watch, scenes: tuple[SceneRef, ...], area: BaseGeometry | None) -> _Ground:
-    try:
-        crs, transform, shape = _first_grid(request, scenes)
-    except SceneReadError as error:
-        raise Invalid(str(error)) from None
-    try:
-        wanted = ProjCRS.from_user_input(request.crs or crs)
-    except CRSError:
-        raise Invalid(f"{request.crs} is no CRS; name one as EPSG:32652.") from None
-    own = wanted == ProjCRS.from_user_input(crs)
-    north_up = transform.b == transform.d == 0 and transform.a == -transform.e
-    resolution = request.resolution or (transform.a if own and north_up else None)
-    if not wanted.is_projected or any(axis.unit_name != "metre" for axis in wanted.axis_info):
-        raise Invalid(f"{request.crs or crs} is not projected in metres; name a CRS that is with --crs.")
-    if resolution is None:
-        raise Invalid("The scenes' grid cannot be taken over; say with --resolution how large a pixel is in metres.")
-    name = request.crs or crs
-    if area is None and own and north_up and resolution == transform.a:
-        grid = _whole(scenes, Grid(crs, _six(transform), shape))
-        return _Ground(grid, 0, 0, grid, None)
-    anchor = transform if own else Affine.identity()
-    covered = shapely.union_all([shapely.box(*s.bounds) for s in scenes if s.bounds]) if area is None else area
-    try:
-        # Tiles start on whole blocks of the files, so that no block is decoded for two of them.
-        tiled = plan_geobox(covered, name, resolution, anchor, snap=TILE_PX)
-        tight = plan_geobox(covered, name, resolution, anchor)
-    except ValueError as error:
-        raise Invalid(f"There is no grid: {error}.") from None
-    row0 = round((tight.affine.f - tiled.affine.f) / tiled.affine.e)
-    col0 = round((tight.affine.c - tiled.affine.c) / tiled.affine.a)
-    return _Ground(_grid(tiled, name), row0, col0, _grid(tight, name), area)
+def _check_bands(scenes: Iterable[SceneRef]) -> None:
+    """Refuse scenes that hold no evidence of anything: not one of them has two bands that are compared."""
+    bands = {band for scene in scenes for band in scene.assets if band in BANDS}
+    if not any(bands.issuperset(pair) for pair in _PAIRS):
+        raise Invalid(
+            f"The scenes have only {', '.join(b for b in BANDS if b in bands)}; needed are at least red and nir, or "
+            "green and one of nir and swir16."
+        )
 
 
-def _first_grid(request: Watch, scenes: tuple[SceneRef, ...]) -> SceneGrid:
-    """The grid of the first scene, or of the first that has the pixels asked for.
-
-    Raises:
-        SceneReadError: the first scene cannot be opened.
-    """
-    first = scene_grid(scenes[0])
-    if request.resolution is None and request.crs is None:
-        return first
-    try:
-        found = anchor_scene(scenes, request.crs or first[0], request.resolution or first[1].a)
-    except ValueError:
-        return first  # the caller says that the CRS is none
-    return found or first
-
-
-def _grid(geobox: GeoBox, crs: str) -> Grid:
-    return Grid(crs, _six(geobox.affine), (int(geobox.shape[0]), int(geobox.shape[1])))
-
-
-def _six(t: Affine) -> tuple[float, float, float, float, float, float]:
-    return (t.a, t.b, t.c, t.d, t.e, t.f)
-
-
-def _whole(scenes: tuple[SceneRef, ...], first: Grid) -> Grid:
-    """The first scene's grid, widened to the other pieces (MGRS tiles) whose pixels lie on it."""
-    a, _, x0, _, e, y0 = first.transform
-    top, left, bottom, right = 0, 0, *first.shape
-    for scene in {scene.tile: scene for scene in reversed(scenes)}.values():
-        try:
-            crs, other, shape = scene_grid(scene)
-        except SceneReadError as error:
-            raise Invalid(str(error)) from None
-        row, col = (other.f - y0) / e, (other.c - x0) / a
-        on_it = abs(row - round(row)) < 0.01 and abs(col - round(col)) < 0.01
-        if crs == first.crs and (other.a, other.e) == (a, e) and on_it:
-            top, left = min(top, round(row)), min(left, round(col))
-            bottom, right = max(bottom, round(row) + shape[0]), max(right, round(col) + shape[1])
-    return first.window(top, left, (bottom - top, right - left))
-
-
-def _jobs(request: Watch, scenes: tuple[SceneRef, ...], ground: _Ground, storage_url: str) -> list[TileJob]:
+def _jobs(request: Watch, scenes: tuple[SceneRef, ...], ground: Ground, storage_url: str) -> list[TileJob]:
     first = scenes[0].acquired_at.astimezone(UTC).date()
     template = TileJob(
         plan_id=_NAME,
@@ -353,8 +261,9 @@ def _jobs(request: Watch, scenes: tuple[SceneRef, ...], ground: _Ground, storage
     ]  # fmt: skip
 
 
-def _compute(jobs: list[TileJob], threads: int, progress: Progress) -> dict[Place, TileResult]:
-    """The results of the tiles that have a history; the first tile that fails, or Ctrl-C, stops the others."""
+def _compute(jobs: list[TileJob], threads: int, progress: Progress) -> tuple[dict[Place, TileResult], list[str]]:
+    """The results of the tiles that have a history, and what scenes lacked; the first tile that fails, or Ctrl-C, stops
+    the others."""
     stop, lock, done = Event(), Lock(), 0
     total = sum(len({scene.acquired_at.date() for scene in touching(job.scenes, job.grid)}) for job in jobs)
     progress(0, total)
@@ -374,17 +283,18 @@ def _compute(jobs: list[TileJob], threads: int, progress: Progress) -> dict[Plac
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
     results = {(job.row, job.col): future.result() for future, job in futures.items()}
-    return {place: result for place, result in sorted(results.items()) if result is not None}
+    gaps = sorted({f"{gap['band']}: {gap['reason']}" for result in results.values() for gap in result.failures})
+    return {place: result for place, result in sorted(results.items()) if isinstance(result, TileResult)}, gaps
 
 
-def _attempt(job: TileJob, stop: Event, day_done: Callable[[], None]) -> TileResult | None:
+def _attempt(job: TileJob, stop: Event, day_done: Callable[[], None]) -> TileResult | NoHistory:
     try:
         return compute_tile(job, stop=stop, day_done=day_done)
-    except NoHistory:
-        return None
+    except NoHistory as nothing:
+        return nothing
 
 
-def _raise_first(finished: Iterable[Future[TileResult | None]]) -> None:
+def _raise_first(finished: Iterable[Future[TileResult | NoHistory]]) -> None:
     for future in finished:
         error = future.exception()
         if isinstance(error, TileFailed):
@@ -393,7 +303,7 @@ def _raise_first(finished: Iterable[Future[TileResult | None]]) -> None:
             raise error
 
 
-def _changes(pixels: ChangedPixels, ground: _Ground) -> list[Change]:
+def _changes(pixels: ChangedPixels, ground: Ground) -> list[Change]:
     """The patches that touch the area, as the service publishes them."""
     grid = ground.grid
     patches = assemble(pixels, grid, min_area_m2=LEAST_PX * grid.pixel_area)
@@ -402,14 +312,14 @@ def _changes(pixels: ChangedPixels, ground: _Ground) -> list[Change]:
 
 
 def _write_alerts(
-    alerts: AlertsFile, ground: _Ground, jobs: list[TileJob], results: dict[Place, TileResult], storage: Storage
+    alerts: AlertsFile, ground: Ground, jobs: list[TileJob], results: dict[Place, TileResult], storage: Storage
 ) -> Judged:
     """Every pixel of the monitor's reports, one row of tiles after the other; what could be said of the ground."""
-    area = None if ground.area is None else _to_grid(ground.area, ground.grid.crs)
+    area = None if ground.area is None else to_grid(ground.area, ground.grid.crs)
     rows, columns = ground.out.shape
-    judged = Judged()
-    for row in range(-(-ground.grid.shape[0] // TILE_PX)):
-        top, bottom = max(row * TILE_PX, ground.row0), min((row + 1) * TILE_PX, ground.row0 + rows)
+    judged = Judged(outside=ground.outside)
+    for row in range(-(-ground.grid.shape[0] // ground.tile_px)):
+        top, bottom = max(row * ground.tile_px, ground.row0), min((row + 1) * ground.tile_px, ground.row0 + rows)
         if top >= bottom:
             continue
         # Confirmed, first seen, and whether the history said what is normal.
@@ -455,9 +365,3 @@ def _place(days: Days, job: TileJob, found: tuple[Days, ...], row0: int, col0: i
     )
     for plane, values in zip(days, found, strict=True):
         plane[rows, cols] = values[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
-
-
-def _to_grid(area: BaseGeometry, crs: str) -> BaseGeometry:
-    move = transformer(CRS, crs).transform
-    # Edges are straight in longitude and latitude.
-    return shapely.transform(shapely.segmentize(area, 0.01), lambda xy: np.column_stack(move(xy[:, 0], xy[:, 1])))

@@ -38,7 +38,17 @@ class TileFailed(Exception):
 
 
 class NoHistory(TileFailed):
-    """No image shows the tile within the history, so nothing says what is normal there: nothing is known of it."""
+    """No image shows the tile within the history, so nothing says what is normal there: nothing is known of it.
+
+    `failures`: as `TileResult.failures`.
+    """
+
+    def __init__(self, message: str, failures: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+    def __reduce__(self) -> tuple[type[NoHistory], tuple[str, list[dict[str, Any]]]]:
+        return NoHistory, (str(self), self.failures)
 
 
 class TileStopped(Exception):
@@ -199,7 +209,8 @@ class _Computation:
                     scratch.append(block)
             if not len(scratch):
                 raise NoHistory(
-                    f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal"
+                    f"no scene shows this tile on or before {job.history_until}, so nothing says what is normal",
+                    self.gaps.to_json(),
                 )
             try:
                 return self.monitor.fit(scratch)

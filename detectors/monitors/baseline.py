@@ -166,6 +166,10 @@ def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -
         return out
     features = course[where].reshape(len(where), -1)
     sample = features[:: max(1, len(where) // SAMPLE)]
+    # Ground that is the same everywhere (a made image, water) has fewer courses than kinds.
+    kinds = min(kinds, len(np.unique(sample, axis=0)))
+    if kinds < 2:
+        return out
     centres, _ = kmeans2(sample, kinds, minit="++", rng=np.random.default_rng(0))
     found = vq(features, centres)[0]
     # A kind of a few odd pixels would say too little of itself; they go to what they resemble most.

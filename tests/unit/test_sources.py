@@ -407,3 +407,15 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_configuration_says_what_to_mend(options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         SourceConfiguration.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(0, 0), (-0.0001, 0), (10_000, 0), (1e-300, 0), (0.0001, -1000), (float("inf"), 0)]
+)
+def test_numbers_that_cannot_give_reflectance_fail_the_item(tmp_path: Path, scale: float, offset: float) -> None:
+    entry = item("absurd")
+    band = next(asset for name, asset in entry["assets"].items() if name != "scl")
+    band["raster:bands"] = [{"scale": scale, "offset": offset}]
+    (failed,) = read_source(SourceKind.stac_catalog, str(catalogue(tmp_path, {"absurd": entry})), SourceConfiguration())
+    assert isinstance(failed, FailedItem)
+    assert "cannot give reflectance" in failed.reason

@@ -1,0 +1,97 @@
+"""Where `redline detectors monitor` puts its files: checked before anything is computed, and put there together."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from app.foundation.errors import Invalid
+
+
+@contextmanager
+def out_folder(out: Path, names: Sequence[str]) -> Iterator[Path]:
+    """The folder for some files, made where it is not there; taken away again when it was made in vain.
+
+    Yields:
+        a folder within it for unfinished files, gone at the end.
+
+    Raises:
+        Invalid: it cannot be made or written to, or something other than a file stands in a file's place.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            if blocked := next((n for n in names if (out / n).exists() and not (out / n).is_file()), None):
+                raise Invalid(f"--out holds {blocked}, which is not a file; nothing can be written in its place.")
+            aside = held_folder(out, ".redline-")
+            folder = aside.__enter__()
+        except OSError as error:
+            raise Invalid(f"--out cannot be used as a folder to write to: {error.strerror}.") from None
+        try:
+            yield folder
+        finally:
+            aside.__exit__(None, None, None)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A temporary folder that is held as long as this process lives; those that dead processes left are swept first.
+
+    Raises:
+        OSError: the parent cannot be written to.
+    """
+    for left in parent.glob(f"{prefix}*"):
+        # What is not a folder, not ours or still held stays.
+        with suppress(OSError), _held(left):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name, _held(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A folder locked against others. Raises: OSError: another process holds it, or it is no folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def publish(aside: Path, out: Path, names: Sequence[str]) -> None:
+    """Move files into their places, all or none: what stood there before comes back when one cannot be moved.
+
+    Raises:
+        OSError: one could not be moved; the folder is as it was.
+    """
+    touched: list[str] = []
+    try:
+        for name in names:
+            touched.append(name)
+            if (out / name).exists():
+                (out / name).replace(aside / f"earlier-{name}")
+            (aside / name).replace(out / name)
+    except BaseException:
+        for name in reversed(touched):
+            _take_back(aside, out, name)
+        raise
+
+
+def _take_back(aside: Path, out: Path, name: str) -> None:
+    if (aside / f"earlier-{name}").exists():
+        (aside / f"earlier-{name}").replace(out / name)
+    elif not (aside / name).exists():
+        # It was moved, and nothing stood there before.
+        (out / name).unlink(missing_ok=True)
