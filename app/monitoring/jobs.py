@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from app.foundation.errors import Invalid
 from app.foundation.geometry import from_database
 from app.imagery.grid import plan_geobox, scene_grid
+from app.imagery.models import Scene
 from app.imagery.refs import SceneReadError, SceneRef
 from app.imagery.service import scene_refs, scenes_between, scenes_by_id
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
@@ -90,35 +91,61 @@ def window_ground(grid: Grid) -> BaseGeometry:
     return to_geographic(shapely.segmentize(box, max(abs(a * cols), abs(e * rows)) / 4), grid.crs)
 
 
-def pin(session: Session, run: Run, plan: Plan) -> None:
+def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
     """Pin the scenes there are, the baseline and the tiles to a run that begins.
+
+    Args:
+        anchor: where the grid begins if the plan has none yet; see `find_anchor`.
 
     Raises:
         Invalid: the plan has no grid, no tile, or a history that lasts longer than the run.
     """
     if run.until <= plan.history_until:
         raise Invalid(f"The run would end on {run.until}, but the plan's history lasts until {plan.history_until}.")
-    start, end = _midnight(plan.history_from), _midnight(run.until) + timedelta(days=1)
-    area = from_database(plan.area)
-    sources = [source.id for source in sources_of(session, plan.id)]
-    found = scenes_between(session, sources, area, start, end)
-    run.scene_ids = [str(scene.id) for scene in found]
+    run.scene_ids = [str(scene.id) for scene in _there_are(session, run, plan)]
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
-        _lay_out(session, plan, scene_refs(session, found[:FIRST_SCENES]))
+        _lay_out(session, plan, anchor)
     places = session.execute(select(PlanTile.row, PlanTile.col).where(PlanTile.plan_id == plan.id)).all()
     session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in sorted(map(tuple, places)))
     run.tiles_total = len(places)
+
+
+def first_scenes(session: Session, run: Run, plan: Plan) -> list[SceneRef]:
+    """The scenes among which a plan without a grid looks for its anchor; none when it has a grid."""
+    return [] if plan.grid else scene_refs(session, _there_are(session, run, plan)[:FIRST_SCENES])
+
+
+def find_anchor(crs: str, scenes: list[SceneRef]) -> Affine:
+    """The transform of the first of these scenes that has a CRS; the identity when none has.
+
+    Reads images, perhaps far away: not for a transaction that holds locks.
+    """
+    for scene in scenes:
+        try:
+            scene_crs, transform, _ = scene_grid(scene)
+        except SceneReadError:
+            continue  # its tiles will say so; the next scene has a grid, too
+        if CRS.from_user_input(scene_crs) == CRS.from_user_input(crs):
+            return transform
+    return Affine.identity()
+
+
+def _there_are(session: Session, run: Run, plan: Plan) -> list[Scene]:
+    """The scenes of the plan's sources on its area, from its history's first day to the run's last."""
+    start, end = _midnight(plan.history_from), _midnight(run.until) + timedelta(days=1)
+    sources = [source.id for source in sources_of(session, plan.id)]
+    return scenes_between(session, sources, from_database(plan.area), start, end)
 
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
+def _lay_out(session: Session, plan: Plan, anchor: Affine) -> None:
     """Fix the plan's grid and the windows of its tiles, once."""
     configuration, area = PlanConfiguration.model_validate(plan.configuration), from_database(plan.area)
-    plan.grid = _new_grid(area, configuration, scenes)
+    plan.grid = _new_grid(area, configuration, anchor)
     windows = tile_windows(area, plan_grid(plan), configuration.tile_px)
     if not windows:
         raise Invalid("No tile of the plan's grid touches its area; nothing would be looked at.")
@@ -129,21 +156,11 @@ def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
     session.flush()
 
 
-def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of the first of these scenes with the same CRS, so that nothing is resampled.
+def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, anchor: Affine) -> dict[str, Any]:
+    """The plan's grid, on the pixels of a scene with the same CRS, so that nothing is resampled.
 
     Its corner lies whole tiles from that scene's, so that a file's blocks do not straddle tiles.
     """
-    anchor = Affine.identity()
-    crs = CRS.from_user_input(configuration.crs)
-    for scene in scenes:
-        try:
-            scene_crs, transform, _ = scene_grid(scene)
-        except SceneReadError:
-            continue  # its tiles will say so; the next scene has a grid, too
-        if CRS.from_user_input(scene_crs) == crs:
-            anchor = transform
-            break
     try:
         geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor, configuration.tile_px)
     except ValueError as error:

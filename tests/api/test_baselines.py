@@ -15,7 +15,8 @@ from sqlalchemy import select
 from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
-from app.monitoring import baselines, execution, service, sweeping
+from app.imagery.refs import SceneRef
+from app.monitoring import baselines, execution, jobs, service, sweeping
 from app.monitoring.execution import execute
 from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState, TileStatus
 from app.monitoring.states import StatePointer
@@ -238,3 +239,23 @@ def test_a_tile_that_no_image_of_the_history_shows_is_a_blind_spot_and_no_failur
     assert coverage["unseen_share"] == pytest.approx(0.5, abs=0.15)
     assert any("nothing says what is normal" in str(tile) for tile in coverage["tiles"])
     assert len(found(world)) == 1
+
+
+def test_no_image_is_read_while_the_plan_is_locked(
+    world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    read, looked = jobs.scene_grid, 0
+
+    def look(scene: SceneRef) -> Any:
+        nonlocal looked
+        looked += 1
+        with world.database.transaction(see_all=True) as session:
+            for table in (Plan, Run):
+                session.scalars(select(table).with_for_update(nowait=True)).one()
+        return read(scene)
+
+    monkeypatch.setattr(jobs, "scene_grid", look)
+    assert [run(world).status for _ in range(2)] == [RunStatus.succeeded] * 2
+    # Once: the second run has the grid of the first.
+    assert looked == 1
