@@ -103,10 +103,18 @@ def upgrade() -> None:
         "update detection_changes set kind = 'new'"
         " where id in (select distinct on (detection_id) id from detection_changes order by detection_id, id)"
     )
+    op.create_index(
+        "uq_case_events_case_id_detection_change_id",
+        "case_events",
+        ["case_id", sa.text("(payload ->> 'detection_change_id')")],
+        unique=True,
+        postgresql_where=sa.text("(payload ->> 'detection_change_id') IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
     op.execute("select set_config('redline.scope', 'all', true)")
+    op.drop_index("uq_case_events_case_id_detection_change_id", "case_events")
     for name in ("confirmed_on", "first_seen_on", "kind"):
         op.drop_column("detection_changes", name)
     op.drop_constraint(op.f("fk_detections_follows_id"), "detections", type_="foreignkey")
