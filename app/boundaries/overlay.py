@@ -183,8 +183,11 @@ def judge(session: Session, geometry: BaseGeometry, on: date) -> Overlay:
 def units_touching(session: Session, geometry: BaseGeometry) -> list[UUID]:
     """The units that answer for ground that a valid geometry (EPSG:4490) touches, by the newest divisions."""
     divisions = newest_divisions(session)
-    if divisions is None:
-        return []
+    return units_touching_by(session, geometry, divisions) if divisions else []
+
+
+def units_touching_by(session: Session, geometry: BaseGeometry, divisions: UUID) -> list[UUID]:
+    """The same by a version of the divisions that is known."""
     found = session.scalars(
         _TOUCHING, {"wkb": shapely.to_wkb(geometry), "divisions": divisions, "least": LEAST_CONTACT_M2}
     )

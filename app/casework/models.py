@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import WKBElement
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -141,6 +141,14 @@ class CaseEvent(Base):
     __table_args__ = (
         UniqueConstraint("case_id", "case_sequence"),
         Index("ix_case_events_recorded_at", "recorded_at"),
+        # News of a detection is told to a case once (pickup.py).
+        Index(
+            "uq_case_events_case_id_detection_change_id",
+            "case_id",
+            text("(payload ->> 'detection_change_id')"),
+            unique=True,
+            postgresql_where=text("(payload ->> 'detection_change_id') IS NOT NULL"),
+        ),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

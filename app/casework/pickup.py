@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String, cast, select
+from sqlalchemy import String, cast, literal_column, select
 from sqlalchemy.orm import Session
 
 from app.access.service import system_caller
@@ -28,14 +28,19 @@ EVENTS = {
 }
 
 
-def pick_up(session: Session) -> int:
-    """Write the news of detections into the ledgers of their cases; how many events.
+# Events of one transaction, which holds their cases and the ledger's head; the next look takes the others.
+MOST = 500
 
-    Done again, it writes nothing twice: an event names the change that it tells of.
+
+def pick_up(session: Session) -> int:
+    """Write the news of detections into the ledgers of their cases, at most `MOST`; how many events.
+
+    Done again, it writes nothing twice: an event names the change that it tells of, and the database takes no second.
     """
     told = select(CaseEvent.sequence).where(
         CaseEvent.case_id == Case.id,
-        CaseEvent.payload["detection_change_id"].astext == cast(DetectionChange.id, String),
+        # As the index has it: a key that is a parameter would not find it.
+        literal_column("case_events.payload ->> 'detection_change_id'") == cast(DetectionChange.id, String),
     )
     news = session.execute(
         select(Case.id, DetectionChange.id)
@@ -43,11 +48,12 @@ def pick_up(session: Session) -> int:
         .join(DetectionChange, DetectionChange.detection_id == Review.detection_id)
         .where(
             DetectionChange.kind.in_(EVENTS),
-            # What was known when the officer decided is on the case already.
+            # What was known when the officer sent the decision is on the case already.
             DetectionChange.recorded_at > Review.decided_at,
             ~told.exists(),
         )
         .order_by(Case.id, DetectionChange.recorded_at, DetectionChange.id)
+        .limit(MOST)
     ).all()
     if not news:
         return 0

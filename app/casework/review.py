@@ -224,6 +224,7 @@ def _decide(
     review.reason = reason
     review.note = note
     review.decided_by = caller.account_id
-    review.decided_at = utc_now()
+    # When the officer sent it: growth that was published while it waited for the lock is news to the case.
+    review.decided_at = session.scalars(select(func.now())).one()
     session.flush()
     return review

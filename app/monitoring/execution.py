@@ -17,6 +17,7 @@ from threading import Event
 from typing import Any
 from uuid import UUID
 
+from affine import Affine
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -30,10 +31,11 @@ from app.foundation.time import utc_now
 from app.imagery.models import Source
 from app.imagery.service import sync
 from app.monitoring.committing import Displaced, commit_tile
-from app.monitoring.jobs import Work, lay_work, pin, plan_grid
+from app.monitoring.jobs import Work, find_anchor, first_scenes, lay_work, pin, plan_grid
 from app.monitoring.models import Plan, Run, RunStatus, RunTile, TileStatus
 from app.monitoring.pools import Failure, Outcome, Pool, open_pool
 from app.monitoring.publish import publish
+from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import LIVE, sources_of
 from app.monitoring.states import live_keys
 from app.monitoring.sweeping import sweep_plan
@@ -142,13 +144,24 @@ def _prepare(database: Database, settings: Settings, run_id: UUID) -> Work:
         for source in sources:
             with database.transaction(see_all=True) as session:
                 sync(session, session.get_one(Source, source.id))
+    anchor = _anchor(database, run_id)
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id, with_for_update=True)
         plan = session.get_one(Plan, run.plan_id, with_for_update=True)
         _place(session, plan)
         if run.scene_ids is None:
-            pin(session, run, plan)
+            pin(session, run, plan, anchor)
         return lay_work(session, settings, run, plan)
+
+
+def _anchor(database: Database, run_id: UUID) -> Affine:
+    """Where the grid of a run's plan begins if it has none yet. Images are read while nothing is locked."""
+    with database.transaction(see_all=True) as session:
+        run = session.get_one(Run, run_id)
+        plan = session.get_one(Plan, run.plan_id)
+        configuration = PlanConfiguration.model_validate(plan.configuration)
+        scenes = first_scenes(session, run, plan)
+    return find_anchor(configuration, scenes)
 
 
 def _place(session: Session, plan: Plan) -> None:

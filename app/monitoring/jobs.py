@@ -92,28 +92,27 @@ def window_ground(grid: Grid) -> BaseGeometry:
     return to_geographic(shapely.segmentize(box, max(abs(a * cols), abs(e * rows)) / 4), grid.crs)
 
 
-def pin(session: Session, run: Run, plan: Plan) -> None:
+def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
     """Pin the scenes there are, the baseline and the tiles to a run that begins.
+
+    Args:
+        anchor: where the grid begins if the plan has none yet; see `find_anchor`.
 
     Raises:
         Invalid: the plan has no grid, no tile, or a history that lasts longer than the run.
     """
     if run.until <= plan.history_until:
         raise Invalid(f"The run would end on {run.until}, but the plan's history lasts until {plan.history_until}.")
-    start, end = _midnight(plan.history_from), _midnight(run.until) + timedelta(days=1)
-    area = from_database(plan.area)
-    sources = [source.id for source in sources_of(session, plan.id)]
-    found = scenes_between(session, sources, area, start, end)
-    run.scene_ids = [str(scene.id) for scene in found]
+    run.scene_ids = [str(scene.id) for scene in _there_are(session, run, plan)]
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
-        _lay_out(session, plan, scene_refs(session, first_scenes(found)))
+        _lay_out(session, plan, anchor)
     places = session.execute(select(PlanTile.row, PlanTile.col).where(PlanTile.plan_id == plan.id)).all()
     session.add_all(RunTile(run_id=run.id, row=row, col=col) for row, col in sorted(map(tuple, places)))
     run.tiles_total = len(places)
 
 
-def first_scenes(scenes: Sequence[Scene]) -> list[Scene]:
+def sensors_in_turn(scenes: Sequence[Scene]) -> list[Scene]:
     """The scenes that a grid is looked for in: the oldest of each sensor, sensors in turn, so that none is left out."""
     order: Counter[str | None] = Counter()
     ranked = []
@@ -123,14 +122,35 @@ def first_scenes(scenes: Sequence[Scene]) -> list[Scene]:
     return [scene for _, scene in sorted(ranked, key=lambda item: item[0])[:FIRST_SCENES]]
 
 
+def first_scenes(session: Session, run: Run, plan: Plan) -> list[SceneRef]:
+    """The scenes among which a plan without a grid looks for its anchor; none when it has a grid."""
+    return [] if plan.grid else scene_refs(session, sensors_in_turn(_there_are(session, run, plan)))
+
+
+def find_anchor(configuration: PlanConfiguration, scenes: list[SceneRef]) -> Affine:
+    """The transform that a plan's grid goes by (see `anchor_scene`); the identity when no scene has its CRS.
+
+    Reads images, perhaps far away: not for a transaction that holds locks.
+    """
+    found = anchor_scene(scenes, configuration.crs, configuration.resolution_m)
+    return found[1] if found else Affine.identity()
+
+
+def _there_are(session: Session, run: Run, plan: Plan) -> list[Scene]:
+    """The scenes of the plan's sources on its area, from its history's first day to the run's last."""
+    start, end = _midnight(plan.history_from), _midnight(run.until) + timedelta(days=1)
+    sources = [source.id for source in sources_of(session, plan.id)]
+    return scenes_between(session, sources, from_database(plan.area), start, end)
+
+
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
+def _lay_out(session: Session, plan: Plan, anchor: Affine) -> None:
     """Fix the plan's grid and the windows of its tiles, once."""
     configuration, area = PlanConfiguration.model_validate(plan.configuration), from_database(plan.area)
-    plan.grid = _new_grid(area, configuration, scenes)
+    plan.grid = _new_grid(area, configuration, anchor)
     windows = tile_windows(area, plan_grid(plan), configuration.tile_px)
     if not windows:
         raise Invalid("No tile of the plan's grid touches its area; nothing would be looked at.")
@@ -141,13 +161,11 @@ def _lay_out(session: Session, plan: Plan, scenes: list[SceneRef]) -> None:
     session.flush()
 
 
-def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, scenes: list[SceneRef]) -> dict[str, Any]:
-    """The plan's grid, on the pixels of one of these scenes (see `anchor_scene`), so that nothing is resampled.
+def _new_grid(area: BaseGeometry, configuration: PlanConfiguration, anchor: Affine) -> dict[str, Any]:
+    """The plan's grid, on the pixels of a scene with the same CRS, so that nothing is resampled.
 
     Its corner lies whole tiles from that scene's, so that a file's blocks do not straddle tiles.
     """
-    found = anchor_scene(scenes, configuration.crs, configuration.resolution_m)
-    anchor = found[1] if found else Affine.identity()
     try:
         geobox = plan_geobox(area, configuration.crs, configuration.resolution_m, anchor, configuration.tile_px)
     except ValueError as error:

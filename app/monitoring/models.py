@@ -247,6 +247,8 @@ class Detection(Placed, Base):
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"))
     # How often its ground had changed before (generations.py).
     generation: Mapped[int] = mapped_column(default=0)
+    # The version of divisions by which `unit_ids` was worked out.
+    placed_by: Mapped[UUID | None] = mapped_column(ForeignKey("layer_versions.id"))
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     detector: Mapped[str] = mapped_column(Text)
     # Legal overlay: the lead unit, areas by unit, what it touches, the verdict and the versions it was judged by.

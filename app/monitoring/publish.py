@@ -18,7 +18,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.boundaries.overlay import judge, units_touching
+from app.boundaries.overlay import judge, units_touching_by
+from app.boundaries.units import newest_divisions
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
@@ -61,7 +62,7 @@ class _Replay:
 
 @dataclass(frozen=True)
 class _Publication:
-    """What all steps of one publication share."""
+    """What all steps of one publication share. `divisions`: by which jurisdiction goes now; None before any import."""
 
     session: Session
     run: Run
@@ -70,6 +71,7 @@ class _Publication:
     simulated: bool
     detector: str
     replays: list[_Replay]
+    divisions: UUID | None
 
     def replayed(self, ground: BaseGeometry) -> bool:
         """Whether this run computed some of a ground anew."""
@@ -101,6 +103,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         simulated=any(source.simulated for source in sources_of(session, plan.id)),
         detector=" ".join(sorted(made)),
         replays=_replays(session, run, grid),
+        divisions=newest_divisions(session),
     )
     matches = _match(human, standing)
     for index, item in enumerate(human):
@@ -118,7 +121,8 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
     gone = [detection for detection in standing if detection not in matches.values()]
     _withdraw(this, gone, matches, human, natural)
     for detection in standing:
-        _place(session, detection)
+        if detection.placed_by != this.divisions:
+            _place(this, detection)
 
 
 def _replays(session: Session, run: Run, grid: Grid) -> list[_Replay]:
@@ -349,7 +353,7 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     overlay = judge(this.session, outline, detection.first_seen_on)
     for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
         setattr(detection, column, getattr(overlay, column))
-    _place(this.session, detection)
+    _place(this, detection)
 
 
 def _explain(detection: Detection, item: Found) -> None:
@@ -449,13 +453,15 @@ def _covers(polygon: BaseGeometry, ground: BaseGeometry) -> bool:
     return bool(polygon.intersects(ground) and polygon.intersection(ground).area > ground.area / 2)
 
 
-def _place(session: Session, detection: Detection) -> None:
+def _place(this: _Publication, detection: Detection) -> None:
     """Put a detection in the places of today's divisions, so that a new enclave sees what lies in it.
 
     The verdict and the lead unit stand as they were judged; only who sees the detection follows.
     """
-    units = set(units_touching(session, from_database(detection.geom)))
+    ground = from_database(detection.geom)
+    units = set(units_touching_by(this.session, ground, this.divisions)) if this.divisions else set()
     if detection.lead_unit_id is not None:
         units.add(detection.lead_unit_id)
     if units != set(detection.unit_ids or ()):
         detection.unit_ids = sorted(units)
+    detection.placed_by = this.divisions

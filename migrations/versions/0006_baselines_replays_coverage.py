@@ -88,6 +88,8 @@ def upgrade() -> None:
 
     op.add_column("detections", sa.Column("held_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("detections", sa.Column("follows_id", sa.Uuid(), nullable=True))
+    op.add_column("detections", sa.Column("placed_by", sa.Uuid(), nullable=True))
+    op.create_foreign_key(op.f("fk_detections_placed_by"), "detections", "layer_versions", ["placed_by"], ["id"])
     op.add_column("detections", sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
     op.alter_column("detections", "generation", server_default=None)
     op.create_foreign_key(op.f("fk_detections_follows_id"), "detections", "detections", ["follows_id"], ["id"])
@@ -103,14 +105,23 @@ def upgrade() -> None:
         "update detection_changes set kind = 'new'"
         " where id in (select distinct on (detection_id) id from detection_changes order by detection_id, id)"
     )
+    op.create_index(
+        "uq_case_events_case_id_detection_change_id",
+        "case_events",
+        ["case_id", sa.text("(payload ->> 'detection_change_id')")],
+        unique=True,
+        postgresql_where=sa.text("(payload ->> 'detection_change_id') IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
     op.execute("select set_config('redline.scope', 'all', true)")
+    op.drop_index("uq_case_events_case_id_detection_change_id", "case_events")
     for name in ("confirmed_on", "first_seen_on", "kind"):
         op.drop_column("detection_changes", name)
-    op.drop_constraint(op.f("fk_detections_follows_id"), "detections", type_="foreignkey")
-    for name in ("generation", "follows_id", "held_at"):
+    for name in ("placed_by", "follows_id"):
+        op.drop_constraint(op.f(f"fk_detections_{name}"), "detections", type_="foreignkey")
+    for name in ("generation", "placed_by", "follows_id", "held_at"):
         op.drop_column("detections", name)
     op.execute("truncate tile_states")
     for name in ("looks", "past_pixels", "history_from", "baseline", "state"):

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import shapely
 from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from app.boundaries.models import Layer
+from app.boundaries.service import import_layer
 from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
-from app.monitoring import baselines, execution, service, sweeping
+from app.imagery.refs import SceneRef
+from app.monitoring import baselines, execution, jobs, publish, service, sweeping
 from app.monitoring.execution import execute
 from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState, TileStatus
 from app.monitoring.states import StatePointer
+from app.settings import REPOSITORY
 from tests.api.test_runs import add_plan, found, request, run
 from tests.conftest import World
 from tests.series import CRS, PATTERN, Series, write_series
@@ -238,3 +246,60 @@ def test_a_tile_that_no_image_of_the_history_shows_is_a_blind_spot_and_no_failur
     assert coverage["unseen_share"] == pytest.approx(0.5, abs=0.15)
     assert any("nothing says what is normal" in str(tile) for tile in coverage["tiles"])
     assert len(found(world)) == 1
+
+
+def test_no_image_is_read_while_the_plan_is_locked(
+    world: World, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    read, looked = jobs.scene_grid, 0
+
+    def look(scene: SceneRef) -> Any:
+        nonlocal looked
+        looked += 1
+        with world.database.transaction(see_all=True) as session:
+            for table in (Plan, Run):
+                session.scalars(select(table).with_for_update(nowait=True)).one()
+        return read(scene)
+
+    monkeypatch.setattr(jobs, "scene_grid", look)
+    assert [run(world).status for _ in range(2)] == [RunStatus.succeeded] * 2
+    # Once: the second run has the grid of the first.
+    assert looked == 1
+
+
+def test_detections_are_placed_anew_only_by_new_divisions(
+    world: World, series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_plan(world, series, series.folder)
+    touching, placed = publish.units_touching_by, []
+
+    def count(session: Session, ground: BaseGeometry, divisions: UUID) -> list[UUID]:
+        placed.append(divisions)
+        return touching(session, ground, divisions)
+
+    monkeypatch.setattr(publish, "units_touching_by", count)
+    run(world)
+    assert len(placed) == 1
+    with world.database.transaction(see_all=True) as session:
+        detection = session.scalars(select(Detection)).one()
+        mine, detection.unit_ids = detection.unit_ids, []
+    run(world)
+    assert len(placed) == 1
+    divisions = json.loads((REPOSITORY / "sample" / "jilin" / "divisions.geojson").read_text())
+    divisions["features"][-1]["properties"]["name"] += " (renamed)"
+    (tmp_path / "divisions.geojson").write_text(json.dumps(divisions))
+    with world.database.transaction(see_all=True) as session:
+        import_layer(
+            session,
+            layer=Layer.divisions,
+            path=tmp_path / "divisions.geojson",
+            valid_from=date(2024, 1, 1),
+            source_document="again",
+            imported_by=None,
+        )
+    run(world)
+    assert len(set(placed)) == 2
+    with world.database.transaction(see_all=True) as session:
+        assert mine
+        assert session.scalars(select(Detection.unit_ids)).one() == mine

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Account
@@ -88,3 +90,45 @@ def test_nobody_signs_in_as_the_service_itself(world: World, desk: Desk) -> None
     for password in ("", PASSWORD):
         form = {"username": SYSTEM, "password": password}
         assert world.client.post("/api/v1/auth/token", data=form).status_code in (401, 422)
+
+
+def test_what_is_published_while_a_decision_waits_is_told_to_the_case(world: World, desk: Desk) -> None:
+    with world.database.transaction(see_all=True) as session:
+        ours = add_detection(session).id
+    with ThreadPoolExecutor(1) as officer:
+        with world.database.transaction(see_all=True) as session:
+            session.scalars(select(Detection).where(Detection.id == ours).with_for_update()).one()
+            dispatched = officer.submit(desk.dispatch, ours)
+            _wait_for_a_lock(world)
+            say(session, ours, Kind.grown)
+        case = dispatched.result(timeout=30)
+    with world.database.transaction(see_all=True) as session:
+        assert pickup.pick_up(session) == 1
+    events = desk.get("county", f"/cases/{case['id']}/events").json()["items"]
+    assert [event["kind"] for event in events] == ["dispatch", "detection_grown"]
+
+
+def _wait_for_a_lock(world: World) -> None:
+    waits = text(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    with world.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        until = time.monotonic() + 4
+        while not connection.scalar(waits):
+            assert time.monotonic() < until, "the decision did not wait"
+            time.sleep(0.02)
+
+
+def test_news_is_told_a_few_events_at_a_time(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with world.database.transaction(see_all=True) as session:
+        ours = add_detection(session).id
+    desk.dispatch(ours)
+    with world.database.transaction(see_all=True) as session:
+        for _ in range(3):
+            say(session, ours, Kind.grown)
+    monkeypatch.setattr(pickup, "MOST", 2)
+    told = []
+    for _ in range(3):
+        with world.database.transaction(see_all=True) as session:
+            told.append(pickup.pick_up(session))
+    assert told == [2, 1, 0]

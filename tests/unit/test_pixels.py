@@ -35,7 +35,7 @@ from app.imagery.pixels import (
     read_pixels,
     read_scene,
 )
-from app.monitoring.jobs import FIRST_SCENES, first_scenes
+from app.monitoring.jobs import FIRST_SCENES, sensors_in_turn
 from detectors import types
 
 # The odd origin of the real series: multiples of the pixel size do not meet it.
@@ -359,6 +359,6 @@ def test_a_grid_is_anchored_on_pixels_of_its_own_size(tmp_path: Path) -> None:
 
 def test_the_first_scenes_of_a_plan_are_of_every_sensor() -> None:
     scenes = [Scene(external_id=str(n), sensor="landsat-c2-l2" if n < 90 else "sentinel-2-l2a") for n in range(200)]
-    first = first_scenes(scenes)
+    first = sensors_in_turn(scenes)
     assert len(first) == FIRST_SCENES
     assert [s.external_id for s in first[:4]] == ["0", "90", "1", "91"]
