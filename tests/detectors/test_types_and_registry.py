@@ -95,3 +95,14 @@ def test_parameters_are_frozen_named_and_hashed() -> None:
         parameters.kinds = 3  # type: ignore[misc]  # that it cannot is what is tested
     assert make_monitor("harmonic").parameter_hash() == parameters.digest()
     assert make_monitor("harmonic", {"kinds": 4}).parameter_hash() != parameters.digest()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"support": 1e9, "high": 1e9}, {"apart_days": 10**12}, {"drawdown_days": 3651}, {"patience_days": 10**9},
+     {"least_span_days": 10**6}, {"top": 1e30}, {"ridge": float("inf")}, {"tuning": 1e30}],
+    ids=str,
+)  # fmt: skip
+def test_parameters_with_which_nothing_could_be_found_are_refused(parameters: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        make_monitor("harmonic", parameters)
