@@ -55,8 +55,17 @@ def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
         # What is not a folder, not ours or still held stays.
         with suppress(OSError), _held(left):
             shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name, _held(Path(name)):
-        yield Path(name)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        with _held(folder):
+            yield folder
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except KeyboardInterrupt:
+            # Ctrl-C in the middle of tidying up: what is left goes, too.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextmanager
