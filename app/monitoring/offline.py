@@ -5,9 +5,11 @@ Needs no database. What the tiles keep lies in a temporary folder; the two files
 
 from __future__ import annotations
 
+import signal
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -275,8 +277,9 @@ def _compute(jobs: list[TileJob], threads: int, progress: Progress) -> tuple[dic
             progress(done, total)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="tile") as pool:
-        futures = {pool.submit(_attempt, job, stop, day_done): job for job in jobs}
         try:
+            with _uninterrupted():
+                futures = {pool.submit(_attempt, job, stop, day_done): job for job in jobs}
             finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
             _raise_first(finished)
         finally:
@@ -285,6 +288,16 @@ def _compute(jobs: list[TileJob], threads: int, progress: Progress) -> tuple[dic
     results = {(job.row, job.col): future.result() for future, job in futures.items()}
     gaps = sorted({f"{gap['band']}: {gap['reason']}" for result in results.values() for gap in result.failures})
     return {place: result for place, result in sorted(results.items()) if isinstance(result, TileResult)}, gaps
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait: one that comes while a thread starts would leave it running with nobody to wait for it."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _attempt(job: TileJob, stop: Event, day_done: Callable[[], None]) -> TileResult | NoHistory:
