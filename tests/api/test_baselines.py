@@ -21,8 +21,9 @@ from app.boundaries.service import import_layer
 from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
+from app.imagery import grid
 from app.imagery.refs import SceneRef
-from app.monitoring import baselines, execution, jobs, publish, service, sweeping
+from app.monitoring import baselines, execution, publish, service, sweeping
 from app.monitoring.execution import execute
 from app.monitoring.models import Detection, Plan, Run, RunStatus, RunTile, TileState, TileStatus
 from app.monitoring.states import StatePointer
@@ -252,7 +253,7 @@ def test_no_image_is_read_while_the_plan_is_locked(
     world: World, series: Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_plan(world, series, series.folder)
-    read, looked = jobs.scene_grid, 0
+    read, looked = grid.scene_grid, 0
 
     def look(scene: SceneRef) -> Any:
         nonlocal looked
@@ -262,7 +263,7 @@ def test_no_image_is_read_while_the_plan_is_locked(
                 session.scalars(select(table).with_for_update(nowait=True)).one()
         return read(scene)
 
-    monkeypatch.setattr(jobs, "scene_grid", look)
+    monkeypatch.setattr(grid, "scene_grid", look)
     assert [run(world).status for _ in range(2)] == [RunStatus.succeeded] * 2
     # Once: the second run has the grid of the first.
     assert looked == 1

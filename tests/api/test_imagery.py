@@ -179,7 +179,7 @@ def test_scenes_of_several_sources_and_withdrawn_ones_by_identifier(world: World
         used = {scene.id: scene.digest for scene in scenes}
     shutil.rmtree(catalogue / "a")
     corrected = item("b", "2020-07-11", FUSONG)
-    corrected["properties"]["updated"] = "2021-01-01T00:00:00Z"
+    corrected["properties"]["eo:cloud_cover"] = 77.0
     (catalogue / "b" / "item.json").write_text(json.dumps(corrected))
     sync(world, source)
     with world.database.transaction(see_all=True) as session:
