@@ -93,7 +93,7 @@ def _timed_decode(files: list[Path], processes: int) -> float:
         return time.perf_counter() - began
 
 
-def scaling(folder: Path, size: int = 4096) -> None:
+def scaling(folder: Path, size: int = 2048) -> None:
     """Print the speed-up of two Dask workers beside that of two decoding processes."""
     from distributed import Client, LocalCluster
 
