@@ -139,7 +139,7 @@ demo: system venv ## Load the sample, run monitoring and serve on http://127.0.0
 test: system venv-dev ## Run the tests
 	@exec .venv/bin/python -m pytest -n $(JOBS) $(ARGS)
 
-torture: system venv-dev ## Kill workers, fill disks, restart databases, many times (about half an hour)
+torture: system venv-dev ## Kill workers, fill disks, restart databases, many times
 	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests/torture $(ARGS)
 
 bench: system venv-bench ## Run the benchmarks

@@ -28,7 +28,7 @@ SNOW: Final = 3
 """What a scene shows at a pixel (``RasterBlock.quality``): no data, the ground, cloud or shadow, snow."""
 
 EVIDENCE: Final = ("vegetation_loss", "soil_gain", "water_gain", "water_loss")
-"""Kinds of evidence, in the order of the first axis of ``ChangeMap.evidence``."""
+"""Kinds of evidence, in the order of the second axis of ``ChangedPixels.evidence``."""
 
 BASIS_NOTHING: Final = 0
 BASIS_OWN: Final = 1

@@ -172,7 +172,7 @@ def _verdict(href: str, said: str) -> str:
         return "well"
     request = urllib.request.Request(href, headers={"Range": "bytes=0-0"})  # noqa: S310 (scheme checked)
     try:
-        with urllib.request.urlopen(request, timeout=_PROBE_S):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_PROBE_S):  # noqa: S310 (as above)
             return "well"
     except urllib.error.HTTPError as error:
         return _verdict_of(error.code)

@@ -27,8 +27,8 @@ from app.imagery.refs import MASK, AssetRef, SceneReadError, SceneRef
 
 __all__ = [
     "CLEAR", "HIDDEN", "MASK", "NOTHING", "SCALE", "SCL_CLEAR", "SNOW",
-    "AssetRef", "Pixels", "Reflectance", "SceneReadError", "SceneRef",
-    "gdal", "open_asset", "read_acquisition", "read_pixels", "read_scene",
+    "AssetRef", "Pixels", "SceneReadError", "SceneRef",
+    "gdal", "open_asset", "read_acquisition", "read_scene",
 ]  # fmt: skip
 
 Numbers = NDArray[np.int16]
@@ -422,22 +422,3 @@ def _fill(first: Pixels, other: Pixels, window: tuple[slice, slice]) -> None:
     quality[fill] = other.quality[fill]
     for plane, filling in zip(first.data, other.data, strict=True):
         plane[window][fill] = filling[fill]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reflectance:
-    """A scene as floats: `data` float32 (band, y, x), NaN where not `valid`; `valid` bool (y, x), clear with data."""
-
-    data: Floats
-    valid: Bools
-    bands: tuple[str, ...]
-    failures: list[dict[str, str]]
-
-
-def read_pixels(scene: SceneRef, geobox: GeoBox, bands: Sequence[str]) -> Reflectance:
-    """`read_scene` for those who compute with floats and want clear ground only."""
-    pixels = read_scene(scene, geobox, bands)
-    valid = pixels.quality == CLEAR
-    data = pixels.data.astype(np.float32) / np.float32(SCALE)
-    data[:, ~valid] = np.nan
-    return Reflectance(data, valid, pixels.bands, pixels.failures)

@@ -34,7 +34,7 @@ class ScratchHistory:
         self._pixels = grid.shape[0] * grid.shape[1]
         self._scene_bytes = self._pixels * (2 * len(self._planes) + 1)
         self._heed = heed
-        self._file = tempfile.TemporaryFile(prefix="redline-history-", buffering=0)  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="redline-history-", buffering=0)  # noqa: SIM115  # closed by `close`
 
     def append(self, block: RasterBlock) -> None:
         """Take in the next day.

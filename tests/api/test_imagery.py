@@ -26,7 +26,8 @@ from app.imagery import service
 from app.imagery.found import SourceUnreadable
 from app.imagery.grid import plan_geobox, scene_grid
 from app.imagery.models import MaskKind, Scene, Source, SourceKind
-from app.imagery.pixels import read_pixels
+from app.imagery.pixels import read_scene
+from app.imagery.quality import CLEAR
 from app.imagery.schemas import SourceConfiguration, SourceRequest
 from app.settings import Settings
 from tests.conftest import World
@@ -350,9 +351,9 @@ def test_pixels_of_a_synced_scene_even_after_the_folder_moved(world: World, cata
         scene = session.scalars(select(Scene).where(Scene.external_id == "a")).one()
         ref = service.scene_ref(source, scene)
     crs, transform, _ = scene_grid(ref)
-    pixels = read_pixels(ref, plan_geobox(box(127.305, 42.205, 127.31, 42.21), crs, 10, transform), ["red", "nir"])
-    assert pixels.valid.all()
-    np.testing.assert_allclose(pixels.data, 0.15)
+    pixels = read_scene(ref, plan_geobox(box(127.305, 42.205, 127.31, 42.21), crs, 10, transform), ["red", "nir"])
+    assert (pixels.quality == CLEAR).all()
+    np.testing.assert_array_equal(pixels.data, 1500)
     assert counts(sync(world, source)) == (3, 0, 0, 3, 0)
 
 
