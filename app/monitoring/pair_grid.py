@@ -187,7 +187,7 @@ class FilePair:
         """One image's part of a window; which: 0 before, 1 after."""
         image, (top, left) = self.images[which], self.common.offsets[which]
         down, across = self.common.ratios[which]
-        if (down, across) == (1.0, 1.0):
+        if (down, across) == (1.0, 1.0) and top.is_integer() and left.is_integer():
             return image.read(int(top) + row0, int(left) + col0, *shape)
         if down * shape[0] * across * shape[1] > _MOST_HELD and max(shape) > 1:
             axis = int(shape[1] > shape[0])
