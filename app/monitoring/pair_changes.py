@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
 
 from app.foundation.errors import Invalid
-from app.foundation.geometry import CRS, as_multipolygon, geodesic_area_m2
+from app.foundation.geometry import CRS, geodesic_area_m2, transformer
 from app.monitoring.change_files import LAYER
 from app.monitoring.pair_grid import Common
 from app.monitoring.pair_patches import ChangedPatch
-from app.monitoring.polygons import simplify, to_geographic
+from app.monitoring.polygon_batches import Geometries, outlines, simplify_all
 
 # Patches held as polygons at once.
 _BATCH: Final = 5_000
 _raw_write: Callable[..., None] = pyogrio.raw.write
+# Of arrays, too, which shapely's types do not know.
+_transform: Callable[..., Any] = shapely.transform
 
 
 def write_pair_changes(
@@ -70,15 +72,15 @@ def write_pair_changes(
     return count
 
 
-def _columns(patches: Sequence[ChangedPatch], common: Common) -> tuple[dict[str, NDArray[Any]], list[Any]]:
+def _columns(patches: Sequence[ChangedPatch], common: Common) -> tuple[dict[str, NDArray[Any]], Geometries]:
     """Measures of patches and their polygons, as `app.monitoring.polygons.simplify` makes them."""
-    outlines = [patch.outline() for patch in patches]
-    placed, shown = _placed(outlines, common), _placed([simplify(outline) for outline in outlines], common)
+    traced = outlines(patches)
+    shown = _placed(simplify_all(traced), common)
     measured = _recognised(patches)
     if common.crs is None:
         areas = {"area_px": np.array([patch.pixels for patch in patches], np.float64)}
     else:
-        areas = {"area_m2": np.array([geodesic_area_m2(outline) for outline in placed], np.float64)}
+        areas = {"area_m2": np.array([geodesic_area_m2(outline) for outline in _placed(traced, common)], np.float64)}
     return {**areas, **measured}, shown
 
 
@@ -90,16 +92,15 @@ def _recognised(patches: Sequence[ChangedPatch]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _placed(outlines: Sequence[Any], common: Common) -> list[Any]:
+def _placed(geometries: Geometries, common: Common) -> Geometries:
     """Outlines (column, row) in the CRS of the file; all at once, as each call of PROJ costs."""
-    if not outlines:
-        return []
     t = Affine(*common.grid.transform)
 
     def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack([t.a * xy[:, 0] + t.c, t.e * xy[:, 1] + t.f])
+        x, y = t.a * xy[:, 0] + t.c, t.e * xy[:, 1] + t.f
+        if common.crs is not None:
+            x, y = transformer(common.grid.crs, CRS).transform(x, y)
+        return np.column_stack([x, y])
 
-    moved = shapely.transform(np.array(outlines, object), place)
-    if common.crs is None:
-        return [as_multipolygon(geometry) for geometry in moved]
-    return [to_geographic(geometry, common.grid.crs) for geometry in moved]
+    placed: Geometries = _transform(geometries, place) if len(geometries) else geometries
+    return placed

@@ -17,6 +17,8 @@ from scipy import ndimage
 from app.monitoring.pair_files import opened
 from app.monitoring.pair_grid import FilePair, common_grid
 from app.monitoring.pair_patches import ChangedPatch, Gatherer
+from app.monitoring.polygon_batches import outlines, simplify_all
+from app.monitoring.polygons import simplify
 from detectors.pairs import Pair
 from tests.pairs import PLACE, ground, numbers, write
 
@@ -168,3 +170,19 @@ def test_the_outline_of_a_patch_too_large_for_one_mask(monkeypatch: pytest.Monke
     parts = patch.outline()
     assert parts.is_valid
     assert parts.equals(whole)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.15, 0.4, 0.7]), st.integers(3, 30), st.integers(1, 30))
+def test_polygons_in_batches_are_those_of_single_patches(seed: int, density: float, height: int, width: int) -> None:
+    changed = np.random.default_rng(seed).random((height, width)) < density
+    gatherer = Gatherer(width, 1)
+    cut = height // 2
+    patches = gatherer.add(0, changed[:cut].astype(np.float32), changed[:cut])
+    patches += [*gatherer.add(cut, changed[cut:].astype(np.float32), changed[cut:]), *gatherer.end()]
+    traced = outlines(patches)
+    for patch, outline, simple in zip(patches, traced, simplify_all(traced), strict=True):
+        assert outline.geom_type == simple.geom_type == "MultiPolygon"
+        assert outline.normalize() == patch.outline().normalize()
+        assert simple.normalize() == simplify(patch.outline()).normalize()
+        assert simple.is_valid
