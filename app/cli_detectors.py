@@ -27,6 +27,8 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     # A kind of ground fewer, which the baseline takes as it is.
     warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+    # Of images without a place, whose polygons have none either.
+    warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
     # Of the file of the area; what cannot be read in it is refused.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")
     warnings.filterwarnings("ignore", category=UserWarning, module="pyogrio")

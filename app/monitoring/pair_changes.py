@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,9 @@ from app.monitoring.pair_grid import Common
 from app.monitoring.pair_patches import ChangedPatch
 from app.monitoring.polygon_batches import Geometries, outlines, simplify_all
 
-# Patches held as polygons at once.
+# Patches held as polygons at once, and places where they begin and end along rows: so large are their polygons.
 _BATCH: Final = 5_000
+_BATCH_EDGES: Final = 1 << 20
 _raw_write: Callable[..., None] = pyogrio.raw.write
 # Of arrays, too, which shapely's types do not know.
 _transform: Callable[..., Any] = shapely.transform
@@ -43,8 +43,8 @@ def write_pair_changes(
     Raises:
         Invalid: the disk is full.
     """
-    waiting, count = iter(patches), 0
-    while (batch := list(islice(waiting, _BATCH))) or count == 0:
+    count = 0
+    for number, batch in enumerate(_batches(patches)):
         columns, shown = _columns(batch, common)
         columns = {
             "id": np.arange(count + 1, count + 1 + len(batch), dtype=np.int64),
@@ -61,15 +61,27 @@ def write_pair_changes(
                 driver="GPKG",
                 geometry_type="MultiPolygon",
                 crs=None if common.crs is None else CRS,
-                append=count > 0,
-                **({} if count else {"layer_metadata": words}),
+                append=number > 0,
+                **({} if number else {"layer_metadata": words}),
             )
         except (DataSourceError, DataLayerError, FeatureError, GeometryError, OSError):
             raise Invalid("--out cannot be written to: the disk is full, or went away.") from None
         count += len(batch)
-        if not batch:
-            break
     return count
+
+
+def _batches(patches: Iterable[ChangedPatch]) -> Iterator[list[ChangedPatch]]:
+    """At least one, which may be empty."""
+    batch: list[ChangedPatch] = []
+    edges = written = 0
+    for patch in patches:
+        batch.append(patch)
+        edges += patch.edges
+        if len(batch) == _BATCH or edges >= _BATCH_EDGES:
+            yield batch
+            batch, edges, written = [], 0, written + 1
+    if batch or not written:
+        yield batch
 
 
 def _columns(patches: Sequence[ChangedPatch], common: Common) -> tuple[dict[str, NDArray[Any]], Geometries]:

@@ -24,7 +24,7 @@ from app.foundation.errors import Invalid
 from detectors.types import Bools, Floats
 
 # GDAL keeps whole blocks that are read in parts: windows of the common grid rarely begin where blocks do.
-GDAL: Final[dict[str, Any]] = {"GDAL_CACHEMAX": 256, "GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1"}
+GDAL: Final[dict[str, Any]] = {"GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
 # Formats that hold their pixels themselves and can be read window by window.
 _DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "PNG", "JPEG")
 _COLOURS: Final = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}

@@ -14,6 +14,11 @@ from app.foundation.geometry import as_multipolygon
 from app.monitoring.polygons import pixel_outline
 from detectors.types import Bools, Floats
 
+# Edges between columns from which on a patch is cut below the strip: its polygon would take gigabytes. Only maps of
+# noise come to that; a solid patch has two a row.
+_MOST_EDGES = 1 << 20
+# Pixels of a strip that are labelled at once.
+_MOST_STRIP = 1 << 21
 # Pixels of a bounding box up to which a patch is put together as one mask; beyond, strip by strip.
 _MOST_MASK = 1 << 24
 
@@ -24,12 +29,13 @@ class ChangedPatch:
 
     Attributes:
         pieces: its part of each strip: first row and column, and mask `bool (y, x)`.
-        pixels: their number. strength: sum of their strengths.
+        pixels: their number. strength: sum of their strengths. edges: where it begins and ends along rows.
     """
 
     pieces: list[tuple[int, int, Bools]] = field(default_factory=list)
     pixels: int = 0
     strength: float = 0.0
+    edges: int = 0
 
     @property
     def mean_strength(self) -> float:
@@ -66,6 +72,7 @@ class ChangedPatch:
         self.pieces += other.pieces
         self.pixels += other.pixels
         self.strength += other.strength
+        self.edges += other.edges
 
 
 def _moved(outline: BaseGeometry, row0: int, col0: int) -> BaseGeometry:
@@ -82,10 +89,21 @@ class Gatherer:
         self._next = 1
 
     def add(self, row0: int, strength: Floats, changed: Bools) -> list[ChangedPatch]:
-        """The patches that end with, or before, a strip of whole rows `(y, columns)` below the last."""
+        """The patches that end with, or before, a strip of whole rows `(y, columns)` below the last; and those that
+        grew too ragged to be held, cut at its lower end."""
+        rows = max(1, _MOST_STRIP // changed.shape[1])
+        ended = []
+        for top in range(0, len(changed), rows):
+            ended += self._add(row0 + top, strength[top : top + rows], changed[top : top + rows])
+        return ended
+
+    def _add(self, row0: int, strength: Floats, changed: Bools) -> list[ChangedPatch]:
         label, count = ndimage.label(changed, np.ones((3, 3)))
         pixels = np.bincount(label.ravel(), minlength=count + 1)
         sums = np.bincount(label.ravel(), np.where(changed, strength, 0).ravel(), minlength=count + 1)
+        flat = label.ravel()
+        turns = np.flatnonzero(flat[1:] != flat[:-1])
+        edges = np.bincount(flat[turns], minlength=count + 1) + np.bincount(flat[turns + 1], minlength=count + 1)
         # Those that neither reach the strip above nor the one below are whole, and most are too small to keep.
         joining = np.zeros(count + 1, np.bool_)
         joining[label[[0, -1]]] = True
@@ -96,7 +114,7 @@ class Gatherer:
         for k in wanted[wanted > 0].tolist():
             names[k], box = self._next, boxes[k - 1]
             piece = row0 + box[0].start, box[1].start, label[box] == k
-            groups[self._next] = ChangedPatch([piece], int(pixels[k]), float(sums[k]))
+            groups[self._next] = ChangedPatch([piece], int(pixels[k]), float(sums[k]), int(edges[k]))
             self._next += 1
         joined: dict[int, int] = {}
         for above, below in self._touching(names[label[0]]):
@@ -105,6 +123,8 @@ class Gatherer:
                 groups[one].take(groups.pop(other))
                 joined[other] = one
         ends = np.array([_root(joined, name) for name in names.tolist()])
+        ragged = [name for name, patch in groups.items() if patch.edges > _MOST_EDGES]
+        ends[np.isin(ends, ragged)] = 0
         self._edge = ends[label[-1]]
         reaching = set(self._edge.tolist())
         self._open = {name: patch for name, patch in groups.items() if name in reaching}

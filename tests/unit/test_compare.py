@@ -82,6 +82,19 @@ def test_the_least_area_is_kept_to(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert "area_m2" in found.columns
 
 
+def test_changes_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early = ground()
+    late = changed(early)
+    for place in (10, 40, 100, 130):
+        late[:, place : place + 14, 120:140] = late[:, 60:74, 45:65]
+    pair = write(tmp_path / "early.tif", numbers(early)), write(tmp_path / "late.tif", numbers(late))
+    whole = compare(Comparison(*pair, tmp_path / "whole")).changes
+    monkeypatch.setattr("app.monitoring.pair_changes._BATCH", 2)
+    assert compare(Comparison(*pair, tmp_path / "parts")).changes == whole >= 5
+    one, other = (geopandas.read_file(tmp_path / name / "changes.gpkg") for name in ("whole", "parts"))
+    assert one.equals(other)
+
+
 def test_a_finer_image_of_other_bands_is_averaged_to_the_coarser(tmp_path: Path) -> None:
     early = ground(bands=4)
     write(tmp_path / "early.tif", numbers(early))

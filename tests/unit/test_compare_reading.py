@@ -186,3 +186,20 @@ def test_polygons_in_batches_are_those_of_single_patches(seed: int, density: flo
         assert outline.normalize() == patch.outline().normalize()
         assert simple.normalize() == simplify(patch.outline()).normalize()
         assert simple.is_valid
+
+
+def test_a_map_of_noise_is_cut_into_patches_that_can_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = np.random.default_rng(7).random((60, 50)) < 0.6
+    monkeypatch.setattr("app.monitoring.pair_patches._MOST_EDGES", 200)
+    monkeypatch.setattr("app.monitoring.pair_patches._MOST_STRIP", 250)
+    gatherer = Gatherer(50, 1)
+    found = [*gatherer.add(0, changed.astype(np.float32), changed), *gatherer.end()]
+    # 5 rows of 50 columns come to at most 250 edges beyond the 200.
+    assert len(found) > 5
+    assert max(patch.edges for patch in found) <= 450
+    assert sum(patch.pixels for patch in found) == changed.sum()
+    whole = np.zeros(changed.shape, int)
+    for patch in found:
+        mask, row, col = patch.mask()
+        whole[row : row + mask.shape[0], col : col + mask.shape[1]] += mask
+    assert np.array_equal(whole, changed.astype(int))
