@@ -136,7 +136,10 @@ def romania(folder: Path) -> Iterator[Case]:
     summers = {y: [n for n in usable if n[:4] == y and n[4:6] in ("07", "08")] for y in ("2018", "2020")}
     cut = _cut_reference(folder)
     yield Case(
-        "romania-cut", _scene(folder, summers["2018"][0]), _scene(folder, summers["2020"][-1]), np.where(cut, 2, 1).astype(np.uint8)
+        "romania-cut",
+        _scene(folder, summers["2018"][0]),
+        _scene(folder, summers["2020"][-1]),
+        np.where(cut, 2, 1).astype(np.uint8),
     )
     older = [n for n in usable if n < "20190101"]
     spring, summer = [n for n in older if n[4:6] in ("04", "05")], [n for n in older if n[4:6] in ("07", "08")]
