@@ -388,11 +388,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RankedActivity:
-    """An activity code of DESIGN section 5 with its probability and reasons."""
+    """An activity code of DESIGN section 5 with its probability, its raw score and reasons."""
 
     code: str
     probability: float
     reasons: tuple[Reason, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
