@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def evaluate(
 
     from app.casework.evaluation import evaluate as figures
     from app.casework.labels import collect
-    from app.cli import open_settings_and_database, print_json, say
+    from app.cli import open_settings_and_database, print_json
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         session.execute(text("set transaction read only"))
@@ -50,20 +52,21 @@ def evaluate(
     if as_json:
         print_json(found.to_json())
         return
-    say.print(
+    out = _results()
+    out.print(
         f"{found.decided} detections decided, {found.undecided} not yet; ledger up to event {found.ledger_sequence}."
     )
     if not found.decided:
         return
     for name, groups in found.tables.items():
-        say.print(_table(name, groups))
+        out.print(_table(name, groups))
     if found.false_alarms:
-        say.print(_counts("no activity, because of", found.false_alarms.items()))
+        out.print(_counts("no activity, because of", found.false_alarms.items()))
     if found.confusion:
-        say.print(_counts("named → was", [(f"{named} → {truth}", count) for named, truth, count in found.confusion]))
-    say.print(
+        out.print(_counts("named → was", [(f"{named} → {truth}", count) for named, truth, count in found.confusion]))
+    out.print(
         f"Expected calibration error of the probabilities as published: {found.calibration_error:.3f}. "
-        f"{found.without_scores} detections were published before scores were kept; they are evaluated, not learned from."
+        f"{found.without_scores} detections were published before scores were kept: nothing can be learned from them."
     )
 
 
@@ -72,21 +75,27 @@ def calibrate(
 ) -> None:
     """Fit the probabilities anew on what was decided, and propose them; an administrator switches them on."""
     from app.casework.labels import collect
-    from app.cli import open_settings_and_database, say
+    from app.cli import open_settings_and_database
     from app.monitoring.calibrations import is_worse, propose
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         row = propose(session, collect(session).basis(), min_decisions)
         version, basis, worse = row.version, row.basis, is_worse(row)
         other, comparison = row.compared_with, row.comparison or {}
-    say.print(
+    out = _results()
+    out.print(
         f"Set {version} is proposed, fitted on {basis['decisions']} decisions on {basis['sites']} sites. "
         f"On decisions that were held out:"
     )
-    say.print(_comparison(str(other), version, comparison))
+    out.print(_comparison(str(other), version, comparison))
     if worse:
-        say.print(f"It did WORSE than set {other}: do not switch it on without a reason.", style="red")
-    say.print(f"An administrator switches it on with POST /api/v1/calibrations/{version}/activate.")
+        out.print(f"It did WORSE than set {other}: do not switch it on without a reason.", style="red")
+    out.print(f"An administrator switches it on with POST /api/v1/calibrations/{version}/activate.")
+
+
+def _results() -> Console:
+    """Standard output; wide enough that nothing breaks in a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def _table(title: str, groups: Sequence[Group]) -> Table:

@@ -29,6 +29,7 @@ from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, LedgerHead, Review
 from app.casework.vocabulary import DismissReason
 from app.foundation.geometry import from_database
+from app.foundation.time import legal_day
 from app.imagery.models import Scene
 from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
 from app.monitoring.calibrations import Basis, Decision
@@ -158,14 +159,14 @@ def collect(session: Session, since: date | None = None) -> Labels:
     """The labels of every decided detection that the session may see.
 
     Args:
-        since: those decided on this day (UTC) or later alone.
+        since: those decided on this day (Asia/Shanghai) or later alone.
     """
     # Read first: what is decided meanwhile belongs to the next ones.
     sequence = session.scalars(select(LedgerHead.sequence)).one()
     rows = session.execute(_select()).all()
     decided = [(row, verdict) for row in rows if (verdict := _verdict(row)) is not None]
     if since is not None:
-        decided = [(row, verdict) for row, verdict in decided if row.decided_at.date() >= since]
+        decided = [(row, verdict) for row, verdict in decided if legal_day(row.decided_at) >= since]
     sites = _sites([row for row, _ in decided])
     labels = [_label(row, *verdict, site) for (row, verdict), site in zip(decided, sites, strict=True)]
     undecided = select(func.count()).select_from(Detection).where(Detection.withdrawn_at.is_(None))
