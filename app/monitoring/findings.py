@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson
 from app.foundation.time import from_day_number
-from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
+from app.monitoring.activities import NOT_AN_ACTIVITY as NOT_AN_ACTIVITY
+from app.monitoring.activities import OTHER
 from app.monitoring.committing import STANDING, standing_of
 from app.monitoring.generations import Standing
 from app.monitoring.models import Plan, TileState

@@ -16,7 +16,7 @@ from app.casework.labels import Label, collect
 from app.cli import main
 from app.imagery.models import Scene
 from app.monitoring.calibrations import active
-from app.monitoring.models import CalibrationSet, Plan, PlanSource, Run
+from app.monitoring.models import CalibrationSet, Detection, DetectionChange, Plan, PlanSource, Run
 from app.settings import get_settings
 from detectors.calibration import DEFAULT
 from tests.casework_steps import Desk
@@ -141,6 +141,39 @@ def test_the_sensor_is_that_of_the_scenes_that_showed_it(world: World, desk: Des
         found = detection.id
     desk.post("officer", f"/detections/{found}/dismiss", {"reason": "fire"}, 0)
     assert labels(world)[found].sensors == ("gf-1", "sentinel-2a")
+
+
+def test_a_label_is_of_the_name_that_was_decided_on(world: World, desk: Desk) -> None:
+    with world.database.transaction(see_all=True) as session:
+        detection = add_scored(session, QUARRY)
+        change = {"detection_id": detection.id, "geom": detection.geom, "area_m2": 1.0}
+        session.add(DetectionChange(**change, run_id=detection.run_id, kind="new", activity="quarry", calibration="1"))
+        later = Run(plan_id=detection.plan_id, until=date(2024, 7, 1))
+        session.add(later)
+        session.flush()
+        found, run_id = detection.id, later.id
+    desk.post("officer", f"/detections/{found}/authorise", {"legal_ground": "x"}, 0)
+    with world.database.transaction(see_all=True) as session:
+        # It grows, and looks like something else now.
+        session.add(DetectionChange(**change, run_id=run_id, kind="grown", activity="mining", calibration="1"))
+        session.get_one(Detection, found).activity = "mining"
+    label = labels(world)[found]
+    assert (label.named, label.truth, label.is_right) == ("quarry", "quarry", True)
+
+
+def test_simulated_and_real_decisions_are_never_mixed(world: World, desk: Desk, command: Command) -> None:
+    with world.database.transaction(see_all=True) as session:
+        decide_many(session, 30)
+        add_scored(session, QUARRY, place=50)
+        for detection in session.scalars(select(Detection)):
+            detection.simulated = True
+    assert "0 decisions can be learned from" in command("detectors", "calibrate", status=1)
+    assert "0 detections decided, 0 not yet" in command("detectors", "evaluate")
+    assert "30 detections decided, 1 not yet" in command("detectors", "evaluate", "--simulated")
+    command("detectors", "calibrate", "--simulated", "--min-decisions", "30")
+    (proposed, _) = desk.get("admin", "/calibrations").json()["items"]
+    refused = desk.post("admin", f"/calibrations/{proposed['version']}/activate", {}, 1)
+    assert refused.status_code == 409 and "simulated" in refused.json()["detail"]
 
 
 def test_figures_on_the_command_line(world: World, desk: Desk, command: Command) -> None:
