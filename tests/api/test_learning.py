@@ -18,7 +18,8 @@ from app.imagery.models import Scene
 from app.monitoring.calibrations import active
 from app.monitoring.models import CalibrationSet, Detection, DetectionChange, Plan, PlanSource, Run
 from app.settings import get_settings
-from detectors.calibration import DEFAULT
+from detectors.calibration import DEFAULT, Calibration
+from tests.api.test_publish import SEEN, SURE, make_publish
 from tests.casework_steps import Desk
 from tests.conftest import World
 from tests.learning_steps import add_scored, decide_many
@@ -238,6 +239,15 @@ def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Com
     now = answer.json()
     assert (now["status"], now["revision"], answer.headers["etag"]) == ("active", 2, '"2"')
     assert [(d["status"], d["decided_by"], d["note"]) for d in now["decisions"]] == [("active", "admin", "季度校准")]
+    with world.database.transaction(see_all=True) as session:
+        # The next run goes by it.
+        (detection,) = [d for d in make_publish(session)(((10, 10, 5, 8), SEEN, SURE)) if d.detector == "d/1/x"]
+        first = detection.activities[0]
+        assert detection.calibration == proposed["version"]
+        given = Calibration.from_json(active(session).parameters)
+        scores = {one["code"]: one["score"] for one in detection.activities if one["code"] != "other"}
+        looks = detection.evidence["timing"]["looks"]
+        assert given.probabilities(scores, looks)[first["code"]] == pytest.approx(first["probability"], abs=1e-3)
     assert desk.post("admin", f"{path}/activate", {}, 2).status_code == 409
     assert desk.post("admin", f"{path}/reject", {"note": "x"}, 2).status_code == 409
     old = desk.get("admin", "/calibrations/1")
