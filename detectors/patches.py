@@ -78,8 +78,8 @@ def _unique(pixels: ChangedPixels, grid: Grid) -> ChangedPixels:
     twice = np.flatnonzero(np.diff(place[order]) == 0)
     if not len(twice):
         return table
-    for name, column in table.to_arrays().items():
-        if name != "bands" and not np.array_equal(column[twice], column[twice + 1], equal_nan=column.dtype.kind == "f"):
+    for name, column in table.columns().items():
+        if not np.array_equal(column[twice], column[twice + 1], equal_nan=column.dtype.kind == "f"):
             raise ValueError(f"a changed pixel occurs twice with different values of {name}")
     return table.take(np.setdiff1d(np.arange(len(table)), twice + 1))
 
