@@ -7,6 +7,7 @@ as ``int16`` in units of 1 / ``SCALE``: a province is read more often than it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
@@ -348,7 +349,7 @@ class ChangeMap:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Measures of a patch, from ``skimage.measure.regionprops`` on its pixels and their size in metres.
+    """Measures of a patch (``detectors.shapes``).
 
     Attributes:
         area_px: pixels.
@@ -358,6 +359,9 @@ class Shape:
         elongation: length over width, at least 1.
         solidity: area over area of the convex hull, 0..1.
         compactness: 4*pi*area over squared perimeter, 0..1 (1 is a disc).
+        rectangularity: area over area of the least rectangle around it, in any turn, 0..1.
+        straightness: share of the boundary that lies on straight runs, longer than a disc of this area has, 0..1; NaN
+            below 20 pixels.
     """
 
     area_px: int
@@ -367,6 +371,8 @@ class Shape:
     elongation: float
     solidity: float
     compactness: float
+    rectangularity: float = math.nan
+    straightness: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -426,26 +432,3 @@ class Reason:
     expectation: str
     support: float
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RankedActivity:
-    """An activity code of DESIGN section 5 with its probability and reasons."""
-
-    code: str
-    probability: float
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A patch with what it probably is, most probable first; probabilities add up to 1."""
-
-    patch: Patch
-    activities: tuple[RankedActivity, ...]
-    change_type: str = "new"
-
-    @property
-    def activity(self) -> str:
-        """Code of the most probable activity."""
-        return self.activities[0].code
