@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import ConvexHull
 from skimage import measure, morphology
 
+from detectors.kernels import outline
 from detectors.types import Shape
 
 # scikit-image's functions carry no types
@@ -93,11 +94,16 @@ def _hulls(mask: NDArray[np.bool_]) -> tuple[float, float]:
     """Area in pixels of the convex hull, and of the least rectangle around it, in any turn.
 
     Of the middles of the pixels' sides, as in ``skimage.morphology.convex_hull_image``: the corners of a staircase lie
-    outside the shape that it stands for.
+    outside the shape that it stands for. The least rectangle has a side on one of the hull's (Freeman and Shapira
+    1975).
     """
-    ends = [_ends(mask), _ends(mask.T)[:, ::-1]]
-    hull = shapely.convex_hull(shapely.multipoints(np.concatenate(ends)))
-    return float(shapely.area(hull)), float(shapely.area(shapely.minimum_rotated_rectangle(hull)))
+    points = np.concatenate([_ends(mask), _ends(mask.T)[:, ::-1]])
+    hull = ConvexHull(points)
+    corners = points[hull.vertices]
+    sides = np.roll(corners, -1, axis=0) - corners
+    sides /= np.hypot(*sides.T)[:, None]
+    along, across = sides @ corners.T, np.column_stack([-sides[:, 1], sides[:, 0]]) @ corners.T
+    return float(hull.volume), float((np.ptp(along, axis=1) * np.ptp(across, axis=1)).min())
 
 
 def _ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -108,7 +114,7 @@ def _ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
-    """Share of the boundary on runs longer than those that a disc of the same area is simplified to; NaN when small.
+    """Share of the outer boundary on runs longer than those that a disc of the same area is simplified to; NaN when small.
 
     A chord that leaves a circle of radius r by no more than t is at most 2 sqrt(2 r t) long; pixels blur it by half of
     one to either side.
@@ -116,16 +122,13 @@ def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
     if pixels < LEAST_STRAIGHT_PX:
         return math.nan
     longest = 2 * math.sqrt(2 * math.sqrt(pixels / math.pi) * (TOLERANCE_PX + 0.5))
-    whole = straight = 0.0
-    for ring in _find_contours(padded, 0.5):
-        # from a corner, so that no run is cut where the list happens to begin
-        start = int(np.argmax(((ring - ring[:-1].mean(axis=0)) ** 2).sum(axis=1)))
-        turned = np.concatenate([ring[start:-1], ring[: start + 1]])
-        runs = shapely.get_coordinates(shapely.simplify(shapely.linestrings(turned), TOLERANCE_PX))
-        length = np.hypot(*np.diff(runs, axis=0).T)
-        whole += float(length.sum())
-        straight += float(length[length > longest].sum())
-    return straight / whole if whole > 0 else math.nan
+    # the outer boundary, the longest, whatever holes there are
+    ring = max(_find_contours(padded, 0.5, fully_connected="high"), key=len)
+    # from a corner, so that no run is cut where the list happens to begin
+    start = int(np.argmax(((ring - ring[:-1].mean(axis=0)) ** 2).sum(axis=1)))
+    turned = np.concatenate([ring[start:-1], ring[: start + 1]])
+    length = np.hypot(*np.diff(turned[outline.runs(turned, TOLERANCE_PX)], axis=0).T)
+    return float(length[length > longest].sum() / length.sum())
 
 
 def _skeleton_length(padded: NDArray[np.bool_]) -> float:

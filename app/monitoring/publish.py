@@ -41,6 +41,7 @@ from app.monitoring.models import (
 from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
+from detectors.sources import HeightSource
 from detectors.types import NONE, Grid
 
 Kind = DetectionChangeKind
@@ -78,9 +79,13 @@ class _Publication:
         return any(replay.ground.intersects(ground) for replay in self.replays)
 
 
-def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
-    """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run."""
-    found = find(session, plan, grid)
+def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightSource | None = None) -> None:
+    """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run.
+
+    Args:
+        heights: on the plan's grid; None: no height model is configured.
+    """
+    found = find(session, plan, grid, heights)
     natural = [item for item in found if item.is_natural]
     human = [item for item in found if not item.is_natural]
     run.set_aside = [item.describe() for item in natural]
@@ -358,22 +363,17 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
 
 def _explain(detection: Detection, item: Found) -> None:
     """Write the ranked causes of a finding, and what speaks for them, into a detection."""
-    patch = item.patch
     detection.activity = item.finding.activity
     detection.activities = [
         {
             "code": ranked.code,
             "probability": round(ranked.probability, 4),
+            "score": round(ranked.score, 4),
             "reasons": [asdict(reason) for reason in ranked.reasons],
         }
         for ranked in item.finding.activities
     ]
-    detection.evidence = {
-        "strength": dict(patch.evidence),
-        "before": dict(patch.before),
-        "after": dict(patch.after),
-        "shape": asdict(patch.shape),
-    }
+    detection.evidence = item.finding.evidence.to_json()
 
 
 def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind, item: Found | None) -> None:
