@@ -1,31 +1,42 @@
-"""From a patch to a finding: every recogniser scores it, the scores become probabilities."""
+"""From a patch to a finding: every recogniser scores its evidence, a calibration makes probabilities of the scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from detectors.calibration import DEFAULT, OTHER, Calibration
+from detectors.change_type import change_type
+from detectors.evidence import PatchEvidence
+from detectors.findings import Finding, RankedActivity
 from detectors.protocol import Recogniser
-from detectors.types import Finding, Patch, RankedActivity
+from detectors.types import Patch
 
 
 def recognise(
-    patch: Patch, activities: Mapping[str, Recogniser] | None = None, calibration: Calibration = DEFAULT
+    patch: Patch,
+    evidence: PatchEvidence,
+    activities: Mapping[str, Recogniser] | None = None,
+    calibration: Calibration = DEFAULT,
 ) -> Finding:
     """The finding of a patch, activities ranked by probability, then by code.
 
     Args:
-        patch: from ``detectors.patches.assemble``.
+        patch: from ``detectors.patches.assemble``. evidence: of it, from ``detectors.measuring.measure``.
         activities: recognisers by code; by default all registered ones.
-        calibration: turns scores into probabilities.
+        calibration: how scores become probabilities.
     """
     if activities is None:
         from detectors.registry import ACTIVITIES
 
         activities = ACTIVITIES
-    scored = {code: recogniser.score(patch) for code, recogniser in activities.items()}
-    found = calibration.probabilities({code: score for code, (score, _) in scored.items()}, 1e9)
-    scored[OTHER] = (calibration.other_score, ())
-    ranked = [RankedActivity(code, found[code], reasons, score) for code, (score, reasons) in scored.items()]
+    judged = {code: recogniser.score(evidence) for code, recogniser in activities.items()}
+    scores = {code: score for code, (score, _) in judged.items()}
+    chances = calibration.probabilities(scores, evidence.timing.looks)
+    scores[OTHER] = calibration.other_score
+    ranked = [
+        RankedActivity(code, chance, judged[code][1] if code in judged else (), scores[code])
+        for code, chance in chances.items()
+    ]
     ranked.sort(key=lambda a: (-a.probability, a.code))
-    return Finding(patch=patch, activities=tuple(ranked))
+    kind, reason = change_type(evidence)
+    return Finding(patch, evidence, tuple(ranked), calibration.version, kind, reason)
