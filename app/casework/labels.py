@@ -21,7 +21,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Row, Text, cast, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -86,7 +86,7 @@ class Label:
         on_ground: whether a field check stands behind it; else the desk alone.
         scores: by activity, without `other`; None: published before scores were kept. looks: clear looks since.
         area: code and name of the lead unit. season: of the first sight, by months (December is winter).
-        sensors: platforms of the run's scenes that showed it from the first sight to the confirmation.
+        sensors: platforms of the scenes that its run had of it, from the first sight to the confirmation.
         site: detections on one ground, or of one case, share it.
     """
 
@@ -189,7 +189,9 @@ def _select() -> Any:
             Scene.acquired_at < func.coalesce(Detection.confirmed_on, Detection.first_seen_on) + 1,
             Scene.footprint.op("&&")(Detection.geom),
             func.ST_Intersects(Scene.footprint, Detection.geom),
-            Run.scene_ids.has_key(cast(Scene.id, Text)),
+            # The scenes that the run could read. Its own list would tell the same, at a hundred times the cost.
+            Scene.first_seen_at <= func.coalesce(Run.finished_at, func.now()),
+            func.coalesce(Scene.missing_since, func.now()) >= Run.created_at,
         )
         .correlate(Detection, Run)
         .scalar_subquery()

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -125,20 +125,24 @@ def test_the_sensor_is_that_of_the_scenes_that_showed_it(world: World, desk: Des
         detection.confirmed_on = date(2024, 6, 1)
         plan = session.scalars(select(Plan)).one()
         source_id = session.scalars(select(PlanSource.source_id).where(PlanSource.plan_id == plan.id)).one()
-        scenes = [
-            Scene(
-                source_id=source_id, external_id=name, acquired_at=f"{day}T02:00:00Z", platform=platform,
-                footprint=detection.geom, assets={}, digest="d", unit_ids=[],
-            )
-            for name, day, platform in (
-                ("before", "2024-04-30", "landsat-8"), ("first", "2024-05-01", "sentinel-2a"),
-                ("sure", "2024-06-01", "gf-1"), ("unused", "2024-05-20", "gf-6"), ("later", "2024-06-02", "landsat-9"),
-            )
-        ]  # fmt: skip
-        session.add_all(scenes)
-        session.flush()
         run = session.get_one(Run, detection.run_id)
-        run.scene_ids = [str(scene.id) for scene in scenes if scene.external_id != "unused"]
+        run.created_at, run.finished_at = datetime(2024, 6, 5, 1, tzinfo=UTC), datetime(2024, 6, 5, 2, tzinfo=UTC)
+        for day, platform, known, gone in (
+            ("2024-04-30", "landsat-8", 4, None),
+            ("2024-05-01", "sentinel-2a", 4, None),
+            ("2024-06-01", "gf-1", 4, None),
+            # Not there yet, there no more, and after the confirmation.
+            ("2024-05-20", "gf-6", 6, None),
+            ("2024-05-20", "gf-7", 3, 4),
+            ("2024-06-02", "landsat-9", 4, None),
+        ):
+            scene = Scene(
+                source_id=source_id, external_id=platform, acquired_at=f"{day}T02:00:00Z", platform=platform,
+                footprint=detection.geom, assets={}, digest="d", unit_ids=[],
+                first_seen_at=datetime(2024, 6, known, tzinfo=UTC),
+                missing_since=datetime(2024, 6, gone, tzinfo=UTC) if gone else None,
+            )  # fmt: skip
+            session.add(scene)
         found = detection.id
     desk.post("officer", f"/detections/{found}/dismiss", {"reason": "fire"}, 0)
     assert labels(world)[found].sensors == ("gf-1", "sentinel-2a")
