@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 def upstream(height: NDArray[np.float64]) -> NDArray[np.int64]:
     """How many pixels drain through each one, itself included, ``int64 (y, x)``; 0 where the height is NaN.
 
-    Each pixel drains to the steepest of its eight neighbours (O'Callaghan and Mark 1984), on a surface without pits, which
-    a height model is full of: it is flooded from the window's edge and from unknown ground inwards, the lowest first,
-    and no pixel stays below the one that it was flooded from (Barnes et al. 2014). On level ground a pixel drains to
-    that one, so that water never runs in circles.
+    Each pixel drains to the steepest of its eight neighbours (O'Callaghan and Mark 1984), on a surface without pits,
+    which a height model is full of: it is flooded from the window's edge and from unknown ground inwards, the lowest
+    first, and no pixel stays below the one that it was flooded from (Barnes et al. 2014). On level ground a pixel
+    drains to that one, so that water never runs in circles.
     """
     rows, columns = height.shape
     out = np.zeros((rows, columns), np.int64)
