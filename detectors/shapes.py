@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull
@@ -26,6 +27,9 @@ NEIGHBOURS: Final = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 TOLERANCE_PX: Final = 1.0
 """How far a straight run may leave the boundary (Douglas and Peucker 1973): a staircase of pixels is straight."""
+
+SQUARE: Final = np.ones((3, 3), np.bool_)
+"""Notches and holes of a pixel are closed by it before the skeleton is drawn, which would run around them."""
 
 LEAST_STRAIGHT_PX: Final = 20
 """Pixels below which nothing is said of straightness: every outline of a few pixels is a few lines."""
@@ -114,7 +118,7 @@ def _ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
-    """Share of the outer boundary on runs longer than those that a disc of the same area is simplified to; NaN when small.
+    """Share of the outer boundary on runs longer than those that a disc of the same area has; NaN when small.
 
     A chord that leaves a circle of radius r by no more than t is at most 2 sqrt(2 r t) long; pixels blur it by half of
     one to either side.
@@ -133,11 +137,12 @@ def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
 
 def _skeleton_length(padded: NDArray[np.bool_]) -> float:
     """Longest shortest way along the skeleton in pixels, found by two searches from its ends."""
-    y, x = np.nonzero(_skeletonize(padded))
+    # one more pixel around, or the closing would wear the window's edge
+    y, x = np.nonzero(_skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE)))
     n = len(y)
     if n < 2:
         return float(n)
-    steps = links(y.astype(np.int64), x.astype(np.int64), padded.shape[1])
+    steps = links(y.astype(np.int64), x.astype(np.int64), padded.shape[1] + 2)
     far = 0
     for _ in range(2):
         distance = dijkstra(steps, directed=False, indices=np.array([far]))[0]
