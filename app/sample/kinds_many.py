@@ -71,7 +71,7 @@ SORTS: tuple[Sort, ...] = (
         _human("road", "road", "road", (10, 55), "along", months=OPEN_MONTHS),
         track,
         (*FOREST, *GRASS, *UPLAND),
-        (2_000, 24_000),
+        (2_500, 28_000),
         {"surface": ("road_gravel", "asphalt", "fresh_asphalt", "dirt", "concrete")},
     ),
     Sort(
@@ -165,7 +165,7 @@ SORTS: tuple[Sort, ...] = (
         (*FOREST, *GRASS),
         (1_500, 90_000),
         {"char": ("burnt",), "ash": ("burnt_ash",)},
-        severity=(0.4, 1.0),
+        severity=(0.55, 1.15),
     ),
     Sort(
         _natural("flood", "mud", (0, 1), (6, 7, 8), (0.03, 0.95)),

@@ -37,7 +37,7 @@ _ADDED: Final[dict[str, tuple[float, float, float, float, float]]] = {
     "grey_roof": (0.232, 0.246, 0.256, 0.275, 0.282),
     "red_roof": (0.088, 0.095, 0.195, 0.262, 0.285),
     "tile_roof": (0.092, 0.112, 0.150, 0.190, 0.225),
-    "pv_module": (0.060, 0.056, 0.054, 0.086, 0.118),
+    "pv_module": (0.068, 0.058, 0.052, 0.084, 0.116),
     "pv_module_thin": (0.044, 0.044, 0.046, 0.060, 0.100),
     # Farmed and grazed ground, and what is cut.
     "stumps": (0.050, 0.072, 0.096, 0.205, 0.250),

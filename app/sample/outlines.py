@@ -119,7 +119,7 @@ def _cut(rng: Generator, length: float, sizes: tuple[float, float], gap: float) 
 
 def track(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint | None:
     """A road 6 to 20 m wide and 250 to 1500 m long of about the area."""
-    width = float(np.clip(area / rng.uniform(250, 1500), 6, 20))
+    width = float(rng.uniform(6, max(7.0, min(20.0, area / 250))))
     length = float(np.clip(area / width, 250, 1500))
     axis = winding_line(rng, at, float(rng.uniform(0, 2 * math.pi)), length)
     part = axis.buffer(width / 2, cap_style="flat")

@@ -48,7 +48,7 @@ def grazing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatA
     (2005, Agriculture, Ecosystems and Environment 107, 83-93).
     """
     years = np.clip((age + 100) / 365, 0, 4)
-    harm = change.severity * (0.30 + 0.30 * np.floor(years)) * (0.7 + 0.6 * change.mix) * change.layout
+    harm = change.severity * (0.35 + 0.25 * np.floor(years)) * (0.7 + 0.6 * change.mix) * change.layout
     harm = np.asarray(np.clip(np.where(age >= 0, harm, 0), 0, 0.95), dtype=np.float32)
     # The herd comes with the grass; in winter the trampled ground still shows.
     season = float(np.clip(0.35 + 0.75 * today.green, 0, 1))
