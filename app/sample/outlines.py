@@ -72,11 +72,12 @@ def compact(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint
 def angular(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint:
     """A block with straight sides, now and then with a corner less, as fields and coupes have."""
     width, height = _sides(rng, area)
-    plot = box(-width / 2, -height / 2, width / 2, height / 2)
+    plot: BaseGeometry = box(-width / 2, -height / 2, width / 2, height / 2)
     if rng.random() < 0.4:
         plot = plot.difference(box(width * rng.uniform(0.1, 0.35), height * rng.uniform(0.0, 0.3), width, height))
     skew = affinity.skew(plot, xs=float(rng.uniform(-12, 12)), origin=(0, 0))
-    scaled = affinity.scale(skew, *(2 * [math.sqrt(area / skew.area)]), origin=(0, 0))
+    factor = math.sqrt(area / skew.area)
+    scaled = affinity.scale(skew, factor, factor, origin=(0, 0))
     turned = affinity.rotate(scaled, float(rng.uniform(0, 180)), origin=(0, 0))
     return Footprint(affinity.translate(turned, *at))
 
@@ -94,7 +95,7 @@ def celled(cells: Cells, margin: tuple[float, float]) -> Outline:
         edge = float(min(rng.uniform(*margin), 0.12 * height))
         inner = (width - 2 * edge, height - 2 * edge)
         gap = float(rng.uniform(*cells.gap))
-        parts = []
+        parts: list[Polygon] = []
         for x0, x1 in _cut(rng, inner[0], cells.long, gap):
             for y0, y1 in _cut(rng, inner[1], cells.short, gap):
                 if rng.random() < cells.kept or not parts:
@@ -196,7 +197,7 @@ def valley_pond(rng: Generator, ground: Ground, at: Place, area: float) -> Footp
 def overbank(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint | None:
     """The bank of the river next to a place, three to six times as long as wide."""
     frame = ground.land.frame
-    u0, v0 = frame.rotate(np.float32([at[0] - CENTRE[0]]), np.float32([at[1] - CENTRE[1]]))
+    u0, v0 = frame.rotate(*(np.array([x - x0], dtype=np.float32) for x, x0 in zip(at, CENTRE, strict=True)))
     slim = float(rng.uniform(3, 6))
     width = math.sqrt(area / (0.75 * slim))
     v = np.linspace(float(v0[0]) - width * slim / 2, float(v0[0]) + width * slim / 2, 24).astype(np.float32)

@@ -69,8 +69,8 @@ class Feature:
 class Planted:
     """A world and what the monitor made of it at its end; rasters are (y, x) on ``grid``.
 
-    height: DEM, metres. cover: land cover before (app.sample.spectra.LandCover). earlier, later: int16 (5, y, x), median
-    clear reflectance x 10000 of the last summer of the history and of the last 60 days.
+    height: DEM, metres. cover: land cover before (app.sample.spectra.LandCover). earlier, later: int16 (5, y, x),
+    median clear reflectance x 10000 of the last summer of the history and of the last 60 days, 0 where there is none.
     """
 
     seed: int
