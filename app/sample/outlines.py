@@ -82,6 +82,15 @@ def angular(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint
     return Footprint(affinity.translate(turned, *at))
 
 
+def either(*outlines: Outline) -> Outline:
+    """Any of the outlines, each as often."""
+
+    def make(rng: Generator, ground: Ground, at: Place, area: float) -> Footprint | None:
+        return outlines[int(rng.integers(len(outlines)))](rng, ground, at, area)
+
+    return make
+
+
 def _sides(rng: Generator, area: float) -> tuple[float, float]:
     aspect = float(rng.uniform(1.0, 2.4))
     return math.sqrt(area * aspect), math.sqrt(area / aspect)

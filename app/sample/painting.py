@@ -40,12 +40,11 @@ class VariedChange(Change):
 
 @dataclass(frozen=True)
 class Painted:
-    """What a change's pixels hold: spectrum (h, w, 5), visible: (h, w) share of lying snow that shows,
-    water: (h, w) share of the common open water, rough: amplitude of the grain as a share of reflectance."""
+    """What a change's pixels hold: spectrum (h, w, 5), visible: (h, w) share of lying snow that shows, rough:
+    amplitude of the grain as a share of reflectance."""
 
     spectrum: FloatArray
     visible: FloatArray
-    water: FloatArray
     rough: float = 0.08
 
 
@@ -100,7 +99,7 @@ def opened(change: VariedChange, age: FloatArray, today: Today, until: float) ->
 
 
 def _plain(change: VariedChange, spectrum: FloatArray, visible: float, rough: float) -> Painted:
-    return Painted(spectrum, filled(change, visible), filled(change, 0), rough)
+    return Painted(spectrum, filled(change, visible), rough)
 
 
 def pit(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -137,7 +136,7 @@ def solar(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArr
     lane = blend(lane, fixed(change, "short_grass"), np.asarray(grown, dtype=np.float32))
     share = change.layout * change.severity * step(age + 20 * (change.mix - 0.5), 65 * change.pace, 6)
     spectrum = blend(lane, fixed(change, "module"), np.asarray(share, dtype=np.float32))
-    painted = Painted(spectrum, np.asarray(0.85 - 0.5 * share, dtype=np.float32), filled(change, 0), 0.05)
+    painted = Painted(spectrum, np.asarray(0.85 - 0.5 * share, dtype=np.float32), 0.05)
     return worked(change, age), painted
 
 
@@ -146,10 +145,15 @@ def ponds(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArr
     dug = opened(change, age, today, 8 * change.pace)
     dike = blend(bare(change, "soil", today), fixed(change, "short_grass"), filled(change, 0.45 * today.green))
     dug = blend(dug, dike, step(age, 60 * change.pace, 10))
-    water = blend(fixed(change, "pond"), ALL["black_ice"], filled(change, today.ice))
     share = np.asarray(change.layout * step(age, 35 * change.pace, 3), dtype=np.float32)
-    visible = np.asarray(0.9 - share * (0.9 - 0.9 * today.ice), dtype=np.float32)
-    return worked(change, age), Painted(blend(dug, water, share), visible, filled(change, 0), 0.05)
+    return worked(change, age), _under_water(change, dug, share, today)
+
+
+def _under_water(change: VariedChange, ground: FloatArray, share: FloatArray, today: Today) -> Painted:
+    """Ground with water of the change's own kind over a share of it; ice, and the snow on it, in winter."""
+    water = blend(fixed(change, "pond"), ALL["black_ice"], filled(change, today.ice))
+    visible = np.asarray(0.88 - share * (0.88 - 0.9 * today.ice), dtype=np.float32)
+    return Painted(blend(ground, water, share), visible, 0.05)
 
 
 def reservoir(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -158,12 +162,14 @@ def reservoir(change: VariedChange, age: FloatArray, today: Today) -> tuple[Floa
     barrier = blend(soil, bare(change, "barrier", today), 0.85 * step(age, 30 * change.pace, 5))
     spectrum = blend(soil, barrier, change.layout)
     risen = step(age - 70 * change.pace * change.order, 12, 2.5)
-    water = np.asarray((1 - change.layout) * risen, dtype=np.float32)
-    return worked(change, age), Painted(spectrum, filled(change, 0.85), water, 0.06)
+    share = np.asarray((1 - change.layout) * risen, dtype=np.float32)
+    return worked(change, age), _under_water(change, spectrum, share, today)
 
 
 def composed(change: VariedChange, weight: FloatArray, painted: Painted) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Weight (h, w), spectrum and snow visibility (h, w, 6), water share (h, w), as `ChangePainter.paint` gives them.
+
+    The share is of the scene's common water: none, for these changes bring water of their own.
 
     The scene's texture is that of the ground before and is laid on last; it is divided out here, and the change's own
     grain put in its place.
@@ -172,4 +178,4 @@ def composed(change: VariedChange, weight: FloatArray, painted: Painted) -> tupl
     factors = change.ground[[0, 0, 0, 1, 2]].transpose(1, 2, 0)
     spectrum = np.clip(painted.spectrum * grain, 0.002, 0.9) / factors
     stacked = np.concatenate([spectrum, painted.visible[..., None]], axis=-1, dtype=np.float32)
-    return weight.astype(np.float32), stacked, painted.water
+    return weight.astype(np.float32), stacked, np.zeros_like(change.cover)

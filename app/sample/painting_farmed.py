@@ -16,7 +16,7 @@ def clearing(change: VariedChange, age: FloatArray, today: Today) -> tuple[Float
     ground = blend(bare(change, "litter", today), bare(change, "soil", today), 0.6 * change.mix)
     green = today.green * np.clip((age - 25) / 380, 0, 0.9) * (0.4 + 0.9 * change.mix) * (0.35 + 0.5 * change.severity)
     spectrum = blend(ground, fixed(change, "regrowth"), np.asarray(np.clip(green, 0, 0.9), dtype=np.float32))
-    return worked(change, age), Painted(spectrum, filled(change, 0.88), filled(change, 0), 0.12)
+    return worked(change, age), Painted(spectrum, filled(change, 0.88), 0.12)
 
 
 def cultivation(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -38,7 +38,7 @@ def cultivation(change: VariedChange, age: FloatArray, today: Today) -> tuple[Fl
     if today.day.year > first_year:
         stubble = stubble + sigmoid(filled(change, (PLOUGHED - doy) / 1.2))
     spectrum = blend(field, bare(change, "stubble", today), np.asarray(np.clip(stubble, 0, 1), dtype=np.float32))
-    return worked(change, age), Painted(spectrum, filled(change, 0.95), filled(change, 0), 0.06)
+    return worked(change, age), Painted(spectrum, filled(change, 0.95), 0.06)
 
 
 def grazing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -54,11 +54,11 @@ def grazing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatA
     season = float(np.clip(0.35 + 0.75 * today.green, 0, 1))
     grass = blend(bare(change, "trampled", today), fixed(change, "short_grass"), filled(change, 0.35 * today.green))
     weight = np.asarray(change.cover * harm * season, dtype=np.float32)
-    return weight, Painted(grass, filled(change, 0.95), filled(change, 0), 0.08)
+    return weight, Painted(grass, filled(change, 0.95), 0.08)
 
 
 def mowing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
     """Hay is cut once; the sward has closed again after five or six weeks."""
     left = np.asarray(change.cover * np.where(age >= 0, np.clip(1.15 - age / 40, 0, 1), 0) * 0.85, dtype=np.float32)
-    return left, Painted(bare(change, "litter", today), filled(change, 0.95), filled(change, 0), 0.06)
+    return left, Painted(bare(change, "litter", today), filled(change, 0.95), 0.06)
 

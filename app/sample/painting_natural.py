@@ -22,7 +22,7 @@ def fire(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArra
     spectrum = blend(spectrum, fixed(change, "regrowth"), np.asarray(np.clip(green, 0, 0.85), dtype=np.float32))
     burnt = np.clip(change.severity * (0.45 + 0.75 * change.mix), 0, 1)
     weight = np.asarray(np.where(age >= 0, change.cover * burnt, 0), dtype=np.float32)
-    return weight, Painted(spectrum, filled(change, 0.6), filled(change, 0), 0.10)
+    return weight, Painted(spectrum, filled(change, 0.6), 0.10)
 
 
 def flood(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -36,7 +36,7 @@ def flood(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArr
     water = blend(bare(change, "mud", today), fixed(change, "water"), np.asarray(under, dtype=np.float32))
     after = np.clip(1 - np.maximum(age - falls, 0) / 55, 0, 1) * (0.55 + 0.4 * change.mix)
     weight = change.cover * np.where(age >= 0, np.maximum(under, after), 0)
-    return np.asarray(weight, dtype=np.float32), Painted(water, filled(change, 0.9), filled(change, 0), 0.05)
+    return np.asarray(weight, dtype=np.float32), Painted(water, filled(change, 0.9), 0.05)
 
 
 def landslide(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
@@ -44,7 +44,7 @@ def landslide(change: VariedChange, age: FloatArray, today: Today) -> tuple[Floa
     spectrum = blend(bare(change, "scar", today), bare(change, "debris", today), step(change.order, 0.6, 0.1))
     green = today.green * np.clip((age - 60) / 700, 0, 0.4) * change.mix
     spectrum = blend(spectrum, ALL["regrowth"], np.asarray(green, dtype=np.float32))
-    return worked(change, age + 6 * (age >= 0)), Painted(spectrum, filled(change, 0.85), filled(change, 0), 0.13)
+    return worked(change, age + 6 * (age >= 0)), Painted(spectrum, filled(change, 0.85), 0.13)
 
 
 PAINTERS: dict[str, Painter] = {
