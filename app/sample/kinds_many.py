@@ -40,7 +40,8 @@ class Sort:
 
     outline: draws its ground; cover: land it is planted on, of which it takes at least the part `pure`; area: least
     and most, m2, drawn log-uniformly; roles: its materials; severity: see `painting.VariedChange`; count: how many on
-    600 x 600 pixels; near: "river", "water", "slope" or "hollow" where it needs one.
+    600 x 600 pixels; near: "river", "water", "slope" or "hollow" where it needs one; heals: after how many days the
+    ground is as it was, from least to most, None where it stays changed.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class Sort:
     pure: float = 0.93
     severity: tuple[float, float] = (0.4, 1.0)
     near: str | None = None
+    heals: tuple[int, int] | None = None
 
 
 def _human(
@@ -177,6 +179,7 @@ SORTS: tuple[Sort, ...] = (
         count=3,
         pure=0.9,
         near="river",
+        heals=(14, 36),
     ),
     Sort(
         _natural("landslide", "scar", (0, 1), (4, 6, 7, 8, 9)),
@@ -194,5 +197,24 @@ SORTS: tuple[Sort, ...] = (
         (2_000, 40_000),
         {},
         count=3,
+        heals=(40, 45),
+    ),
+    Sort(
+        _natural("mulch", "plastic_film", (0, 3), (4, 5), (0.03, 0.98)),
+        angular,
+        UPLAND,
+        (2_000, 20_000),
+        {"film": ("plastic_film", "black_film")},
+        count=3,
+        heals=(70, 90),
+    ),
+    Sort(
+        _natural("fallow", "bare_soil", (0, 3), (4, 5), (0.03, 0.9)),
+        angular,
+        UPLAND,
+        (2_000, 20_000),
+        {"soil": ("ploughed",)},
+        count=3,
+        heals=(150, 180),
     ),
 )

@@ -4,7 +4,8 @@ Reflectance of blue, green, red, nir and swir16 of Sentinel-2, read off the publ
 metal and coated roofs, concrete, asphalt: Herold et al. (2004, IEEE TGRS 42, urban library of Santa Barbara) and
 Heiden et al. (2007, RSE 111); photovoltaic modules: Ji et al. (2021, RSE 266: dark and flat in the visible, rising
 beyond 1 micrometre); coal, ores, limestone, granite, sands and soils: USGS library 7 (Kokaly et al. 2017) and ECOSTRESS
-(Meerdink et al. 2019); pond water from clear to green: Pahlevan et al. (2022, RSE 270). Means of classes, not of places.
+(Meerdink et al. 2019); pond water from clear to green: Pahlevan et al. (2022, RSE 270); mulching film: Hasituya et al. (2016, Remote Sensing 8).
+Means of classes, not of places.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _ADDED: Final[dict[str, tuple[float, float, float, float, float]]] = {
     "short_grass": (0.044, 0.076, 0.066, 0.280, 0.240),
     "trampled": (0.076, 0.106, 0.142, 0.212, 0.305),
     "hay": (0.062, 0.096, 0.112, 0.235, 0.290),
+    "plastic_film": (0.205, 0.232, 0.250, 0.315, 0.275),
+    "black_film": (0.052, 0.056, 0.062, 0.085, 0.105),
     "vegetables": (0.034, 0.074, 0.044, 0.400, 0.205),
     # Water of ponds and floods.
     "pond_green": (0.044, 0.082, 0.054, 0.054, 0.014),

@@ -62,3 +62,23 @@ def mowing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatAr
     left = np.asarray(change.cover * np.where(age >= 0, np.clip(1.15 - age / 40, 0, 1), 0) * 0.85, dtype=np.float32)
     return left, Painted(bare(change, "litter", today), filled(change, 0.95), 0.06)
 
+
+
+def mulch(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
+    """Film over the ridges of a field in spring, until the crop closes over it (`ends`)."""
+    closed = np.clip(1.2 * (1 - age / _days(change)), 0, 1)
+    weight = np.asarray(change.cover * np.where(age >= 0, closed, 0) * 0.7, dtype=np.float32)
+    return weight, Painted(fixed(change, "film"), filled(change, 0.9), 0.06)
+
+
+def fallow(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
+    """A field ploughed and left unsown for a summer: bare, then weeds, until it is worked in autumn (`ends`)."""
+    weeds = np.asarray(today.green * np.clip(age / 120, 0, 0.65) * (0.5 + 0.8 * change.mix), dtype=np.float32)
+    spectrum = blend(bare(change, "soil", today), fixed(change, "short_grass"), weeds)
+    weight = worked(change, age) * np.clip((_days(change) - age) / 5, 0, 1)
+    return np.asarray(weight, dtype=np.float32), Painted(spectrum, filled(change, 0.95), 0.06)
+
+
+def _days(change: VariedChange) -> int:
+    """From the beginning to the end of a change that heals."""
+    return ((change.ends or change.starts) - change.starts).days

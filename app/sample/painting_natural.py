@@ -58,6 +58,8 @@ PAINTERS: dict[str, Painter] = {
     "cultivation": painting_farmed.cultivation,
     "grazing": painting_farmed.grazing,
     "mowing": painting_farmed.mowing,
+    "mulch": painting_farmed.mulch,
+    "fallow": painting_farmed.fallow,
     "fire": fire,
     "flood": flood,
     "landslide": landslide,

@@ -146,14 +146,10 @@ class ManyPlanter(Planter):
         base = replace(base, starts=begins)
         days = self.plan.length(float(rng.uniform(*kind.days)) * min(1.0, footprint.geometry.area / 20_000 + 0.3))
         grown = growing(rng, base, grid, int(days), kind.mode, kind.first)
-        ends = grown.ends
-        if kind.key == "flood":
-            ends = begins + timedelta(days=int(rng.integers(14, 36)))
-        if kind.key == "mowing":
-            ends = begins + timedelta(days=42)
+        ends = grown.ends if sort.heals is None else begins + timedelta(days=int(rng.integers(*sort.heals)))
         order = self._order(grown, footprint)
         values = {name: getattr(grown, name) for name in Change.__dataclass_fields__}
-        values.update(ends=ends, real=kind.key not in ("flood", "mowing"))
+        values.update(ends=ends, real=sort.heals is None)
         return VariedChange(
             **values,
             palette=draw_palette(rng, roles),

@@ -184,15 +184,25 @@ def test_grazed_grass_peaks_lower_every_year(world: World, varied: list[VariedCh
     assert _ndvi(image[:, rim]) > _ndvi(image[:, middle])
 
 
-@pytest.mark.parametrize(("profile", "after", "healed"), [("flood", 6, 150), ("mowing", 4, 60)])
+@pytest.mark.parametrize(
+    ("profile", "begins", "after", "healed"),
+    [
+        ("flood", date(2025, 6, 10), 6, 150),
+        ("mowing", date(2025, 6, 10), 4, 60),
+        ("fallow", date(2025, 5, 5), 80, 200),
+        ("mulch", date(2025, 5, 5), 10, 100),
+    ],
+)
 def test_routine_changes_come_and_go(
-    world: World, varied: list[VariedChange], profile: str, after: int, healed: int
+    world: World, varied: list[VariedChange], profile: str, begins: date, after: int, healed: int
 ) -> None:
-    change, day = _largest(varied, profile), date(2025, 6, 10)
-    changed, bare = _begun(world, change, day), replace(world, changes=())
-    hit, later = day + timedelta(days=after), day + timedelta(days=healed)
-    assert _ndvi(_pixels(bare, hit, change)) - _ndvi(_pixels(changed, hit, change)) > 0.15
+    change = _largest(varied, profile)
+    changed, bare = _begun(world, change, begins), replace(world, changes=())
+    hit, later = begins + timedelta(days=after), begins + timedelta(days=healed)
+    gap = np.abs(_pixels(bare, hit, change) - _pixels(changed, hit, change))
+    assert np.median(gap[RED] + gap[NIR]) > 0.03
     assert np.allclose(_pixels(bare, later, change), _pixels(changed, later, change), atol=0.01)
+    assert change.decoy == profile and not change.real
 
 
 def test_fires_burn_as_hard_as_their_severity(world: World, varied: list[VariedChange]) -> None:
