@@ -7,34 +7,29 @@ one patch at a time), not with the plan. The result depends on the set of pixels
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
-from skimage import measure, morphology
+from scipy.sparse.csgraph import connected_components
 
-from detectors.types import EVIDENCE, NONE, ChangedPixels, Grid, Patch, Shape
+from detectors.shapes import NEIGHBOURS, links, shape_of
+from detectors.types import EVIDENCE, NONE, ChangedPixels, Grid, Patch
 
-# scikit-image's functions carry no types
-_regionprops: Callable[..., Any] = measure.regionprops
-_perimeter: Callable[..., Any] = measure.perimeter
-_skeletonize: Callable[..., Any] = morphology.skeletonize
-
-NEIGHBOURS = ((0, 1), (1, -1), (1, 0), (1, 1))
-"""Half of the eight neighbours; the other half is reached from the other side."""
+AGAIN: Final = 2
+"""Looks that showed a pixel changed from which it belongs to a confirmed patch that it touches."""
 
 
 def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[Patch]:
     """Patches of at least ``min_area_m2``, in reading order of their first pixel.
 
     Pixels belong together when they touch at a side or a corner. Confirmed pixels make patches of high
-    confidence; what is left (unconfirmed pixels, and confirmed ones too few by themselves) makes patches of
-    low confidence, unless it touches a patch of high confidence: then it is the edge along which that patch
-    grows, and joins it once confirmed. So a lone noisy pixel never widens a confirmed patch, nor makes it unsure,
-    and one change never is two patches.
+    confidence, and take along what hangs together with them and was seen changed at least ``AGAIN`` times, though it
+    is not confirmed yet (hysteresis thresholding, Canny 1986): a strip that fills its pixels by half only, or a rim.
+    What is left (other unconfirmed pixels, and confirmed ones too few by themselves) makes patches of low confidence,
+    unless it touches a patch of high confidence: then it is the edge along which that patch grows. So a pixel that was
+    odd once never widens a confirmed patch, nor dates it, nor makes it unsure, and one change never is two patches.
 
     Args:
         pixels: of any number of tiles; a pixel that occurs twice must occur equally, else ValueError.
@@ -48,20 +43,22 @@ def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[P
     least = max(1, math.ceil(min_area_m2 / grid.pixel_area - 1e-9))
     kept: list[tuple[NDArray[np.intp], bool]] = []
     rest = np.ones(len(table), np.bool_)
-    for members in _components(table, np.flatnonzero(table.confirmed > NONE), grid.shape[1]):
-        if len(members) >= least:
+    sure = table.confirmed > NONE
+    again = (table.looks >= AGAIN) & (table.recovered == NONE)
+    for members in _components(table, np.flatnonzero(sure | again), grid.shape[1]):
+        if np.count_nonzero(sure[members]) >= least:
             kept.append((members, True))
             rest[members] = False
     for members in _components(table, np.flatnonzero(rest), grid.shape[1]):
         if len(members) >= least and not _touches(table, members, ~rest, grid.shape[1]):
             kept.append((members, False))
     kept.sort(key=lambda entry: int(entry[0][0]))
-    return [_patch(table.take(m), grid, label, least, sure) for label, (m, sure) in enumerate(kept, start=1)]
+    return [_patch(table.take(m), grid, label, least, high) for label, (m, high) in enumerate(kept, start=1)]
 
 
 def _touches(table: ChangedPixels, members: NDArray[np.intp], others: NDArray[np.bool_], columns: int) -> bool:
     """Whether a member is one of the eight neighbours of another pixel of the table (``bool (n,)``)."""
-    place = table.row.astype(np.int64) * (columns + 1) + table.col  # a spare column, as in _links
+    place = table.row.astype(np.int64) * (columns + 1) + table.col  # a spare column, as in `links`
     around = [place[members] + sign * (down * (columns + 1) + right) for down, right in NEIGHBOURS for sign in (1, -1)]
     return bool(np.isin(np.concatenate(around), place[others]).any())
 
@@ -78,26 +75,10 @@ def _unique(pixels: ChangedPixels, grid: Grid) -> ChangedPixels:
     twice = np.flatnonzero(np.diff(place[order]) == 0)
     if not len(twice):
         return table
-    for name, column in table.to_arrays().items():
-        if name != "bands" and not np.array_equal(column[twice], column[twice + 1], equal_nan=column.dtype.kind == "f"):
+    for name, column in table.columns().items():
+        if not np.array_equal(column[twice], column[twice + 1], equal_nan=column.dtype.kind == "f"):
             raise ValueError(f"a changed pixel occurs twice with different values of {name}")
     return table.take(np.setdiff1d(np.arange(len(table)), twice + 1))
-
-
-def _links(row: NDArray[np.int64], col: NDArray[np.int64], columns: int) -> csr_array:
-    """Distances in pixels between pixels that touch, as a sparse ``(n, n)``; pixels come in reading order."""
-    n = len(row)
-    place = row * (columns + 1) + col  # a spare column: the ends of two rows do not touch
-    starts, ends, steps = [], [], []
-    for down, right in NEIGHBOURS:
-        wanted = place + down * (columns + 1) + right
-        at = np.minimum(np.searchsorted(place, wanted), n - 1)
-        hit = np.flatnonzero(place[at] == wanted)
-        starts.append(hit)
-        ends.append(at[hit])
-        steps.append(np.full(len(hit), math.hypot(down, right)))
-    index = (np.concatenate(starts), np.concatenate(ends))
-    return csr_array((np.concatenate(steps), index), shape=(n, n))
 
 
 def _components(table: ChangedPixels, members: NDArray[np.intp], columns: int) -> Iterator[NDArray[np.intp]]:
@@ -105,17 +86,20 @@ def _components(table: ChangedPixels, members: NDArray[np.intp], columns: int) -
     if not len(members):
         return
     row, col = table.row[members].astype(np.int64), table.col[members].astype(np.int64)
-    _, label = connected_components(_links(row, col, columns), directed=False)
+    _, label = connected_components(links(row, col, columns), directed=False)
     order = np.argsort(label, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
         yield members[group]
 
 
-def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool) -> Patch:
+def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, high: bool) -> Patch:
     row0, col0 = int(table.row.min()), int(table.col.min())
     mask = np.zeros((int(table.row.max()) - row0 + 1, int(table.col.max()) - col0 + 1), np.bool_)
     mask[table.row - row0, table.col - col0] = True
-    confirmed = int(np.sort(table.confirmed)[least - 1]) if sure else NONE
+    if high:
+        # What is not confirmed widens a patch and says no more of it.
+        table = table.take(table.confirmed > NONE)
+    confirmed = int(np.sort(table.confirmed)[least - 1]) if high else NONE
     first_seen = int(np.sort(table.first_seen)[least - 1])
     clear = table.last_clear[(table.last_clear > NONE) & (table.last_clear < first_seen)]
     return Patch(
@@ -126,7 +110,7 @@ def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool)
         first_seen=first_seen,
         confirmed=confirmed,
         last_clear=int(clear.max()) if len(clear) else NONE,
-        confidence="high" if sure else "low",
+        confidence="high" if high else "low",
         before=_means(table.before, table.bands),
         after=_means(table.after, table.bands),
         evidence=_means(table.evidence, EVIDENCE),
@@ -141,40 +125,3 @@ def _means(values: NDArray[np.float32], names: tuple[str, ...]) -> dict[str, flo
         if len(known):
             out[name] = float(known.mean())
     return out
-
-
-def shape_of(mask: NDArray[np.bool_], pixel_area: float) -> Shape:
-    """Measures of a connected mask ``bool (y, x)``; pixel_area in m²."""
-    size = math.sqrt(pixel_area)
-    [region] = _regionprops(np.pad(mask, 1).astype(np.uint8))
-    pixels = int(mask.sum())
-    # a skeleton ends half a width before its shape; a bar is sqrt(3) / 2 as long as the ellipse of its moments
-    length = max(_skeleton_length(mask), math.sqrt(0.75) * float(region.axis_major_length), 1.0)
-    width = pixels / length
-    around = float(_perimeter(np.pad(mask, 1), neighborhood=8))
-    # thin shapes have no solid hull in pixels, and a few pixels no perimeter
-    solidity = min(1.0, float(region.solidity)) if pixels > 2 else 1.0
-    return Shape(
-        area_px=pixels,
-        area_m2=pixels * pixel_area,
-        length_m=length * size,
-        width_m=width * size,
-        elongation=max(1.0, length / width),
-        solidity=solidity,
-        compactness=min(1.0, 4 * math.pi * pixels / around**2) if around > 0 else 1.0,
-    )
-
-
-def _skeleton_length(mask: NDArray[np.bool_]) -> float:
-    """Longest shortest way along the skeleton in pixels, found by two searches from its ends."""
-    y, x = np.nonzero(_skeletonize(np.pad(mask, 1)))
-    n = len(y)
-    if n < 2:
-        return float(n)
-    links = _links(y.astype(np.int64), x.astype(np.int64), mask.shape[1] + 2)
-    far = 0
-    for _ in range(2):
-        distance = dijkstra(links, directed=False, indices=np.array([far]))[0]
-        distance[~np.isfinite(distance)] = -1.0
-        far = int(np.argmax(distance))
-    return float(distance[far]) + 1.0

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from detectors.evidence import PatchEvidence
 from detectors.state import MonitorState
-from detectors.types import ChangedPixels, ChangeMap, History, Patch, RasterBlock, Reason
+from detectors.types import ChangedPixels, ChangeMap, History, RasterBlock, Reason
 
 
 class Parameters(BaseModel):
@@ -97,6 +98,12 @@ class Monitor(Protocol):
     def changed(self, state: MonitorState, row0: int = 0, col0: int = 0) -> ChangedPixels:
         """The pixels that changed, placed in the plan's grid by the window's first row and column."""
 
+    def ground(self, state: MonitorState) -> NDArray[np.uint8]:
+        """Kind of ground of every pixel before any change, ``uint8 (y, x)``, places in ``detectors.evidence.GROUND``.
+
+        It follows from the fit alone and stays the same through all updates.
+        """
+
     def check(self, state: MonitorState) -> None:
         """Raises: ValueError: a state of another monitor, version or parameters."""
 
@@ -113,5 +120,5 @@ class Recogniser(Protocol):
     def version(self) -> str:
         """Changes whenever equal input may give another score."""
 
-    def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
-        """How well the patch fits, from -1 (not at all) to 1 (in every respect), and the measured reasons."""
+    def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
+        """How well a patch fits, from -1 (not at all) to 1 (in every respect), and the measured reasons."""

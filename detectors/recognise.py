@@ -1,41 +1,42 @@
-"""From a patch to a finding: every recogniser scores it, the scores become probabilities.
-
-The probabilities are a softmax of the scores with ``other`` at a fixed one. They are ordered and add up to 1
-but are not yet calibrated on labelled cases.
-"""
+"""From a patch to a finding: every recogniser scores its evidence, a calibration makes probabilities of the scores."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Final
 
+from detectors.calibration import DEFAULT, OTHER, Calibration
+from detectors.change_type import change_type
+from detectors.evidence import PatchEvidence
+from detectors.findings import Finding, RankedActivity
 from detectors.protocol import Recogniser
-from detectors.types import Finding, Patch, RankedActivity
-
-OTHER: Final = "other"
-OTHER_SCORE: Final = 0.5
-"""What a patch must beat to be named: three quarters of what is expected, by weight."""
-
-SHARPNESS: Final = 8.0
-"""Scores differ by 1/8 where the probabilities differ by a factor of e."""
+from detectors.types import Patch
 
 
-def recognise(patch: Patch, activities: Mapping[str, Recogniser] | None = None) -> Finding:
+def recognise(
+    patch: Patch,
+    evidence: PatchEvidence,
+    activities: Mapping[str, Recogniser] | None = None,
+    calibration: Calibration = DEFAULT,
+) -> Finding:
     """The finding of a patch, activities ranked by probability, then by code.
 
     Args:
-        patch: from ``detectors.patches.assemble``.
+        patch: from ``detectors.patches.assemble``. evidence: of it, from ``detectors.measuring.measure``.
         activities: recognisers by code; by default all registered ones.
+        calibration: how scores become probabilities.
     """
     if activities is None:
         from detectors.registry import ACTIVITIES
 
         activities = ACTIVITIES
-    scored = [(code, *recogniser.score(patch)) for code, recogniser in activities.items()]
-    scored.append((OTHER, OTHER_SCORE, ()))
-    odds = [math.exp(SHARPNESS * score) for _, score, _ in scored]
-    total = sum(odds)
-    ranked = [RankedActivity(code, odd / total, reasons) for odd, (code, _, reasons) in zip(odds, scored, strict=True)]
+    judged = {code: recogniser.score(evidence) for code, recogniser in activities.items()}
+    scores = {code: score for code, (score, _) in judged.items()}
+    chances = calibration.probabilities(scores, evidence.timing.looks)
+    scores[OTHER] = calibration.other_score
+    ranked = [
+        RankedActivity(code, chance, judged[code][1] if code in judged else (), scores[code])
+        for code, chance in chances.items()
+    ]
     ranked.sort(key=lambda a: (-a.probability, a.code))
-    return Finding(patch=patch, activities=tuple(ranked))
+    kind, reason = change_type(evidence)
+    return Finding(patch, evidence, tuple(ranked), calibration.version, kind, reason)

@@ -7,8 +7,9 @@ as ``int16`` in units of 1 / ``SCALE``: a province is read more often than it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -33,6 +34,9 @@ EVIDENCE: Final = ("vegetation_loss", "soil_gain", "water_gain", "water_loss")
 BASIS_NOTHING: Final = 0
 BASIS_OWN: Final = 1
 BASIS_NEIGHBOUR: Final = 2
+
+PEAK: Final = 200
+"""NDVI 1 in the units of ``ChangedPixels.peaks``."""
 
 NONE: Final = 0
 UNKNOWN: Final = -1
@@ -211,6 +215,12 @@ class ChangedPixels:
         before, after: ``float32 (n, band)``, expected (unchanged) and observed reflectance since the change.
         evidence: ``float32 (n, 4)``, strength by kind, in the order of ``EVIDENCE``.
         bands: names of the second axis of ``before`` and ``after``; NaN in a band that was missing.
+        looks: ``int32 (n,)``, clear looks that showed the change and that the means come from.
+        seen_until: ``int32 (n,)``, day of the last clear look that showed the change, ``NONE`` if that is not known.
+        peaks: ``uint8 (n, k)``, yearly peak of NDVI in 1/``PEAK``, 0 in a year that was not seen enough.
+        peak_years: the years of the second axis of ``peaks``, ascending.
+
+    The last four may be left out, by a monitor or a stored table that does not know them: then nothing is known.
     """
 
     row: Days
@@ -223,23 +233,49 @@ class ChangedPixels:
     after: Floats
     evidence: Floats
     bands: tuple[str, ...] = BANDS
+    looks: Days = field(default_factory=lambda: np.zeros(0, np.int32))
+    seen_until: Days = field(default_factory=lambda: np.zeros(0, np.int32))
+    peaks: Codes = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    peak_years: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require_bands(self.bands)
         n = len(self.row)
-        for name in ("row", "col", "first_seen", "confirmed", "last_clear", "recovered"):
+        for name in ("looks", "seen_until"):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.zeros(n, np.int32))
+        if not self.peak_years and not self.peaks.size:
+            object.__setattr__(self, "peaks", np.zeros((n, 0), np.uint8))
+        for name in ("row", "col", "first_seen", "confirmed", "last_clear", "recovered", "looks", "seen_until"):
             _require(name, getattr(self, name), "int32", (n,))
         _require("before", self.before, "float32", (n, len(self.bands)))
         _require("after", self.after, "float32", (n, len(self.bands)))
         _require("evidence", self.evidence, "float32", (n, len(EVIDENCE)))
+        _require("peaks", self.peaks, "uint8", (n, len(self.peak_years)))
+        if list(self.peak_years) != sorted(set(self.peak_years)):
+            raise ValueError(f"peak_years must ascend, not {self.peak_years}")
 
     def __len__(self) -> int:
         return len(self.row)
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, one row a pixel."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NAMES_OF_AXES}
+
     def take(self, index: NDArray[Any]) -> ChangedPixels:
         """The rows that ``index`` (integers or a boolean mask) selects, in its order."""
-        parts = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "bands"}
-        return ChangedPixels(**parts, bands=self.bands)
+        parts = {name: column[index] for name, column in self.columns().items()}
+        return ChangedPixels(**parts, bands=self.bands, peak_years=self.peak_years)
+
+    def with_peak_years(self, years: tuple[int, ...]) -> ChangedPixels:
+        """The same rows with the peaks of other years, ascending; 0 in a year that was not there."""
+        if years == self.peak_years:
+            return self
+        peaks = np.zeros((len(self), len(years)), np.uint8)
+        for i, year in enumerate(years):
+            if year in self.peak_years:
+                peaks[:, i] = self.peaks[:, self.peak_years.index(year)]
+        return replace(self, peaks=peaks, peak_years=years)
 
     @staticmethod
     def empty(bands: tuple[str, ...] = BANDS) -> ChangedPixels:
@@ -250,30 +286,37 @@ class ChangedPixels:
 
     @staticmethod
     def concatenate(tables: Sequence[ChangedPixels]) -> ChangedPixels:
-        """One table of all rows; all tables must have the same bands."""
+        """One table of all rows, with the peaks of all years; all tables must have the same bands."""
         if not tables:
             return ChangedPixels.empty()
         bands = tables[0].bands
         if any(t.bands != bands for t in tables):
             raise ValueError("tables with different bands cannot be joined")
-        names = [f.name for f in fields(ChangedPixels) if f.name != "bands"]
-        parts = {n: np.concatenate([getattr(t, n) for t in tables]) for n in names}
-        return ChangedPixels(**parts, bands=bands)
+        years = tuple(sorted({year for t in tables for year in t.peak_years}))
+        columns = [t.with_peak_years(years).columns() for t in tables]
+        parts = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
+        return ChangedPixels(**parts, bands=bands, peak_years=years)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Named arrays that ``from_arrays`` reads back unchanged; fit for ``numpy.savez``."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bands"}
-        return {**parts, "bands": np.array(self.bands, dtype="U16")}
+        axes = {"bands": np.array(self.bands, dtype="U16"), "peak_years": np.array(self.peak_years, np.int32)}
+        return {**self.columns(), **axes}
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> ChangedPixels:
-        """The table that ``to_arrays`` wrote."""
-        names = [f.name for f in fields(ChangedPixels) if f.name != "bands"]
-        missing = [n for n in (*names, "bands") if n not in arrays]
+        """The table that ``to_arrays`` wrote, also before it knew looks, last sight and peaks."""
+        known = [f.name for f in fields(ChangedPixels) if f.name in arrays]
+        required = (*(f.name for f in fields(ChangedPixels) if f.name not in _ADDED), "bands")
+        missing = [n for n in dict.fromkeys(required) if n not in arrays]
         if missing:
             raise ValueError(f"the table of changed pixels lacks {', '.join(missing)}")
-        parts = {n: arrays[n] for n in names}
-        return ChangedPixels(**parts, bands=tuple(str(b) for b in arrays["bands"]))
+        parts = {n: arrays[n] for n in known if n not in _NAMES_OF_AXES}
+        years = tuple(int(year) for year in arrays.get("peak_years", ()))
+        return ChangedPixels(**parts, bands=tuple(str(b) for b in arrays["bands"]), peak_years=years)
+
+
+_NAMES_OF_AXES: Final = ("bands", "peak_years")
+_ADDED: Final = ("looks", "seen_until", "peaks", "peak_years")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,7 +349,7 @@ class ChangeMap:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Measures of a patch, from ``skimage.measure.regionprops`` on its pixels and their size in metres.
+    """Measures of a patch (``detectors.shapes``).
 
     Attributes:
         area_px: pixels.
@@ -316,6 +359,9 @@ class Shape:
         elongation: length over width, at least 1.
         solidity: area over area of the convex hull, 0..1.
         compactness: 4*pi*area over squared perimeter, 0..1 (1 is a disc).
+        rectangularity: area over area of the least rectangle around it, in any turn, 0..1.
+        straightness: share of the boundary that lies on straight runs, longer than a disc of this area has, 0..1; NaN
+            below 20 pixels.
     """
 
     area_px: int
@@ -325,6 +371,8 @@ class Shape:
     elongation: float
     solidity: float
     compactness: float
+    rectangularity: float = math.nan
+    straightness: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -384,26 +432,3 @@ class Reason:
     expectation: str
     support: float
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RankedActivity:
-    """An activity code of DESIGN section 5 with its probability and reasons."""
-
-    code: str
-    probability: float
-    reasons: tuple[Reason, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A patch with what it probably is, most probable first; probabilities add up to 1."""
-
-    patch: Patch
-    activities: tuple[RankedActivity, ...]
-    change_type: str = "new"
-
-    @property
-    def activity(self) -> str:
-        """Code of the most probable activity."""
-        return self.activities[0].code

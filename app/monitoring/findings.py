@@ -18,17 +18,22 @@ from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson
 from app.foundation.time import from_day_number
+from app.monitoring.activities import NOT_AN_ACTIVITY as NOT_AN_ACTIVITY
+from app.monitoring.activities import OTHER
 from app.monitoring.committing import STANDING, standing_of
 from app.monitoring.generations import Standing
-from app.monitoring.models import Plan, TileState
+from app.monitoring.ground import TiledGround
+from app.monitoring.models import Plan, PlanTile, TileState
 from app.monitoring.polygons import patch_polygons
 from app.monitoring.schemas import PlanConfiguration
+from app.monitoring.windows import Place, Window
+from detectors.calibration import Calibration
+from detectors.findings import Finding
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.recognise import recognise
-from detectors.types import NONE, ChangedPixels, Finding, Grid, Patch
-
-# Causes that a recogniser may name and that are nobody's activity.
-NOT_AN_ACTIVITY = frozenset({"fire", "flood", "landslide", "drought", "crop_calendar", "water_level", "snow", "cloud"})
+from detectors.sources import HeightSource
+from detectors.types import NONE, ChangedPixels, Grid, Patch
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Found:
     """A patch with its most probable causes.
 
     Attributes:
+        activity: what it is published as (`name`). set_aside: whether it is counted and not published.
         generation: how often its ground had changed before.
         after: day when the last of the changes before it was confirmed, `NONE` in generation 0.
         days: `int32 (y, x)` over the patch's bounding box, first day of each of its pixels, elsewhere `NONE`.
@@ -43,6 +49,8 @@ class Found:
     """
 
     finding: Finding
+    activity: str
+    set_aside: bool
     generation: int
     after: int
     days: NDArray[np.int32]
@@ -52,10 +60,6 @@ class Found:
     @property
     def patch(self) -> Patch:
         return self.finding.patch
-
-    @property
-    def is_natural(self) -> bool:
-        return self.finding.activity in NOT_AN_ACTIVITY
 
     @property
     def area_m2(self) -> float:
@@ -86,26 +90,60 @@ def to_date(number: int) -> date | None:
     return from_day_number(number) if number > 0 else None
 
 
-def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
-    """Findings that touch the plan's area, by generation and in the order of their first pixel."""
+def name(finding: Finding, configuration: PlanConfiguration) -> str:
+    """What a finding is published as: the most probable cause, or `other` where the plan wants it more probable.
+
+    It is published all the same: a change that nobody can name is a change. Its ranked activities stay as they are.
+    """
+    first = finding.activities[0]
+    least = configuration.thresholds.get(first.code, configuration.min_probability)
+    return first.code if first.probability >= least else OTHER
+
+
+def find(
+    session: Session, plan: Plan, grid: Grid, calibration: Calibration, heights: HeightSource | None = None
+) -> list[Found]:
+    """Findings that touch the plan's area, by generation and in the order of their first pixel.
+
+    Args:
+        heights: on the plan's grid; None: no height model is configured.
+    """
     configuration = PlanConfiguration.model_validate(plan.configuration)
     tiles = select(*STANDING).where(TileState.plan_id == plan.id).order_by(TileState.row, TileState.col)
     rows = session.execute(tiles.execution_options(yield_per=100))
     changes = Standing.concatenate([standing_of(row) for row in rows])
     generation = with_fresh_ground(changes)
-    area = from_database(plan.area)
+    ground, area = _ground_of(session, plan), from_database(plan.area)
     shapely.prepare(area)
     found = []
     for number in range(int(generation.max(initial=0)) + 1):
         rows = generation == number
         table, before = changes.pixels.take(rows), changes.before[rows]
-        for patch in assemble(table, grid, min_area_m2=configuration.min_area_m2):
+        patches = assemble(table, grid, min_area_m2=configuration.min_area_m2)
+        for patch, evidence in zip(patches, measure(patches, table, grid, ground, heights), strict=True):
             outline, polygon = patch_polygons(patch.mask, patch.row0, patch.col0, grid)
             if area.intersects(polygon):
                 after = int(_spread(table, before, patch).max())
                 days = _spread(table, table.first_seen, patch)
-                found.append(Found(recognise(patch), number, after, days, outline, polygon))
+                finding = recognise(patch, evidence, calibration=calibration)
+                activity = name(finding, configuration)
+                aside = activity in NOT_AN_ACTIVITY or activity in configuration.not_reported
+                found.append(Found(finding, activity, aside, number, after, days, outline, polygon))
     return found
+
+
+def _ground_of(session: Session, plan: Plan) -> TiledGround:
+    """The ground of a plan's tiles, each read when it is first needed."""
+    windows = {
+        (tile.row, tile.col): Window(tile.row0, tile.col0, tile.height, tile.width)
+        for tile in session.scalars(select(PlanTile).where(PlanTile.plan_id == plan.id))
+    }
+
+    def load(place: Place) -> bytes | None:
+        mine = (TileState.plan_id == plan.id, TileState.row == place[0], TileState.col == place[1])
+        return session.scalar(select(TileState.ground).where(*mine))
+
+    return TiledGround(windows, load)
 
 
 def _spread(table: ChangedPixels, values: NDArray[np.int32], patch: Patch) -> NDArray[np.int32]:

@@ -26,14 +26,16 @@ from app.imagery.grid import anchor_scene, plan_geobox
 from app.imagery.models import Scene
 from app.imagery.refs import SceneRef
 from app.imagery.service import scene_refs, scenes_between, scenes_by_id
+from app.monitoring.calibrations import active
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
 from app.monitoring.polygons import to_geographic
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
 from app.monitoring.states import StatePointer
-from app.monitoring.tiles import TileJob
+from app.monitoring.tiles import TileJob, detector_of
 from app.monitoring.windows import Place, Window, tile_windows
 from app.settings import Settings
+from detectors.registry import make_monitor
 from detectors.types import Grid
 
 # Scenes that are looked at for the grid: opening thousands to find that none has its CRS would take hours.
@@ -47,7 +49,7 @@ class Work:
     """What a run has to do.
 
     Attributes:
-        template: a job without its tile.
+        template: a job without its tile. detector: what computes it; a state of another one is fitted anew.
         windows: of every tile of the plan. pending: tiles that are not done, in order.
         scenes, footprints: the pinned scenes as they stand now, oldest first, and their ground.
     """
@@ -55,6 +57,7 @@ class Work:
     plan_id: UUID
     baseline: int
     template: TileJob
+    detector: str
     windows: dict[Place, Window]
     pending: list[Place]
     scenes: tuple[SceneRef, ...]
@@ -63,7 +66,7 @@ class Work:
     def job(self, session: Session, place: Place) -> TileJob:
         """The job of a tile, from where its state stands now."""
         row = session.execute(
-            select(TileState.state, TileState.baseline).where(
+            select(TileState.state, TileState.baseline, TileState.detector).where(
                 TileState.plan_id == self.plan_id, TileState.row == place[0], TileState.col == place[1]
             )
         ).one_or_none()
@@ -80,7 +83,7 @@ class Work:
             grid=grid,
             scenes=tuple(self.scenes[index] for index in touching),
             previous=StatePointer.from_json(row.state) if row else None,
-            rebaseline=row is not None and row.baseline < self.baseline,
+            rebaseline=row is not None and (row.baseline < self.baseline or row.detector != self.detector),
         )
 
 
@@ -93,7 +96,7 @@ def window_ground(grid: Grid) -> BaseGeometry:
 
 
 def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
-    """Pin the scenes there are, the baseline and the tiles to a run that begins.
+    """Pin the scenes there are, the baseline, the calibration and the tiles to a run that begins.
 
     Args:
         anchor: where the grid begins if the plan has none yet; see `find_anchor`.
@@ -104,6 +107,7 @@ def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
     if run.until <= plan.history_until:
         raise Invalid(f"The run would end on {run.until}, but the plan's history lasts until {plan.history_until}.")
     run.scene_ids = [str(scene.id) for scene in _there_are(session, run, plan)]
+    run.calibration = active(session).version
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
         _lay_out(session, plan, anchor)
@@ -212,6 +216,7 @@ def lay_work(session: Session, settings: Settings, run: Run, plan: Plan) -> Work
         plan_id=plan.id,
         baseline=run.baseline,
         template=template,
+        detector=detector_of(make_monitor(configuration.monitor, configuration.monitor_parameters)),
         windows=windows,
         pending=[(row, col) for row, col in session.execute(open_tiles.order_by(RunTile.row, RunTile.col))],
         scenes=tuple(scene_refs(session, scenes)),

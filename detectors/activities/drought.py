@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.activities.expect import Expectation, judge, measure
-from detectors.types import Patch, Reason
+from detectors.activities.expect import Expectation, judge
+from detectors.evidence import PatchEvidence
+from detectors.types import Reason
 
 
 @dataclass(frozen=True)
@@ -15,13 +16,13 @@ class Drought:
     code: str = "drought"
     version: str = "1"
 
-    def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
+    def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
-        m = measure(patch)
+        e = evidence
         return judge(
             (
-                Expectation("water_before", m.water_before, 0.1, 0.05, 3),
-                Expectation("water_after", m.water_after, -0.05, -0.05),
-                Expectation("ndvi_before", m.ndvi_before, 0.1, -0.05),
+                Expectation("water_before", e.value("before", "water"), 0.1, 0.05, 3),
+                Expectation("water_after", e.value("after", "water"), -0.05, -0.05),
+                Expectation("ndvi_before", e.value("before", "ndvi"), 0.1, -0.05),
             )
         )

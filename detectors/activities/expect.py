@@ -1,4 +1,4 @@
-"""Measured values of a patch, and holding them against what an activity looks like.
+"""Holding measured values of a patch against what an activity looks like.
 
 First version: the middles and widths are read off published reflectance of the materials, not fitted.
 """
@@ -6,74 +6,10 @@ First version: the middles and widths are read off published reflectance of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from detectors.types import Patch, Reason, Shape
-
-NAN = math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """Spectra and shape of a patch in figures; NaN where a band was missing.
-
-    Attributes:
-        ndvi_before, ndvi_after, bsi_after, water_before, water_after: indices, -1..1 (water: MNDWI, NDWI
-            without swir16).
-        visible_before, visible_after: mean reflectance of blue, green and red.
-        ndvi_loss: ndvi_before - ndvi_after. nir_after: reflectance of nir.
-        slope_after: swir16 over visible: rock and concrete are flat, soil rises.
-        shape: geometry.
-    """
-
-    ndvi_before: float
-    ndvi_after: float
-    bsi_after: float
-    water_before: float
-    water_after: float
-    visible_before: float
-    visible_after: float
-    ndvi_loss: float
-    nir_after: float
-    slope_after: float
-    shape: Shape
-
-
-def _ratio(spectrum: Mapping[str, float], plus: tuple[str, ...], minus: tuple[str, ...]) -> float:
-    if any(b not in spectrum for b in (*plus, *minus)):
-        return NAN
-    up, down = sum(spectrum[b] for b in plus), sum(spectrum[b] for b in minus)
-    return (up - down) / max(up + down, 1e-3)
-
-
-def _water(spectrum: Mapping[str, float]) -> float:
-    return _ratio(spectrum, ("green",), ("swir16",) if "swir16" in spectrum else ("nir",))
-
-
-def _visible(spectrum: Mapping[str, float]) -> float:
-    seen = [spectrum[b] for b in ("blue", "green", "red") if b in spectrum]
-    return sum(seen) / len(seen) if seen else NAN
-
-
-def measure(patch: Patch) -> Measures:
-    """The figures that recognisers judge by."""
-    visible = _visible(patch.after)
-    swir = patch.after.get("swir16", NAN)
-    ndvi_before, ndvi_after = (_ratio(s, ("nir",), ("red",)) for s in (patch.before, patch.after))
-    return Measures(
-        ndvi_before=ndvi_before,
-        ndvi_after=ndvi_after,
-        bsi_after=_ratio(patch.after, ("swir16", "red"), ("nir", "blue")),
-        water_before=_water(patch.before),
-        water_after=_water(patch.after),
-        visible_before=_visible(patch.before),
-        visible_after=visible,
-        ndvi_loss=ndvi_before - ndvi_after,
-        nir_after=patch.after.get("nir", NAN),
-        slope_after=swir / max(visible, 1e-3),
-        shape=patch.shape,
-    )
+from detectors.types import Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.activities.expect import Expectation, judge, measure
-from detectors.types import Patch, Reason
+from detectors.activities.expect import Expectation, judge
+from detectors.evidence import PatchEvidence
+from detectors.types import Reason
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,14 @@ class Impoundment:
     code: str = "impoundment"
     version: str = "1"
 
-    def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
+    def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
-        m = measure(patch)
+        e = evidence
         return judge(
             (
-                Expectation("water_after", m.water_after, 0, 0.03, 3),
-                Expectation("water_before", m.water_before, -0.1, -0.05),
-                Expectation("ndvi_after", m.ndvi_after, 0.15, -0.05),
-                Expectation("area", m.shape.area_m2, 5_000, 1_500, unit="m²"),
+                Expectation("water_after", e.value("after", "water"), 0, 0.03, 3),
+                Expectation("water_before", e.value("before", "water"), -0.1, -0.05),
+                Expectation("ndvi_after", e.value("after", "ndvi"), 0.15, -0.05),
+                Expectation("area", e.shape.area_m2, 5_000, 1_500, unit="m²"),
             )
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.activities.expect import Expectation, judge, measure
-from detectors.types import Patch, Reason
+from detectors.activities.expect import Expectation, judge
+from detectors.evidence import PatchEvidence
+from detectors.types import Reason
 
 
 @dataclass(frozen=True)
@@ -15,16 +16,16 @@ class Quarry:
     code: str = "quarry"
     version: str = "1"
 
-    def score(self, patch: Patch) -> tuple[float, tuple[Reason, ...]]:
+    def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
-        m = measure(patch)
+        e = evidence
         return judge(
             (
-                Expectation("visible_after", m.visible_after, 0.15, 0.02, 2),
-                Expectation("ndvi_after", m.ndvi_after, 0.2, -0.05),
-                Expectation("swir_over_visible_after", m.slope_after, 1.7, -0.15),
-                Expectation("area", m.shape.area_m2, 40_000, -10_000, unit="m²"),
-                Expectation("elongation", m.shape.elongation, 4, -1),
-                Expectation("water_after", m.water_after, 0, -0.05),
+                Expectation("visible_after", e.value("after", "visible"), 0.15, 0.02, 2),
+                Expectation("ndvi_after", e.value("after", "ndvi"), 0.2, -0.05),
+                Expectation("swir_over_visible_after", e.value("after", "swir_over_visible"), 1.7, -0.15),
+                Expectation("area", e.shape.area_m2, 40_000, -10_000, unit="m²"),
+                Expectation("elongation", e.shape.elongation, 4, -1),
+                Expectation("water_after", e.value("after", "water"), 0, -0.05),
             )
         )

@@ -174,3 +174,50 @@ def count_tails(
                 if seen[t, p]:
                     at = int(abs(residual[t, c, p]) / sigma[c, p] / step)
                     tails[kind[p], season[t], c, min(at, last)] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def yearly_peaks(
+    data: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    place: NDArray[np.int64],
+    year: NDArray[np.int64],
+    part: NDArray[np.int64],
+    growing: NDArray[np.bool_],
+    least: int,
+    peaks: NDArray[np.uint8],
+) -> None:
+    """The second highest NDVI of each year's looks in the growing season: one bright outlier is no peak.
+
+    Args:
+        data: ``float32 (t, band, pixel)``. seen: ``bool (t, pixel)``. place: ``int64 (5,)``, band of each core band.
+        year: ``int64 (t,)``, row of ``peaks`` that a look belongs to, -1 for none. part: ``int64 (t,)``, part of the
+            year. growing: ``bool (pixel, part)``, whether it is the pixel's growing season.
+        least: looks in it below which a year is not known.
+        peaks: out, ``uint8 (years, pixel)``, 1/200 NDVI, at least 1 where it is known, else 0.
+    """
+    years, pixels = peaks.shape
+    peaks[:] = 0
+    if place[RED] < 0 or place[NIR] < 0:
+        return
+    top = np.full((2, pixels), -1, np.float32)
+    count = np.zeros(pixels, np.int64)
+    for k in range(years):
+        top[:] = -1
+        count[:] = 0
+        for t in range(len(seen)):
+            if year[t] != k:
+                continue
+            red, nir = data[t, place[RED]], data[t, place[NIR]]
+            for p in range(pixels):
+                if seen[t, p] and growing[p, part[t]]:
+                    green = ratio(nir[p], red[p])
+                    count[p] += 1
+                    if green > top[0, p]:
+                        top[1, p] = top[0, p]
+                        top[0, p] = green
+                    elif green > top[1, p]:
+                        top[1, p] = green
+        for p in range(pixels):
+            if count[p] >= least:
+                peaks[k, p] = max(1, min(255, int(top[1, p] * 200 + 0.5)))

@@ -58,6 +58,15 @@ REACH: Final = 5
 BORROWED: Final = 1.5
 """How much wider a neighbour's spread is taken."""
 
+PEAK_YEARS: Final = 6
+"""Last years of the history of which the yearly peak is kept."""
+
+GROWING: Final = 0.75
+"""It is the growing season while the expected NDVI is above this share of its yearly peak."""
+
+PEAK_LOOKS: Final = 3
+"""Clear looks in the growing season below which a year's peak is not known."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -81,7 +90,8 @@ def fit(
         ``coefficients`` int16 (band, 5, pixel), 1e-4 reflectance; ``sigma`` uint16 (3, pixel), 1e-4; ``kind`` uint8;
         ``peak`` uint8, yearly peak of NDVI, 1/200; ``tilled`` bool, bare for a part of every year; ``basis`` uint8;
         ``history`` uint16, clear looks; ``season`` float32 (kind, 24, 3); ``sample`` int32, pixels that speak for
-        their kinds.
+        their kinds; ``peaks`` uint8 (year, pixel), yearly peak of NDVI, 1/200, 0 where it is not known;
+        ``peak_years`` int32 (year,), up to six, ascending.
     """
     bands = [history.bands[i] for i in kept]
     place = np.array([bands.index(band) if band in bands else -1 for band in CORE], np.int64)
@@ -111,9 +121,16 @@ def fit(
     fixed["peak"] = np.clip(np.rint(course[:, :, NDVI].max(axis=1) * 200), 0, 255).astype(np.uint8)
     fixed["tilled"] &= fixed["peak"] >= GREEN_PEAK * 200
     tails = np.zeros((kinds, SEASONS, CHANNELS, TAIL_BINS), np.int64)
-    season = season_of(days)
+    season, year = season_of(days), year_of(days)
+    fixed["peak_years"] = np.unique(year)[-PEAK_YEARS:].astype(np.int32)
+    fixed["peaks"] = np.zeros((len(fixed["peak_years"]), n), np.uint8)
+    row = np.where(year >= fixed["peak_years"][0], np.searchsorted(fixed["peak_years"], year), -1)
+    month = season // (SEASONS // 12)
     for part, numbers, seen in _strips(history, kept, whole, place):
         seen &= usable[part]
+        green = course[part, :, NDVI]
+        growing = green >= GROWING * green.max(axis=1, keepdims=True)
+        past.yearly_peaks(numbers, seen, place, row, month, growing, PEAK_LOOKS, fixed["peaks"][:, part])
         residual = past.residuals(numbers, seen, fixed["coefficients"][:, :, part], place, x.astype(np.float32))
         sigma = past.spreads(residual, seen, SIGMA_FLOOR)
         fixed["sigma"][:, part] = np.minimum(np.rint(sigma * 1e4), 65535).astype(np.uint16)
@@ -155,6 +172,11 @@ def _strips(
 def season_of(days: NDArray[np.int64]) -> NDArray[np.int64]:
     """Half-month of the year, 0..23, of days since 1970-01-01."""
     return (np.asarray(days) % kernel.YEAR / kernel.YEAR * SEASONS).astype(np.int64)
+
+
+def year_of(days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Calendar year of days since 1970-01-01."""
+    return np.asarray(days).astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
 
 
 def _kinds(course: NDArray[np.float32], usable: NDArray[np.bool_], kinds: int) -> NDArray[np.uint8]:

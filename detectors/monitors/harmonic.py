@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from detectors.kernels import common, decide
 from detectors.kernels import harmonic as kernel
 from detectors.kernels.indices import CORE
-from detectors.monitors import baseline, traces
+from detectors.monitors import baseline, grounds, traces
 from detectors.protocol import Coverage, Parameters
 from detectors.state import MonitorState
 from detectors.types import CLEAR, NONE, UNKNOWN, ChangedPixels, ChangeMap, History, RasterBlock
@@ -92,7 +92,7 @@ class HarmonicMonitor:
 
     parameters: HarmonicParameters = field(default_factory=HarmonicParameters)
     name: str = "harmonic"
-    version: str = "2"
+    version: str = "3"
 
     @classmethod
     def create(cls, **parameters: Any) -> HarmonicMonitor:
@@ -157,8 +157,7 @@ class HarmonicMonitor:
             day, block.grid.shape[1], q.support, q.high, q.neighbours, q.apart_days, q.drawdown_days, q.fallow_days,
             fixed["tilled"], score, phase, when, note, fresh,
         )  # fmt: skip
-        traced = (note & decide.TRACED > 0) | (fresh & (note & decide.ANOMALOUS > 0))
-        table = traces.follow(state, block, look, phase, when, traced, fresh)
+        table = traces.follow(state, block, look, phase, when, note, fresh)
         coverage = Coverage(
             day=day,
             pixels=n,
@@ -229,6 +228,7 @@ class HarmonicMonitor:
         at, when = state.dynamic["at"][rows], state.dynamic["when"][rows].astype(np.int32)
         sure = when[:, decide.CONFIRMED_ON] > 0
         before, after, evidence = traces.read(state, rows)
+        peaks, years = traces.peaks(state, rows)
         return ChangedPixels(
             row=(at // state.grid.shape[1] + row0).astype(np.int32),
             col=(at % state.grid.shape[1] + col0).astype(np.int32),
@@ -239,7 +239,16 @@ class HarmonicMonitor:
             before=before,
             after=after,
             evidence=evidence,
+            looks=state.dynamic["trace_looks"][rows].astype(np.int32),
+            seen_until=state.dynamic["trace_until"][rows].astype(np.int32),
+            peaks=peaks,
+            peak_years=years,
         )
+
+    def ground(self, state: MonitorState) -> NDArray[np.uint8]:
+        """See ``Monitor.ground``."""
+        self.check(state)
+        return grounds.kinds(state.fixed, state.bands).reshape(state.grid.shape)
 
     def check(self, state: MonitorState) -> None:
         """See ``Monitor.check``."""

@@ -2,8 +2,10 @@
 
 Columns: ``at`` int32 (row-major pixel of the window, ascending), ``when`` uint16 (i, 7), days by the columns of
 ``decide``, ``trace_looks`` uint8, ``trace_before`` and ``trace_after`` int16 (i, band) mean expected and observed
-reflectance since the change began, 1e-4, and ``trace_evidence`` float32 (i, 4), mean strength by kind of evidence in
-standard deviations.
+reflectance since the change began, 1e-4, ``trace_evidence`` float32 (i, 4), mean strength by kind of evidence in
+standard deviations, ``trace_until`` uint16, day of the last look that showed the change, and ``trace_tops`` uint8
+(i, 4, 3), of each of the last four years the two highest NDVI of the growing season since the change, 1/200, and how
+many looks they come from; ``trace_years`` int32 (4,) says which year each column is of.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ from numpy.typing import NDArray
 
 from detectors.kernels import decide
 from detectors.kernels.indices import BSI, NDVI, WATER
+from detectors.monitors import baseline
 from detectors.state import Arrays, MonitorState
-from detectors.types import BANDS, EVIDENCE, SCALE, RasterBlock
+from detectors.types import BANDS, EVIDENCE, PEAK, SCALE, RasterBlock
 
 MOST_LOOKS: Final = 12
 """Looks after the first anomaly that the means come from: later regrowth is another story."""
 
 SETTLING: Final = 4
 """Looks that the mean spectra remember well: a dam fills and a pit is laid bare over several."""
+
+LATER_YEARS: Final = 4
+"""Years of which the peak since the change is kept."""
 
 DAYS: Final = 7
 """Columns of ``when``."""
@@ -55,6 +61,9 @@ def empty(bands: int, rows: int = 0) -> dict[str, NDArray[Any]]:
         "trace_before": np.zeros((rows, bands), np.int16),
         "trace_after": np.zeros((rows, bands), np.int16),
         "trace_evidence": np.zeros((rows, len(EVIDENCE)), np.float32),
+        "trace_until": np.zeros(rows, np.uint16),
+        "trace_tops": np.zeros((rows, LATER_YEARS, 3), np.uint8),
+        "trace_years": np.zeros(LATER_YEARS, np.int32),
     }
 
 
@@ -71,20 +80,24 @@ def follow(
     look: Look,
     phase: NDArray[np.uint8],
     when: NDArray[np.uint16],
-    traced: NDArray[np.bool_],
+    note: NDArray[np.uint8],
     fresh: NDArray[np.bool_],
 ) -> dict[str, NDArray[Any]]:
     """The table after a scene: rows of pixels that are quiet again are dropped, new ones begin.
 
     Args:
         phase, when: ``uint8 (pixel,)`` and ``uint16 (pixel, 7)`` after the scene.
-        traced: ``bool (pixel,)``, pixels whose look today belongs to a change. fresh: likewise, confirmed today.
+        note: ``uint8 (pixel,)``, what ``decide.update`` noted today. fresh: ``bool (pixel,)``, confirmed today.
     """
     at = np.flatnonzero(phase).astype(np.int32)
     table = empty(len(state.bands), len(at))
     table["at"], table["when"] = at, when[at]
     _keep(state.dynamic, table, phase, fresh)
-    rows = np.flatnonzero(traced[at] & (table["trace_looks"] < MOST_LOOKS))
+    # What belongs to a change in progress, and what shows one that is confirmed anew after it had recovered.
+    shown = (note[at] & decide.TRACED > 0) | (fresh[at] & (note[at] & decide.ANOMALOUS > 0))
+    table["trace_until"][shown] = block.day
+    _peak(state, block, look, table, note[at] & decide.USED > 0)
+    rows = np.flatnonzero(shown & (table["trace_looks"] < MOST_LOOKS))
     if len(rows) and all(band in block.bands for band in state.bands):
         _describe(state, block, look, table, rows)
     return table
@@ -102,8 +115,42 @@ def _keep(old: Arrays, table: dict[str, NDArray[Any]], phase: NDArray[np.uint8],
     begins = (phase[table["at"]] == decide.SUSPECTED) & known
     begins[begins] = old["when"][source[begins], decide.START] != table["when"][begins, decide.START]
     known &= ~again & ~begins
-    for name in ("trace_looks", "trace_before", "trace_after", "trace_evidence"):
+    for name in ("trace_looks", "trace_before", "trace_after", "trace_evidence", "trace_until", "trace_tops"):
         table[name][known] = old[name][source[known]]
+    table["trace_years"][:] = old["trace_years"]
+
+
+def _peak(
+    state: MonitorState, block: RasterBlock, look: Look, table: dict[str, NDArray[Any]], used: NDArray[np.bool_]
+) -> None:
+    """Take the look into the year's two highest NDVI, where it is the growing season of a row; in place."""
+    year = int(baseline.year_of(np.array([block.day]))[0])
+    slot = year % LATER_YEARS
+    if table["trace_years"][slot] != year:
+        table["trace_years"][slot] = year
+        table["trace_tops"][:, slot] = 0
+    if not {"red", "nir"}.issubset(block.bands) or not {"red", "nir"}.issubset(state.bands):
+        return
+    rows = np.flatnonzero(used)
+    at = table["at"][rows]
+    pair = [state.bands.index("red"), state.bands.index("nir")]
+    coefficients = state.fixed["coefficients"]
+    red, nir = (np.einsum("rp,r->p", coefficients[band][:, at].astype(np.float32), look.x) for band in pair)
+    growing = _ndvi(red, nir) >= baseline.GROWING / PEAK * state.fixed["peak"][at]
+    rows, at = rows[growing], at[growing]
+    numbers = block.data.reshape(len(block.bands), -1)
+    red, nir = (numbers[block.bands.index(band), at].astype(np.float32) for band in ("red", "nir"))
+    green = np.clip(np.rint(_ndvi(red, nir) * PEAK), 1, 255).astype(np.uint8)
+    tops = table["trace_tops"][rows, slot]
+    best = np.sort(np.column_stack([tops[:, :2], green]), axis=1)[:, :0:-1]
+    count = np.minimum(tops[:, 2], 254) + 1
+    table["trace_tops"][rows, slot] = np.column_stack([best, count])
+
+
+def _ndvi(red: NDArray[np.float32], nir: NDArray[np.float32]) -> NDArray[np.float32]:
+    """NDVI of reflectances in 1e-4, which atmospheric correction can push below zero."""
+    red, nir = np.maximum(red, np.float32(10)), np.maximum(nir, np.float32(10))
+    return (nir - red) / (nir + red)
 
 
 def _describe(
@@ -183,3 +230,19 @@ def read(
             out[:, BANDS.index(band)] = np.where(known, values, np.float32(np.nan))
         spectra.append(out)
     return spectra[0], spectra[1], state.dynamic["trace_evidence"][rows].astype(np.float32)
+
+
+def peaks(state: MonitorState, rows: NDArray[np.intp]) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """Yearly peaks of NDVI of some rows, ``uint8 (i, year)``, 1/``PEAK``, 0 where unknown; and the years, ascending.
+
+    Those of the history, and those since the change, which count where a year has both.
+    """
+    past, later = state.fixed["peak_years"], state.dynamic["trace_years"]
+    years = np.union1d(past, later[later > 0])
+    out = np.zeros((len(rows), len(years)), np.uint8)
+    out[:, np.searchsorted(years, past)] = state.fixed["peaks"][:, state.dynamic["at"][rows]].T
+    for slot in np.flatnonzero(later):
+        tops = state.dynamic["trace_tops"][rows, slot]
+        known = tops[:, 2] >= baseline.PEAK_LOOKS
+        out[known, np.searchsorted(years, later[slot])] = tops[known, 1]
+    return out, tuple(int(year) for year in years)
