@@ -78,8 +78,8 @@ class ArrayPair:
         self.bands = bands or (own[0], own[1])
         if self.grid.shape != shape or tuple(map(len, self.bands)) != (len(self._before), len(self._after)):
             raise ValueError("the grid's shape or the number of band names is not that of the images")
-        self._valid = tuple(
-            np.isfinite(a).all(axis=0) & (True if given is None else np.asarray(given, np.bool_))
+        self._valid: tuple[Bools, ...] = tuple(
+            np.logical_and(np.isfinite(a).all(axis=0), True if given is None else given)
             for a, given in ((self._before, valid_before), (self._after, valid_after))
         )
 

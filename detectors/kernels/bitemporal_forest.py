@@ -6,11 +6,13 @@ million pixels, in single precision and without the interpreter's lock.
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_TRIED = 16
+MOST_TRIED: Final = 16
 """Most features that a split is drawn from."""
 
 
@@ -38,9 +40,9 @@ def grow(
     value = np.zeros((trees, room, q), np.float32)
     unseen, times = np.zeros((n, q), np.float32), np.zeros(n, np.int32)
     begin, end = np.zeros(room, np.int64), np.zeros(room, np.int64)
-    best_sum, part_sum, total = np.zeros(q), np.zeros(q), np.zeros(q)
+    part_sum, total = np.zeros(q), np.zeros(q)
     for t in range(trees):
-        index = np.random.randint(0, n, n)
+        index: Any = np.random.randint(0, n, n)
         drawn = np.zeros(n, np.bool_)
         drawn[index] = True
         begin[0], end[0] = 0, n
@@ -118,6 +120,7 @@ def leaf_means(
     trees, nodes = feature.shape
     result = np.zeros((trees, nodes), np.float32)
     count = np.zeros((trees, nodes), np.int32)
+    usual = of.mean()
     for t in range(trees):
         for i in range(len(x)):
             node = 0
@@ -126,7 +129,7 @@ def leaf_means(
             result[t, node] += of[i]
             count[t, node] += 1
         for node in range(nodes):
-            result[t, node] = result[t, node] / count[t, node] if count[t, node] else of.mean()
+            result[t, node] = result[t, node] / count[t, node] if count[t, node] else usual
     return result
 
 
@@ -142,15 +145,28 @@ def predict(
     float32 (n, feature): ``float32 (n, output)``."""
     n, trees, q = len(x), len(feature), value.shape[2]
     result = np.zeros((n, q), np.float32)
-    part = 4096  # pixels that stay in the cache while each tree is walked by all of them
+    part, abreast = 4096, 8  # pixels that stay in the cache for all trees; that walk a tree at once, to hide waiting
+    at = np.zeros(abreast, np.int32)
+    own_feature, own_cut, own_left = np.empty_like(feature[0]), np.empty_like(cut[0]), np.empty_like(left[0])
     for start in range(0, n, part):
         for t in range(trees):
-            for i in range(start, min(n, start + part)):
-                node = 0
-                f = feature[t, 0]
-                while f >= 0:
-                    node = left[t, node] + (x[i, f] > cut[t, node])
-                    f = feature[t, node]
-                for k in range(q):
-                    result[i, k] += value[t, node, k]
+            for node in range(len(own_feature)):
+                leaf = feature[t, node] < 0
+                own_feature[node] = 0 if leaf else feature[t, node]
+                own_cut[node] = np.inf if leaf else cut[t, node]
+                own_left[node] = node if leaf else left[t, node]  # who has arrived walks on the spot
+            for first in range(start, min(n, start + part), abreast):
+                count = min(abreast, n - first)
+                at[:] = 0
+                moving = True
+                while moving:
+                    moving = False
+                    for i in range(count):
+                        node = at[i]
+                        after = own_left[node] + (x[first + i, own_feature[node]] > own_cut[node])
+                        moving |= after != node
+                        at[i] = after
+                for i in range(count):
+                    for k in range(q):
+                        result[first + i, k] += value[t, at[i], k]
     return result / np.float32(trees)

@@ -14,9 +14,13 @@ from detectors.kernels import bitemporal_forest as forest
 from detectors.types import Bools, Floats
 
 TREES: Final = 16
+TREES_LARGE: Final = 8
+"""Trees of each way, and of a pair so large that it is compared in cells, where each tree costs minutes."""
+
 LEAF: Final = 10
 PASSES: Final = 3
-"""Rounds of fitting, each on what the round before left as unchanged."""
+TREES_FIRST: Final = 4
+"""Rounds of fitting, each on what the round before left as unchanged, and the trees of all rounds but the last."""
 
 RIDGE: Final = 1e-3
 """Weight of a zero slope in the linear fits, in samples per sample: bands may be copies of each other."""
@@ -98,12 +102,12 @@ def _slope(here: Floats, there: Floats) -> Floats:
     return np.asarray(np.linalg.solve(rows.T @ rows + penalty, rows.T @ there), np.float32)
 
 
-def one_way(here: Floats, features: Floats, there: Floats, seed: int) -> OneWay:
+def one_way(here: Floats, features: Floats, there: Floats, trees: int, seed: int) -> OneWay:
     """Fit on samples that are taken as unchanged; arguments as in ``OneWay.length``."""
     slope = _slope(here, there)
     rest = there - here @ slope[:-1] - slope[-1]
-    feature, cut, left, value, unseen = forest.grow(features, rest, TREES, LEAF, seed)
-    used = np.isfinite(unseen).all(axis=1)
+    feature, cut, left, value, unseen = forest.grow(features, rest, trees, LEAF, seed)
+    used: Bools = np.asarray(np.isfinite(unseen).all(axis=1))
     error = np.where(used[:, None], rest - unseen, 0)
     bands = error.shape[1]
     covariance = np.cov(error[used].T).reshape(bands, bands)
@@ -154,8 +158,8 @@ def variates(before: Floats, after: Floats) -> Variates:
         a = a[:, ::-1][:, :k]
         b = np.linalg.solve(s[p:, p:], cross.T @ a) / rho
         scale = np.sqrt(2 * (1 - rho))
-        result = Variates(*(m.astype(np.float32) for m in (a / scale, b / scale)),
-                          ((centre[:p] @ a - centre[p:] @ b) / scale).astype(np.float32), rho.astype(np.float32))  # fmt: skip
+        parts = (a / scale, b / scale, (centre[:p] @ a - centre[p:] @ b) / scale, rho)
+        result = Variates(*(np.asarray(part, np.float32) for part in parts))
         sure = chi2.sf(((apart[:, :p] @ a - apart[:, p:] @ b) ** 2 / scale**2).sum(axis=1), k)
         done = float(np.abs(sure - weight).max()) < 1e-3
         weight = np.maximum(sure, 1e-6)
@@ -193,14 +197,15 @@ class Model:
         return np.asarray(own ** (1 - self.trust) * linear**self.trust, np.float32)
 
 
-def fit(before: Samples, after: Samples, seed: int) -> Model:
+def fit(before: Samples, after: Samples, trees: int, seed: int) -> Model:
     """Learn what goes with what, leaving out in each pass what the pass before found changed."""
     kept: Bools = np.ones(len(before.raw), np.bool_)
     linear = variates(before.raw, after.raw)
     model: Any = None
-    for _ in range(PASSES):
-        forth = one_way(before.fine[kept], before.about[kept], after.fine[kept], seed)
-        back = one_way(after.fine[kept], after.about[kept], before.fine[kept], seed)
+    for last in (False,) * (PASSES - 1) + (True,):
+        many = trees if last else TREES_FIRST
+        forth = one_way(before.fine[kept], before.about[kept], after.fine[kept], many, seed)
+        back = one_way(after.fine[kept], after.about[kept], before.fine[kept], many, seed)
         model = Model(forth, back, linear, 0.0)
         strength = model.strength(before, after)
         kept = strength < otsu(strength)

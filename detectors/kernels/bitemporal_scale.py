@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,8 @@ def _edges(image: Floats, seen: Bools) -> NDArray[np.float64]:
     """Strength of edges in all bands ``float64 (y, x)``, which sensors share where they share no brightness."""
     filled = np.where(seen, image, np.float32(0))
     smooth = ndimage.gaussian_filter(filled, (0, 1, 1))
-    slope = np.sqrt(sum(ndimage.sobel(smooth, axis=a).astype(np.float64) ** 2 for a in (1, 2)).sum(axis=0))
+    across, along = (ndimage.sobel(smooth, axis=a).astype(np.float64) for a in (1, 2))
+    slope = np.sqrt((across**2 + along**2).sum(axis=0))
     slope = np.where(ndimage.minimum_filter(seen, 7), np.log1p(slope), np.nan)
     mean = np.nanmean(slope) if np.isfinite(slope).any() else 0.0
     edge = np.hanning(seen.shape[0])[:, None] * np.hanning(seen.shape[1])[None]
@@ -138,7 +139,8 @@ def shift_between(pairs: list[tuple[Floats, Floats, Bools]]) -> tuple[float, flo
         one, two = _edges(before, seen), _edges(after, seen)
         if not one.any() or not two.any():
             continue
-        back = phase_cross_correlation(one, two, upsample_factor=UPSAMPLED, normalization=None)[0]
+        found_by: Any = phase_cross_correlation
+        back = found_by(one, two, upsample_factor=UPSAMPLED, normalization=None)[0]
         found.append(-np.asarray(back, np.float64))
         gains.append(_correlation(one, ndimage.shift(two, back, order=1)) - _correlation(one, two))
     if not found:

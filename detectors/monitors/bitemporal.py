@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from detectors.kernels import bitemporal_fields as fields
@@ -42,6 +43,8 @@ LEAST_COMMON: Final = 100
 """Cells valid in both images below which nothing can be learned."""
 
 WORKERS: Final = 2
+
+T = TypeVar("T", bound=np.generic)
 
 
 class BitemporalParameters(Parameters):
@@ -142,7 +145,7 @@ class Bitemporal:
             [(s.apply(w.before), t.apply(w.after), w.seen_before & w.seen_after) for w in windows for s, t in [scales]]
         )
         looks = [_look(window, scales, shift) for window in windows]
-        model = self._model(looks)
+        model = self._model(looks, models.TREES if cell == 1 else models.TREES_LARGE)
         strengths = [_strength(look, model) for look in looks]
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
         threshold = models.otsu(inner)
@@ -187,10 +190,8 @@ class Bitemporal:
         known = look.seen[look.inner]
         strength = strength[look.inner]
         if cell > 1:
-            known, changed, strength = (
-                plane.repeat(cell, 0).repeat(cell, 1)[: valid.shape[0], : valid.shape[1]]
-                for plane in (known, changed, strength)
-            )
+            known, changed = _spread(known, cell, valid), _spread(changed, cell, valid)
+            strength = _spread(strength, cell, valid)
         known = known & valid
         codes = np.where(changed, CHANGED, UNCHANGED).astype(np.uint8)
         codes[~known] = NO_DATA
@@ -243,7 +244,7 @@ class Bitemporal:
             scales.append(scale)
         return scales[0], scales[1]
 
-    def _model(self, looks: list[_Look]) -> models.Model:
+    def _model(self, looks: list[_Look], trees: int) -> models.Model:
         count = [int(look.seen[look.inner].sum()) for look in looks]
         total = sum(count)
         if total < LEAST_COMMON:
@@ -261,6 +262,7 @@ class Bitemporal:
         return models.fit(
             models.Samples(raw_before, before, about_before),
             models.Samples(raw_after, after, about_after),
+            trees,
             self.parameters.seed,
         )
 
@@ -282,6 +284,11 @@ def _read(
     inner = (slice(r, r + -(-shape[0] // cell)), slice(c, c + -(-shape[1] // cell)))
     first, second = fields.reduced(before, seen_before, cell), fields.reduced(after, seen_after, cell)
     return _Window(*first, *second, inner), valid
+
+
+def _spread(plane: NDArray[T], cell: int, like: Bools) -> NDArray[T]:
+    """Cells to pixels, cut to the shape of ``like``."""
+    return plane.repeat(cell, 0).repeat(cell, 1)[: like.shape[0], : like.shape[1]]
 
 
 def _look(window: _Window, scales: tuple[Scale, Scale], shift: tuple[float, float]) -> _Look:
