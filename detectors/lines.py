@@ -189,7 +189,7 @@ def _drawn(bones: Skeleton, path: NDArray[np.intp]) -> NDArray[np.float64]:
     """A path as vertices ``(n, 2)``, simplified; free ends reach to the edge of the mask."""
     points = np.column_stack([bones.row[path], bones.col[path]]).astype(np.float64)
     closed = len(path) > 2 and path[0] == path[-1]
-    vertices = _simplified(points)
+    vertices = simplified(points)
     if closed:
         return vertices
     for end, inner in ((0, 1), (-1, -2)):
@@ -199,7 +199,7 @@ def _drawn(bones: Skeleton, path: NDArray[np.intp]) -> NDArray[np.float64]:
     return vertices
 
 
-def _simplified(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def simplified(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Douglas and Peucker (1973, Cartographica 10), on a stack instead of by recursion."""
     keep = np.zeros(len(points), np.bool_)
     keep[[0, -1]] = True
