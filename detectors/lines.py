@@ -200,6 +200,11 @@ def _drawn(bones: Skeleton, path: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 def simplified(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A way of points ``(n, 2)`` by those of them that it can be drawn from, within ``_TOLERANCE``."""
+    return points[kept_points(points)].copy()
+
+
+def kept_points(points: NDArray[np.float64]) -> NDArray[np.intp]:
     """Douglas and Peucker (1973, Cartographica 10), on a stack instead of by recursion."""
     keep = np.zeros(len(points), np.bool_)
     keep[[0, -1]] = True
@@ -216,4 +221,4 @@ def simplified(points: NDArray[np.float64]) -> NDArray[np.float64]:
             middle = first + 1 + furthest
             keep[middle] = True
             stack += [(first, middle), (middle, last)]
-    return points[keep].copy()
+    return np.flatnonzero(keep)

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from detectors.lines import ELONGATION, simplified
+from detectors.lines import ELONGATION, kept_points, simplified
 from detectors.skeleton import Skeleton, skeleton_of, strokes
 from detectors.types import Bools, Floats
 
@@ -36,8 +36,23 @@ TURN: Final = math.cos(math.radians(45))
 """A road that turns by more than this within ``REACH`` pixels is cut in two there."""
 
 REACH: Final = 6
-GAP: Final = 2 * WIDEST
+LOW: Final = 0.3
+"""Share of the contrast from which on a pixel may belong to a line."""
+
+RUN: Final = 2 * WIDEST
+"""Pixels that are straight at a time."""
+
+GAP: Final = 3 * WIDEST
 """Pixels over which two lines are one where they point at each other: a crossing, or a place where the crest is lost."""
+
+BEND: Final = 0.5
+"""Sine of the angle by which a way may point beside the one that goes on."""
+
+TOUCH: Final = WIDEST / 2
+"""Pixels within which ends touch."""
+
+CORNER: Final = -0.5
+"""Cosine of the sharpest turn at which two ways that touch are one road."""
 
 _TRUNCATE: Final = 3.0
 _EDGE: Final = math.ceil(_TRUNCATE * SIGMA)
@@ -87,14 +102,10 @@ def ridge_lines(strength: Floats, contrast: float, blur: float = 0.0) -> list[Ri
     """
     if not contrast > 0:
         return []
-    paths = []
-    for row0, col0, mask in _crests(strength, contrast):
-        bones = skeleton_of(mask)
-        for way in strokes(bones):
-            paths += _smooth_parts(np.column_stack([bones.row[way] + row0, bones.col[way] + col0]).astype(np.float64))
-    joined = [path for path in _linked(paths) if _length(path) >= LEAST_LENGTH]
-    ridges = [Ridge(path, *_profile(strength, path, blur)) for path in joined]
-    kept = [ridge for ridge in ridges if ridge.contrast >= contrast / 2]
+    linked = [path for path in _linked(_parts(_response(strength), contrast * LOW)) if _length(path) >= LEAST_LENGTH]
+    ridges = [Ridge(path, *_profile(strength, path, blur)) for path in linked]
+    # What noise adds up to along a line grows with the root of its length, as with any matched filter.
+    kept = [ridge for ridge in ridges if ridge.contrast * math.sqrt(ridge.length / LEAST_LENGTH) >= contrast]
     return sorted(kept, key=lambda ridge: -ridge.length)
 
 
@@ -120,18 +131,18 @@ def corridors(ridges: list[Ridge], shape: tuple[int, int], spare: float = 0.0) -
     return owner
 
 
-def _crests(strength: Floats, contrast: float) -> Iterator[tuple[int, int, Bools]]:
-    """Connected crests that are long enough to be lines: first row and column, ``bool (y, x)``."""
-    response = _response(strength)
-    label, count = ndimage.label(response > contrast / 2, np.ones((3, 3)))
-    sure = np.zeros(count + 1, np.bool_)
-    sure[label[response > contrast]] = True
-    sure[0] = False
-    del response
+def _parts(response: NDArray[np.float16], low: float) -> list[NDArray[np.float64]]:
+    """Smooth ways along crests above ``low``."""
+    label, _ = ndimage.label(response > low, np.ones((3, 3)))
+    parts = []
     for number, box in enumerate(ndimage.find_objects(label), start=1):
-        # A piece counts from half of a line's length on: two may be linked.
-        if sure[number] and math.hypot(*(side.stop - side.start for side in box)) >= LEAST_LENGTH / 2:
-            yield box[0].start, box[1].start, label[box] == number
+        if math.hypot(*(side.stop - side.start for side in box)) < RUN:
+            continue
+        bones = skeleton_of(label[box] == number)
+        corner = np.array([box[0].start, box[1].start])
+        for way in strokes(bones):
+            parts += _smooth_parts((np.column_stack([bones.row[way], bones.col[way]]) + corner).astype(np.float64))
+    return parts
 
 
 def _response(strength: Floats) -> NDArray[np.float16]:
@@ -165,18 +176,29 @@ def _length(path: NDArray[np.float64]) -> float:
 
 
 def _smooth_parts(path: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """A way cut where it turns sharply; parts of at least a quarter of a line's length."""
-    n = len(path)
-    cuts = [0]
-    if n > 2 * REACH:
-        into, out = path[REACH:-REACH] - path[: -2 * REACH], path[2 * REACH :] - path[REACH:-REACH]
-        cosine = (into * out).sum(axis=1) / np.maximum(np.hypot(*into.T) * np.hypot(*out.T), 1e-9)
-        # At the sharpest place of each bend only.
-        sharp = (cosine < TURN) & (cosine == ndimage.minimum_filter1d(cosine, 2 * REACH + 1, mode="nearest"))
-        cuts += (np.flatnonzero(sharp) + REACH).tolist()
-    cuts.append(n - 1)
-    parts = [path[a : b + 1] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
-    return [part for part in parts if len(part) > REACH and _length(part) >= LEAST_LENGTH / 4]
+    """The parts of a way that run straight or in wide bends: crests of clutter wander, and roads end in such.
+
+    Cut at sharp turns, and where nothing is straight for ``RUN`` pixels.
+    """
+    if len(path) < RUN / math.sqrt(2):
+        return []
+    corners = kept_points(ndimage.gaussian_filter1d(path, 1.0, axis=0, mode="nearest"))
+    steps = np.diff(path[corners], axis=0)
+    lengths = np.hypot(*steps.T)
+    parts: list[NDArray[np.float64]] = []
+    first = last = -1
+    for number in np.flatnonzero(lengths >= RUN).tolist():
+        if first >= 0:
+            between = float(lengths[last + 1 : number].sum())
+            cosine = float(steps[last] @ steps[number]) / (lengths[last] * lengths[number])
+            if between < RUN and cosine > TURN:
+                last = number
+                continue
+            parts.append(path[corners[first] : corners[last + 1] + 1])
+        first = last = number
+    if first >= 0:
+        parts.append(path[corners[first] : corners[last + 1] + 1])
+    return parts
 
 
 def _linked(paths: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
@@ -194,13 +216,16 @@ def _linked(paths: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
             continue
         step = ends[b] - ends[a]
         gap = float(np.hypot(*step))
-        # Where both touch only their directions count, and a bend is no end of a road; over a gap both must point.
         straight = -float(ways[a] @ ways[b])
-        if gap > 2:
-            pointing = min(float(ways[a] @ step), -float(ways[b] @ step)) / gap
-            if min(straight, pointing) < math.cos(math.radians(30)) or gap > min(lengths[a // 2], lengths[b // 2]):
+        if gap > TOUCH:
+            # Each must point at the other, but for what a crest may be off its place.
+            ahead = min(float(ways[a] @ step), -float(ways[b] @ step))
+            aside = max(abs(_cross(ways[a], step)), abs(_cross(ways[b], step)))
+            if straight < TURN or ahead <= 0 or aside > max(TOUCH, gap * BEND):
                 continue
-        elif straight < 0:
+            if gap > min(lengths[a // 2], lengths[b // 2]):
+                continue
+        elif straight < CORNER:
             continue
         pairs.append((gap - GAP * straight, a, b))
     follows: dict[int, int] = {}
@@ -208,6 +233,10 @@ def _linked(paths: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         if a not in follows and b not in follows:
             follows[a], follows[b] = b, a
     return _strung(paths, follows)
+
+
+def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    return float(one[0] * other[1] - one[1] * other[0])
 
 
 def _strung(paths: list[NDArray[np.float64]], follows: dict[int, int]) -> list[NDArray[np.float64]]:
