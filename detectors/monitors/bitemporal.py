@@ -164,7 +164,7 @@ class Bitemporal:
         with ThreadPoolExecutor(WORKERS) as pool:
             strengths = list(pool.map(lambda look: _strength(look, model), looks))
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
-        threshold = models.otsu(inner)
+        threshold = max(models.otsu(inner), models.LEAST_THRESHOLD)
         low = threshold * self.parameters.reach_down
         changed = sum(
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
