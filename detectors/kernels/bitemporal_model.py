@@ -29,7 +29,7 @@ SHRINK: Final = 0.1
 """Share of a multiple of the identity in the covariance of residuals (Ledoit and Wolf 2004): directions in which an
 image hardly varies must not decide alone."""
 
-NOISE: Final = 0.01
+NOISE: Final = 0.02
 """Residual in standard deviations of a band that always has to be expected: calibration, compression."""
 
 LEAST_THRESHOLD: Final = 1.0
