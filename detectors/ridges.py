@@ -1,29 +1,29 @@
 """Roads on a raster of change strength: narrow ridges that run on, found before any threshold cuts them to pieces.
 
 A map of change is smoothed, and where a new road leads along new buildings both become one patch. On the strength
-itself the road is a crest. Crests are found by the second derivatives of Gaussians at one scale (Steger 1998, IEEE TPAMI
-20, 113-125; the response of a spot is taken off by the curvature along the crest, as by Lindeberg 1998, IJCV 30),
-followed by hysteresis (Canny 1986), drawn along their skeletons, cut where they turn sharply, and kept where they are
-``detectors.lines.ELONGATION`` times as long as the widest line that the scale shows. Wider roads are found on the map of
-change itself: ``detectors.lines``.
+itself the road is a crest. Crests are found by the second derivatives of Gaussians at one scale (Steger 1998, IEEE
+TPAMI 20, 113-125; the response to a spot is taken off by the curvature along the crest, as by Lindeberg 1998, IJCV
+30), drawn along their skeletons, and cut to what runs straight or in wide bends: crests of clutter wander. Pieces that
+go on as one another are strung together, and kept where they are ``detectors.lines.ELONGATION`` times as long as the
+widest line that the scale shows, and stand out. Wider roads are found on the map of change: ``detectors.lines``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from detectors.lines import ELONGATION, kept_points, simplified
-from detectors.skeleton import Skeleton, skeleton_of, strokes
-from detectors.types import Bools, Floats
+from detectors.skeleton import skeleton_of, strokes
+from detectors.types import Floats
+
+Strength = Floats | NDArray[np.float16]
 
 SIGMA: Final = 1.5
 """Of the Gaussian, pixels. A crest of it is a line at most 2 sqrt(3) SIGMA wide (Steger 1998, section 2.3)."""
@@ -43,7 +43,7 @@ RUN: Final = 2 * WIDEST
 """Pixels that are straight at a time."""
 
 GAP: Final = 3 * WIDEST
-"""Pixels over which two lines are one where they point at each other: a crossing, or a place where the crest is lost."""
+"""Pixels over which two lines are one where they point at each other: at a crossing, or where the crest is lost."""
 
 BEND: Final = 0.5
 """Sine of the angle by which a way may point beside the one that goes on."""
@@ -54,6 +54,9 @@ TOUCH: Final = WIDEST / 2
 CORNER: Final = -0.5
 """Cosine of the sharpest turn at which two ways that touch are one road."""
 
+FWHM: Final = 2 * math.sqrt(2 * math.log(2))
+"""Full width at half height of a Gaussian, standard deviations."""
+
 _TRUNCATE: Final = 3.0
 _EDGE: Final = math.ceil(_TRUNCATE * SIGMA)
 # Cells whose derivatives are held at once.
@@ -62,7 +65,6 @@ _MOST: Final = 1 << 22
 _UNIT: Final = 1 / (2 * math.sqrt(2))
 # Cells to either side of a line that its profile is taken from.
 _SIDE: Final = 6
-_FWHM: Final = 2 * math.sqrt(2 * math.log(2))
 _sample: Callable[..., Any] = ndimage.map_coordinates
 
 
@@ -91,7 +93,7 @@ class Ridge:
         return _length(self.path)
 
 
-def ridge_lines(strength: Floats, contrast: float, blur: float = 0.0) -> list[Ridge]:
+def ridge_lines(strength: Strength, contrast: float, blur: float = 0.0) -> list[Ridge]:
     """The lines of a raster of strength, longest first.
 
     Args:
@@ -145,7 +147,7 @@ def _parts(response: NDArray[np.float16], low: float) -> list[NDArray[np.float64
     return parts
 
 
-def _response(strength: Floats) -> NDArray[np.float16]:
+def _response(strength: Strength) -> NDArray[np.float16]:
     """How far each pixel stands out as a crest, in units of strength, 0 where it is none, ``float16 (y, x)``."""
     rows, columns = strength.shape
     response = np.zeros(strength.shape, np.float16)
@@ -166,7 +168,7 @@ def _response(strength: Floats) -> NDArray[np.float16]:
         mean = (down + across) / 2
         found = np.maximum(half - mean - np.abs(half + mean), 0) * np.float32(SIGMA**2 / _UNIT)
         if not seen.all():
-            found[ndimage.binary_dilation(~seen, np.ones((3, 3)), iterations=_EDGE)] = 0
+            found[ndimage.binary_dilation(~seen, np.ones((3, 3), np.bool_), iterations=_EDGE)] = 0
         response[top : top + step] = np.minimum(found[top - first : top - first + step], 60_000)
     return response
 
@@ -273,7 +275,7 @@ def _outward(path: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return outward
 
 
-def _profile(strength: Floats, path: NDArray[np.float64], blur: float) -> tuple[float, float]:
+def _profile(strength: Strength, path: NDArray[np.float64], blur: float) -> tuple[float, float]:
     """Width of a line, pixels, and how far it stands out: of the median profile across it.
 
     The width at half height of a smoothed line, less that of the smoothing, in squares.
@@ -303,5 +305,5 @@ def _profile(strength: Floats, path: NDArray[np.float64], blur: float) -> tuple[
         widths.append(float(below[0]) / 2 if len(below) and rise > 0 else float(_SIDE))
         rises.append(rise)
     observed = sum(widths)
-    width = math.sqrt(max(observed**2 - (_FWHM * blur) ** 2, 1.0))
+    width = math.sqrt(max(observed**2 - (FWHM * blur) ** 2, 1.0))
     return width, min(rises)

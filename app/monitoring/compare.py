@@ -9,10 +9,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import rasterio
+from rasterio.windows import Window
 
 from app.foundation.errors import Invalid
 from app.monitoring.offline_files import out_folder, publish
@@ -20,10 +21,12 @@ from app.monitoring.pair_changes import write_pair_changes
 from app.monitoring.pair_checks import check_days, check_numbers, check_paths
 from app.monitoring.pair_files import GDAL, Image, opened
 from app.monitoring.pair_grid import FilePair, common_grid
+from app.monitoring.pair_lines import Cells, Roads, without_wide_roads
 from app.monitoring.pair_patches import ChangedPatch, Gatherer
 from app.monitoring.pair_rasters import Rasters, spoken, strips
-from detectors.monitors.bitemporal import Bitemporal, Prepared
-from detectors.pairs import PairRefused
+from detectors.monitors.bitemporal import Bitemporal
+from detectors.pairs import Pair, PairRefused
+from detectors.types import Codes, Floats
 
 CHANGE: Final = "change.tif"
 STRENGTH: Final = "strength.tif"
@@ -32,6 +35,12 @@ FILES: Final = (CHANGE, STRENGTH, CHANGES)
 # Smallest patch reported, pixels (DESIGN section 8).
 LEAST_PX: Final = 10
 NO_DATA, UNCHANGED, CHANGED = 0, 1, 2
+# Rows of the map that are made into patches at once.
+_STRIP: Final = 512
+# Share of the ground, and mean run of changed pixels along rows, that tell a map of noise. Where every pixel falls by
+# itself, runs are 1 / (1 - share) long: up to 2.5 at 0.6.
+_MUCH: Final = 0.1
+_SPECK: Final = 2.5
 Progress = Callable[[int, int], None]
 
 
@@ -53,18 +62,53 @@ class Comparison:
     least_px: int = LEAST_PX
 
 
+class Learned(Protocol):
+    """What a comparer learned of a pair; see ``detectors.monitors.bitemporal.Prepared``."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def shift(self) -> tuple[float, float]: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def cell(self) -> int: ...
+    @property
+    def words(self) -> tuple[str, ...]: ...
+
+
+class Comparer(Protocol):
+    """What compares; see ``detectors.monitors.bitemporal.Bitemporal``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    def parameter_hash(self) -> str: ...
+    def prepare(self, pair: Pair) -> Any: ...
+    def compare(self, pair: Pair, prepared: Any) -> Iterator[tuple[int, int, Floats, Codes]]: ...
+
+
 @dataclass
 class Counts:
-    """Pixels of the common grid by what is said of them."""
+    """Pixels of the common grid by what is said of them; runs: of changed pixels along rows."""
 
     whole: int = 0
     seen: int = 0
     changed: int = 0
+    runs: int = 0
 
-    def add(self, change: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    @property
+    def in_specks(self) -> bool:
+        """Whether much ground changed in runs of hardly more than a pixel: noise, whose outlines say nothing."""
+        return self.changed > _MUCH * self.seen and self.changed < _SPECK * self.runs
+
+    def add(self, change: Codes) -> None:
+        changed = change == CHANGED
+        self.runs += int(np.count_nonzero(changed[:, 1:] & ~changed[:, :-1])) + int(np.count_nonzero(changed[:, 0]))
         self.whole += change.size
         self.seen += int(np.count_nonzero(change != NO_DATA))
-        self.changed += int(np.count_nonzero(change == CHANGED))
+        self.changed += int(np.count_nonzero(changed))
 
 
 @dataclass(frozen=True)
@@ -108,11 +152,14 @@ def _percent(share: float) -> str:
     return "less than 0.1 %" if share < 0.001 else f"{min(100 * share, 99.9):.1f} %"
 
 
-def compare(request: Comparison, progress: Progress = lambda done, total: None) -> Compared:
+def compare(
+    request: Comparison, progress: Progress = lambda done, total: None, monitor: Comparer | None = None
+) -> Compared:
     """Compare two images and write `change.tif`, `strength.tif` and `changes.gpkg`.
 
     Args:
         progress: told the rows of the common grid that are done, of all.
+        monitor: what compares; by default ``Bitemporal``.
 
     Raises:
         Invalid: an image cannot be read, or the two cannot be compared; or the folder cannot be written to.
@@ -133,11 +180,13 @@ def compare(request: Comparison, progress: Progress = lambda done, total: None) 
         check_days(before, after)
         pair = FilePair(before, after, common_grid(before, after))
         check_numbers(pair)
-        monitor = Bitemporal()
+        monitor = monitor or Bitemporal()
         prepared = _prepared(monitor, pair)
         counts, changes = _write(aside, request, pair, monitor, prepared, progress)
         publish(aside, request.out, FILES)
-        notes = tuple(word for word in (pair.common.words, *_filled(before, after), *prepared.words) if word)
+        notes = tuple(
+            word for word in (pair.common.words, *_filled(before, after), *prepared.words, *_specks(counts)) if word
+        )
     return Compared(request.out, counts, changes, prepared.method, prepared.shift, notes)
 
 
@@ -147,40 +196,65 @@ def _filled(*images: Image) -> Iterator[str]:
             yield f"{image.label} declares no no-data value: pixels of 0 in every band are taken as no data."
 
 
-def _prepared(monitor: Bitemporal, pair: FilePair) -> Prepared:
+def _specks(counts: Counts) -> Iterator[str]:
+    if counts.in_specks:
+        yield (
+            f"{_percent(counts.changed / counts.seen)} of the ground changed in specks of "
+            f"{counts.changed / counts.runs:.1f} pixels: the images do not fit together, or one is noise. No outlines "
+            "were drawn; look at strength.tif, and compare images of one season, or filtered ones."
+        )
+
+
+def _prepared(monitor: Comparer, pair: FilePair) -> Learned:
     before, after = pair.images
     try:
-        return monitor.prepare(pair)
+        learned: Learned = monitor.prepare(pair)
+        return learned
     except PairRefused as refusal:
         labels = {"before": before.label, "after": after.label, "both": f"{before.label} and {after.label}"}
         raise Invalid(f"{labels[refusal.which]} cannot be compared: {refusal}.".replace("..", ".")) from None
 
 
 def _write(
-    aside: Path, request: Comparison, pair: FilePair, monitor: Bitemporal, prepared: Prepared, progress: Progress
+    aside: Path, request: Comparison, pair: FilePair, monitor: Comparer, prepared: Learned, progress: Progress
 ) -> tuple[Counts, int]:
     detector = f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}"
-    rows, columns = pair.grid.shape
-    counts, gatherer = Counts(), Gatherer(columns, request.least_px)
     words = {
         "before": request.before.name,
         "after": request.after.name,
         "method": prepared.method,
         "grid": pair.common.words or "Both images lie on this grid.",
     }
-    progress(0, rows)
     tags = {f"REDLINE_{name.upper()}": text for name, text in {**words, "detector": detector}.items()}
+    rows, columns = pair.grid.shape
+    counts, cells = Counts(), Cells(pair.grid.shape, prepared.cell)
+    progress(0, rows)
     with Rasters(aside / CHANGE, aside / STRENGTH, pair.common, tags) as rasters:
-
-        def patches() -> Iterator[ChangedPatch]:
-            for row0, strength, change in strips(monitor.compare(pair, prepared), columns):
-                rasters.write(row0, strength, change)
-                counts.add(change)
-                yield from gatherer.add(row0, strength, change == CHANGED)
-                progress(row0 + change.shape[0], rows)
-            yield from gatherer.end()
-
-        changes = write_pair_changes(aside / CHANGES, patches(), pair.common, detector, words)
+        for row0, strength, change in strips(monitor.compare(pair, prepared), columns):
+            rasters.write(row0, strength, change)
+            counts.add(change)
+            cells.add(row0, strength)
+            progress(row0 + change.shape[0], rows)
     with spoken():
         rasters.check()
-    return counts, changes
+    if counts.in_specks:
+        patches: Iterator[ChangedPatch] = iter(())
+    else:
+        patches = _patches(aside / CHANGE, cells, Roads.of(cells, prepared.threshold), request.least_px)
+    return counts, write_pair_changes(aside / CHANGES, patches, pair, detector, words)
+
+
+def _patches(change: Path, cells: Cells, roads: Roads, least: int) -> Iterator[ChangedPatch]:
+    """Roads first, then what else has changed, read back from the map."""
+    with rasterio.open(change) as file:
+        rows, columns = file.shape
+        yield from roads.patches((rows, columns), least)
+        gatherer = Gatherer(columns, least)
+        for row0 in range(0, rows, _STRIP):
+            height = min(_STRIP, rows - row0)
+            changed = file.read(1, window=Window(0, row0, columns, height)) == CHANGED
+            changed &= ~cells.pixels(roads.near, row0, height, columns)
+            for patch in gatherer.add(row0, cells.strip(row0, height, columns), changed):
+                yield from without_wide_roads(patch, least)
+    for patch in gatherer.end():
+        yield from without_wide_roads(patch, least)

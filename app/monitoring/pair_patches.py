@@ -23,6 +23,14 @@ _MOST_STRIP = 1 << 21
 _MOST_MASK = 1 << 24
 
 
+@dataclass(frozen=True, eq=False)
+class Centre:
+    """A centre line. vertices: ``float64 (n, 2)``, rows and columns, middles of pixels whole. width: pixels."""
+
+    vertices: NDArray[np.float64]
+    width: float
+
+
 @dataclass
 class ChangedPatch:
     """A patch of changed pixels that touch at a side or a corner.
@@ -30,12 +38,14 @@ class ChangedPatch:
     Attributes:
         pieces: its part of each strip: first row and column, and mask `bool (y, x)`.
         pixels: their number. strength: sum of their strengths. edges: where it begins and ends along rows.
+        centres: centre lines, if it is a road.
     """
 
     pieces: list[tuple[int, int, Bools]] = field(default_factory=list)
     pixels: int = 0
     strength: float = 0.0
     edges: int = 0
+    centres: tuple[Centre, ...] = ()
 
     @property
     def mean_strength(self) -> float:
