@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from detectors.lines import ELONGATION, kept_points, simplified
 from detectors.skeleton import skeleton_of, strokes
@@ -33,9 +34,8 @@ LEAST_LENGTH: Final = ELONGATION * WIDEST
 """Pixels."""
 
 TURN: Final = math.cos(math.radians(45))
-"""A road that turns by more than this within ``REACH`` pixels is cut in two there."""
+"""Cosine of the turn between two straight runs at which a way is cut in two."""
 
-REACH: Final = 6
 LOW: Final = 0.3
 """Share of the contrast from which on a pixel may belong to a line."""
 
@@ -59,6 +59,8 @@ FWHM: Final = 2 * math.sqrt(2 * math.log(2))
 
 _TRUNCATE: Final = 3.0
 _EDGE: Final = math.ceil(_TRUNCATE * SIGMA)
+# Pixels at an end of a way that its direction is taken from.
+_END: Final = 12
 # Cells whose derivatives are held at once.
 _MOST: Final = 1 << 22
 # Response of a crest of Gaussian profile as narrow as the filter, as a share of how far it stands out.
@@ -205,7 +207,6 @@ def _smooth_parts(path: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 def _linked(paths: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     """Ways strung together where one goes on as another: from its end, in its direction, within ``GAP``."""
-    from scipy.spatial import cKDTree
 
     if len(paths) < 2:
         return paths
@@ -270,7 +271,7 @@ def _between(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 def _outward(path: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     """Unit vector in which a way leaves at an end."""
     near = path if side == 0 else path[::-1]
-    step = near[0] - near[min(2 * REACH, len(near) - 1)]
+    step = near[0] - near[min(_END, len(near) - 1)]
     outward: NDArray[np.float64] = step / max(float(np.hypot(*step)), 1e-9)
     return outward
 
