@@ -5,11 +5,12 @@ itself the road is a crest. Crests are found by the second derivatives of Gaussi
 TPAMI 20, 113-125; the response to a spot is taken off by the curvature along the crest, as by Lindeberg 1998, IJCV
 30), drawn along their skeletons, and cut to what runs straight or in wide bends: crests of clutter wander. Pieces that
 go on as one another are strung together, and kept where they are ``detectors.lines.ELONGATION`` times as long as the
-widest line that the scale shows, and stand out. Wider roads are found on the map of change: ``detectors.lines``.
+widest line that the scale shows, and stand out. Wider roads are found on means of 3 x 3 and 9 x 9 pixels.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,8 +37,12 @@ LEAST_LENGTH: Final = ELONGATION * WIDEST
 TURN: Final = math.cos(math.radians(45))
 """Cosine of the turn between two straight runs at which a way is cut in two."""
 
+FACTORS: Final = (1, 3, 9)
+"""Pixels a side of the squares that lines are looked for in."""
+
 LOW: Final = 0.3
-"""Share of the contrast from which on a pixel may belong to a line."""
+SURE: Final = 0.5
+"""Shares of the contrast from which on a pixel may belong to a line, and that one of it must reach."""
 
 RUN: Final = 2 * WIDEST
 """Pixels that are straight at a time."""
@@ -64,7 +69,7 @@ _END: Final = 12
 # Cells whose derivatives are held at once.
 _MOST: Final = 1 << 22
 # Response of a crest of Gaussian profile as narrow as the filter, as a share of how far it stands out.
-_UNIT: Final = 1 / (2 * math.sqrt(2))
+_UNIT: Final = math.sqrt(2) * SIGMA**2 * (1 - math.exp(-1 / (4 * SIGMA**2)))
 # Cells to either side of a line that its profile is taken from.
 _SIDE: Final = 6
 _sample: Callable[..., Any] = ndimage.map_coordinates
@@ -106,11 +111,53 @@ def ridge_lines(strength: Strength, contrast: float, blur: float = 0.0) -> list[
     """
     if not contrast > 0:
         return []
-    linked = [path for path in _linked(_parts(_response(strength), contrast * LOW)) if _length(path) >= LEAST_LENGTH]
+    parts = _parts(_response(strength), contrast * LOW, contrast * SURE)
+    linked = [path for path in _linked(parts) if _length(path) >= LEAST_LENGTH]
     ridges = [Ridge(path, *_profile(strength, path, blur)) for path in linked]
     # What noise adds up to along a line grows with the root of its length, as with any matched filter.
     kept = [ridge for ridge in ridges if ridge.contrast * math.sqrt(ridge.length / LEAST_LENGTH) >= contrast]
     return sorted(kept, key=lambda ridge: -ridge.length)
+
+
+def ridges_of_all_widths(strength: Strength, contrast: float, blur: float = 0.0) -> list[Ridge]:
+    """As ``ridge_lines``, with lines that are wider than one scale shows: on means of 3 x 3 and 9 x 9 pixels, too.
+
+    A line that runs along a narrower one is that one's surroundings, and is left out.
+    """
+    found: list[Ridge] = []
+    for factor in FACTORS:
+        if min(strength.shape) < factor * LEAST_LENGTH:
+            break
+        wide = [_finer(r, factor) for r in ridge_lines(_means(strength, factor), contrast, blur / factor)]
+        taken = corridors(found, strength.shape, WIDEST * factor / 2) > 0
+        for ridge in wide:
+            whole = ridge.path.astype(np.int64)
+            if not found or taken[whole[:, 0], whole[:, 1]].mean() < 0.5:
+                found.append(ridge)
+    return sorted(found, key=lambda ridge: -ridge.length)
+
+
+def _means(strength: Strength, factor: int) -> Strength:
+    """Means of squares of pixels; NaN where one of them is. What does not fill a square is left out."""
+    if factor == 1:
+        return strength
+    rows, columns = (size // factor for size in strength.shape)
+    means = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        part = strength[row * factor : (row + 1) * factor, : columns * factor].astype(np.float32)
+        means[row] = part.reshape(factor, columns, factor).mean(axis=(0, 2))
+    return means
+
+
+def _finer(ridge: Ridge, factor: int) -> Ridge:
+    """A line found on means of squares, in pixels."""
+    if factor == 1:
+        return ridge
+    middles = (ridge.path + 0.5) * factor - 0.5
+    path = [middles[:1]]
+    for one, other in itertools.pairwise(middles):
+        path += [_between(one, other), other[None]]
+    return Ridge(np.rint(np.concatenate(path)), ridge.width * factor, ridge.contrast)
 
 
 def corridors(ridges: list[Ridge], shape: tuple[int, int], spare: float = 0.0) -> NDArray[np.int32]:
@@ -135,12 +182,14 @@ def corridors(ridges: list[Ridge], shape: tuple[int, int], spare: float = 0.0) -
     return owner
 
 
-def _parts(response: NDArray[np.float16], low: float) -> list[NDArray[np.float64]]:
-    """Smooth ways along crests above ``low``."""
-    label, _ = ndimage.label(response > low, np.ones((3, 3)))
+def _parts(response: NDArray[np.float16], low: float, high: float) -> list[NDArray[np.float64]]:
+    """Smooth ways along crests above ``low`` that rise above ``high`` somewhere."""
+    label, count = ndimage.label(response > low, np.ones((3, 3)))
+    sure = np.zeros(count + 1, np.bool_)
+    sure[label[response > high]] = True
     parts = []
     for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if math.hypot(*(side.stop - side.start for side in box)) < RUN:
+        if not sure[number] or math.hypot(*(side.stop - side.start for side in box)) < RUN:
             continue
         bones = skeleton_of(label[box] == number)
         corner = np.array([box[0].start, box[1].start])
@@ -162,10 +211,11 @@ def _response(strength: Strength) -> NDArray[np.float16]:
             continue
         # What is not seen is taken for usual ground, and no crest is believed that it could have made.
         part[~seen] = np.median(part[seen][:: max(1, int(seen.sum()) // 100_000)])
-        down, across, both = (
-            ndimage.gaussian_filter(part, SIGMA, order=order, mode="nearest", truncate=_TRUNCATE)
-            for order in ((2, 0), (0, 2), (1, 1))
-        )
+        smooth = ndimage.gaussian_filter(part, SIGMA, mode="nearest", truncate=_TRUNCATE)
+        wide = np.pad(smooth, 1, mode="edge")
+        down = wide[2:, 1:-1] + wide[:-2, 1:-1] - 2 * smooth
+        across = wide[1:-1, 2:] + wide[1:-1, :-2] - 2 * smooth
+        both = (wide[2:, 2:] - wide[2:, :-2] - wide[:-2, 2:] + wide[:-2, :-2]) / 4
         half = np.hypot((down - across) / 2, both)
         mean = (down + across) / 2
         found = np.maximum(half - mean - np.abs(half + mean), 0) * np.float32(SIGMA**2 / _UNIT)

@@ -21,7 +21,7 @@ from app.monitoring.pair_changes import write_pair_changes
 from app.monitoring.pair_checks import check_days, check_numbers, check_paths
 from app.monitoring.pair_files import GDAL, Image, opened
 from app.monitoring.pair_grid import FilePair, common_grid
-from app.monitoring.pair_lines import Cells, Roads, without_wide_roads
+from app.monitoring.pair_lines import Cells, Roads
 from app.monitoring.pair_patches import ChangedPatch, Gatherer
 from app.monitoring.pair_rasters import Rasters, spoken, strips
 from detectors.monitors.bitemporal import Bitemporal
@@ -254,7 +254,5 @@ def _patches(change: Path, cells: Cells, roads: Roads, least: int) -> Iterator[C
             height = min(_STRIP, rows - row0)
             changed = file.read(1, window=Window(0, row0, columns, height)) == CHANGED
             changed &= ~cells.pixels(roads.near, row0, height, columns)
-            for patch in gatherer.add(row0, cells.strip(row0, height, columns), changed):
-                yield from without_wide_roads(patch, least)
-    for patch in gatherer.end():
-        yield from without_wide_roads(patch, least)
+            yield from gatherer.add(row0, cells.strip(row0, height, columns), changed)
+    yield from gatherer.end()

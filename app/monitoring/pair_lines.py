@@ -13,8 +13,7 @@ from scipy import ndimage
 
 from app.monitoring.pair_patches import Centre, ChangedPatch
 from detectors.kernels.bitemporal_fields import FINE
-from detectors.lines import centre_lines, split_linear
-from detectors.ridges import FWHM, LEAST_LENGTH, Ridge, corridors, ridge_lines
+from detectors.ridges import FWHM, Ridge, corridors, ridges_of_all_widths
 from detectors.types import Bools, Floats
 
 T = TypeVar("T", bound=np.generic)
@@ -22,8 +21,6 @@ T = TypeVar("T", bound=np.generic)
 BLUR = math.sqrt(2) * FINE
 # Pixels by which smoothing widens a line to either side.
 FRINGE = FWHM * BLUR / 2
-# Pixels of a bounding box up to which a patch is searched for wide roads.
-_MOST_SPLIT = 1 << 22
 
 
 class Cells:
@@ -71,7 +68,7 @@ class Roads:
         """Those of a map whose pixels count as changed from a strength on."""
         seen = cells.values[np.isfinite(cells.values)]
         usual = float(np.median(seen[:: max(1, len(seen) // 1_000_000)])) if len(seen) else threshold
-        ridges = ridge_lines(cells.values, threshold - usual, BLUR)
+        ridges = ridges_of_all_widths(cells.values, threshold - usual, BLUR)
         owner = corridors(ridges, cells.values.shape)
         owner[np.isnan(cells.values)] = 0
         return cls(cells, ridges, owner, corridors(ridges, cells.values.shape, FRINGE) > 0)
@@ -100,34 +97,3 @@ class Roads:
 def edges_of(mask: Bools) -> int:
     """Where a mask begins and ends along rows."""
     return int(np.count_nonzero(np.diff(np.pad(mask, ((0, 0), (1, 1))), axis=1)))
-
-
-def without_wide_roads(patch: ChangedPatch, least: int) -> list[ChangedPatch]:
-    """A patch in parts: what is no line first, then wide roads, which are no crests (``detectors.lines``)."""
-    row0, col0, row1, col1 = patch.box
-    tall, wide = row1 - row0, col1 - col0
-    if math.hypot(tall, wide) < LEAST_LENGTH or tall * wide > _MOST_SPLIT:
-        return [patch]
-    mask, *_ = patch.mask()
-    rest, lines = split_linear(mask)
-    if not lines:
-        return [patch]
-    parts = []
-    label = np.asarray(ndimage.label(rest, np.ones((3, 3)))[0], np.int32)
-    for number, (down, across) in enumerate(ndimage.find_objects(label), start=1):
-        parts.append(_part(patch, label[down, across] == number, row0 + down.start, col0 + across.start))
-    corner = np.array([row0, col0])
-    for line in lines:
-        road = _part(patch, line, row0, col0)
-        road.centres = tuple(Centre(corner + found.vertices, found.width_m) for found in centre_lines(line, 1.0))
-        parts.append(road)
-    return [part for part in parts if part.pixels >= least]
-
-
-def _part(patch: ChangedPatch, mask: Bools, row0: int, col0: int) -> ChangedPatch:
-    """Strength is known of the whole patch only."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    cut = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    pixels = int(np.count_nonzero(cut))
-    piece = row0 + int(rows[0]), col0 + int(cols[0]), cut
-    return ChangedPatch([piece], pixels, patch.mean_strength * pixels, edges_of(cut))

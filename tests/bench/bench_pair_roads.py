@@ -7,6 +7,7 @@ roads are fields of clutter as strong and as smooth as real ones: whatever is fo
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from skimage.draw import line as pixels_between
 from app.monitoring.compare import CHANGES, Comparison, compare
 from app.monitoring.pair_changes import LINES, ROAD
 from detectors.lines import centre_lines, split_linear
-from detectors.ridges import ridge_lines
+from detectors.ridges import ridges_of_all_widths
 from detectors.types import Bools, Floats
 from tests.bench.tables import show
 
@@ -36,7 +37,7 @@ def drawn(lines: list[NDArray[np.float64]], shape: tuple[int, ...]) -> Bools:
     mask = np.zeros(shape, np.bool_)
     for vertices in lines:
         whole = np.clip(np.rint(vertices).astype(int), 0, np.array(shape) - 1)
-        for one, other in zip(whole[:-1], whole[1:], strict=True):
+        for one, other in itertools.pairwise(whole):
             mask[pixels_between(*one, *other)] = True
     return mask
 
@@ -124,10 +125,10 @@ def run(folder: Path | None) -> None:
     for seed in (11, 12):
         strength, mask = planted(seed)
         contrast = float(np.percentile(clutter(seed), 88)) - float(np.median(strength))
-        lines = drawn([ridge.path for ridge in ridge_lines(strength, contrast, BLUR)], mask.shape)
+        lines = drawn([ridge.path for ridge in ridges_of_all_widths(strength, contrast, BLUR)], mask.shape)
         shares = [f"{share_near(mask, lines):.2f}", *[f"{share_near(lines, mask):.2f}"] * 2]
         rows.append([f"planted roads, seed {seed}", *shares, f"{lines.sum():,} pixels"])
         strength = clutter(seed)
-        lines = drawn([ridge.path for ridge in ridge_lines(strength, contrast, BLUR)], mask.shape)
+        lines = drawn([ridge.path for ridge in ridges_of_all_widths(strength, contrast, BLUR)], mask.shape)
         rows.append([f"clutter alone, seed {seed}", "", "", "", f"{lines.sum():,} pixels of {lines.size:,}"])
     show(["map", "length found", "found on change", "on change or unlabelled", "found"], rows)
