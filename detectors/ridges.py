@@ -187,14 +187,14 @@ def _parts(response: NDArray[np.float16], low: float, high: float) -> list[NDArr
     label, count = ndimage.label(response > low, np.ones((3, 3)))
     sure = np.zeros(count + 1, np.bool_)
     sure[label[response > high]] = True
-    parts = []
     for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if not sure[number] or math.hypot(*(side.stop - side.start for side in box)) < RUN:
-            continue
-        bones = skeleton_of(label[box] == number)
-        corner = np.array([box[0].start, box[1].start])
-        for way in strokes(bones):
-            parts += _smooth_parts((np.column_stack([bones.row[way], bones.col[way]]) + corner).astype(np.float64))
+        sure[number] &= math.hypot(*(side.stop - side.start for side in box)) >= RUN
+    sure[0] = False
+    # All at once: most crests are short, and each call would cost more than they do.
+    bones = skeleton_of(sure[label])
+    parts = []
+    for way in strokes(bones):
+        parts += _smooth_parts(np.column_stack([bones.row[way], bones.col[way]]).astype(np.float64))
     return parts
 
 

@@ -89,7 +89,7 @@ def _links(row: NDArray[np.int64], col: NDArray[np.int64]) -> csr_array:
     n = len(row)
     if not n:
         return csr_array((0, 0))
-    at = np.full((int(row.max()) + 3, int(col.max()) + 3), -1, np.int64)
+    at = np.full((int(row.max()) + 3, int(col.max()) + 3), -1, np.int32)
     at[row + 1, col + 1] = np.arange(n)
     starts, ends, steps = [], [], []
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):

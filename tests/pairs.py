@@ -1,7 +1,9 @@
-"""Pairs of GeoTIFFs for tests: textured ground, and a square that became bright."""
+"""Pairs of GeoTIFFs for tests: textured ground, and a square that became bright; and a comparer that is quick."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,50 @@ from affine import Affine
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from detectors.pairs import Pair
+from detectors.types import Codes, Floats
+
 CRS = "EPSG:32652"
 PLACE = Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 4_900_000.0)
 SIZE = 160
 SQUARE = np.s_[60:90, 40:80]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `Difference` learns: the usual number of each image."""
+
+    medians: tuple[float, float]
+    method: str = "differences"
+    shift: tuple[float, float] = (0.0, 0.0)
+    threshold: float = 0.5
+    cell: int = 1
+    words: tuple[str, ...] = ()
+
+
+class Difference:
+    """A comparer without any learning, for tests of what happens before and after: the difference of mean bands."""
+
+    name = "difference"
+    version = "1"
+
+    def parameter_hash(self) -> str:
+        return "none"
+
+    def prepare(self, pair: Pair) -> Learned:
+        before, seen, after, seen_too = pair.read(0, 0, pair.grid.shape)
+        return Learned((float(np.median(before[:, seen])), float(np.median(after[:, seen_too]))))
+
+    def compare(self, pair: Pair, prepared: Learned) -> Iterator[tuple[int, int, Floats, Codes]]:
+        rows, columns = pair.grid.shape
+        for row0 in range(0, rows, 64):
+            height = min(64, rows - row0)
+            before, seen, after, seen_too = pair.read(row0, 0, (height, columns))
+            one, other = (image.mean(axis=0) / m for image, m in zip((before, after), prepared.medians, strict=True))
+            known = seen & seen_too
+            strength = np.where(known, np.abs(other - one), np.nan).astype(np.float32)
+            change = np.where(known, 1 + (np.nan_to_num(strength) > prepared.threshold), 0).astype(np.uint8)
+            yield row0, 0, strength, change
 
 
 def ground(seed: int = 1, bands: int = 3, size: int = SIZE) -> NDArray[np.float64]:

@@ -38,9 +38,9 @@ NO_DATA, UNCHANGED, CHANGED = 0, 1, 2
 # Rows of the map that are made into patches at once.
 _STRIP: Final = 512
 # Share of the ground, and mean run of changed pixels along rows, that tell a map of noise. Where every pixel falls by
-# itself, runs are 1 / (1 - share) long: up to 2.5 at 0.6.
+# itself, runs are 1 / (1 - share) long: 3 at two thirds.
 _MUCH: Final = 0.1
-_SPECK: Final = 2.5
+_SPECK: Final = 3.0
 Progress = Callable[[int, int], None]
 
 

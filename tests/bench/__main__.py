@@ -19,6 +19,8 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
+    bench_pair_cost,
+    bench_pair_roads,
     bench_pairs,
     bench_peers,
     bench_scale,
@@ -29,7 +31,18 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "pairs", "speed", "scene", "scale")
+NAMES = (
+    "forest-cut",
+    "simulated",
+    "peers",
+    "vegetation-series",
+    "pairs",
+    "pair-roads",
+    "pair-cost",
+    "speed",
+    "scene",
+    "scale",
+)
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -92,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             vegetation(options.data_vegetation)
         elif name == "pairs":
             bench_pairs.run(options.data_pairs)
+        elif name == "pair-roads":
+            bench_pair_roads.run(options.data_pairs)
+        elif name == "pair-cost":
+            bench_pair_cost.run()
         elif name == "speed":
             bench_speed.run()
         elif name == "scene":

@@ -20,7 +20,7 @@ from rasterio.features import rasterize
 from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS as GEOGRAPHIC
 from app.monitoring.compare import FILES, Comparison, compare
-from tests.pairs import CRS, PLACE, SIZE, SQUARE, changed, ground, numbers, write
+from tests.pairs import CRS, PLACE, SIZE, SQUARE, Difference, changed, ground, numbers, write
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
@@ -76,7 +76,7 @@ def test_the_command_finds_what_changed(pair: tuple[Path, Path], tmp_path: Path)
 
 
 def test_the_least_area_is_kept_to(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    assert compare(Comparison(*pair, tmp_path / "out", least_px=5_000)).changes == 0
+    assert compare(Comparison(*pair, tmp_path / "out", least_px=5_000), monitor=Difference()).changes == 0
     found = geopandas.read_file(tmp_path / "out" / "changes.gpkg", layer="changes")
     assert (len(found), found.crs.to_string()) == (0, GEOGRAPHIC)
     assert "area_m2" in found.columns
@@ -88,10 +88,10 @@ def test_changes_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for place in (10, 40, 100, 130):
         late[:, place : place + 14, 120:140] = late[:, 60:74, 45:65]
     pair = write(tmp_path / "early.tif", numbers(early)), write(tmp_path / "late.tif", numbers(late))
-    whole = compare(Comparison(*pair, tmp_path / "whole")).changes
+    whole = compare(Comparison(*pair, tmp_path / "whole"), monitor=Difference()).changes
     monkeypatch.setattr("app.monitoring.pair_changes._BATCH", 2)
-    assert compare(Comparison(*pair, tmp_path / "parts")).changes == whole >= 5
-    one, other = (geopandas.read_file(tmp_path / name / "changes.gpkg") for name in ("whole", "parts"))
+    assert compare(Comparison(*pair, tmp_path / "parts"), monitor=Difference()).changes == whole >= 5
+    one, other = (geopandas.read_file(tmp_path / name / "changes.gpkg", layer="changes") for name in ("whole", "parts"))
     assert one.equals(other)
 
 
@@ -102,7 +102,7 @@ def test_a_finer_image_of_other_bands_is_averaged_to_the_coarser(tmp_path: Path)
     late = np.kron(changed(early)[:3], np.ones((2, 2)))
     write(tmp_path / "late.tif", np.clip(late * 255, 1, 255).astype(np.uint8),
           transform=Affine(5, 0, PLACE.c - 33, 0, -5, PLACE.f - 33))  # fmt: skip
-    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"))
+    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"), monitor=Difference())
     assert "resampled to the grid of BEFORE (early.tif)" in " ".join(done.notes)
     with rasterio.open(tmp_path / "out" / "change.tif") as file:
         # Rows from 33 m on, columns until 33 m before the end: whole pixels that both show.
@@ -115,7 +115,7 @@ def test_images_without_a_place(tmp_path: Path, which: str) -> None:
     early = ground()
     write(tmp_path / "early.tif", numbers(early), crs=CRS if which == "before" else None)
     write(tmp_path / "late.tif", numbers(changed(early)), crs=CRS if which == "after" else None)
-    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"))
+    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"), monitor=Difference())
     assert "georeference" in " ".join(done.notes)
     found = geopandas.read_file(tmp_path / "out" / "changes.gpkg", layer="changes")
     with rasterio.open(tmp_path / "out" / "change.tif") as file:
@@ -142,7 +142,7 @@ def test_no_data_is_never_unchanged(tmp_path: Path) -> None:
     holes[2, 10:20, 50:60] = -9999
     write(tmp_path / "early.tif", numbers(early))
     write(tmp_path / "late.tif", holes, nodata=-9999)
-    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"))
+    done = compare(Comparison(tmp_path / "early.tif", tmp_path / "late.tif", tmp_path / "out"), monitor=Difference())
     expected = np.zeros((SIZE, SIZE), bool)
     expected[10:20, 10:20] = expected[10:20, 30:40] = expected[10:20, 50:60] = True
     with rasterio.open(tmp_path / "out" / "change.tif") as file:
@@ -159,12 +159,13 @@ def test_no_data_is_never_unchanged(tmp_path: Path) -> None:
 def waiting(pair: tuple[Path, Path], out: Path) -> subprocess.Popen[str]:
     """The command, waiting after its first block for a signal."""
     code = (
-        "import time; from detectors.monitors import bitemporal as b; blocks = b.Bitemporal.compare\n"
-        "def waiting(self, *a):\n"
-        "    for block in blocks(self, *a):\n"
-        "        yield block\n"
-        "        print('WAITING', file=__import__('sys').stderr, flush=True); time.sleep(60)\n"
-        "b.Bitemporal.compare = waiting\n"
+        "import time; from app.monitoring import compare as c; from tests.pairs import Difference\n"
+        "class Waiting(Difference):\n"
+        "    def compare(self, *a):\n"
+        "        for block in super().compare(*a):\n"
+        "            yield block\n"
+        "            print('WAITING', file=__import__('sys').stderr, flush=True); time.sleep(60)\n"
+        "c.Bitemporal = Waiting\n"
         "from app.cli import main; main()"
     )
     command = [sys.executable, "-c", code, "detectors", "compare", *map(str, pair), "--out", str(out)]
@@ -195,7 +196,11 @@ def test_a_full_disk_leaves_what_was_there(pair: tuple[Path, Path], tmp_path: Pa
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
-    command = [sys.executable, "-m", "app.cli", "detectors", "compare", *map(str, pair), "--out", str(tmp_path)]
+    code = (
+        "from app.monitoring import compare as c; from tests.pairs import Difference; c.Bitemporal = Difference\n"
+        "from app.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "detectors", "compare", *map(str, pair), "--out", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited,
                            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
     assert ended.returncode == 1
@@ -208,7 +213,7 @@ def test_earlier_results_come_back_when_a_file_cannot_be_moved(
     pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    compare(Comparison(*pair, out))
+    compare(Comparison(*pair, out), monitor=Difference())
     before = {name: (out / name).read_bytes() for name in FILES}
     move = Path.replace
 
@@ -219,5 +224,5 @@ def test_earlier_results_come_back_when_a_file_cannot_be_moved(
 
     monkeypatch.setattr(Path, "replace", refusing)
     with pytest.raises((OSError, Invalid)):
-        compare(Comparison(*pair, out, least_px=50))
+        compare(Comparison(*pair, out, least_px=50), monitor=Difference())
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
