@@ -1,0 +1,114 @@
+"""What the bitemporal monitor computes around each pixel: means that leave out what is hidden, texture, moved images,
+and the decision. Every value depends on a bounded neighbourhood, ``REACH`` pixels, so that blocks fit together."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from detectors.types import Bools, Floats
+
+FINE: Final = 1.0
+COARSE: Final = 3.0
+TEXTURE: Final = 2.0
+"""Standard deviations of the Gaussian means, pixels."""
+
+TRUNCATE: Final = 3.0
+"""Standard deviations at which a Gaussian ends."""
+
+GROWTH: Final = 12
+"""Steps by which what is surely changed grows into what is probably changed, pixels."""
+
+REACH: Final = round(TRUNCATE * (COARSE + FINE)) + GROWTH + 3
+"""Pixels around a block that its result depends on, beside the shift between the images."""
+
+LEAST_WEIGHT: Final = 1e-3
+
+
+def _mean(planes: Floats, seen: Bools, sigma: float) -> Floats:
+    """Gaussian mean over the pixels that were seen (normalised convolution, Knutsson and Westin 1993)."""
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), sigma, mode="constant", truncate=TRUNCATE)
+    scale = 1 / np.maximum(weight, np.float32(LEAST_WEIGHT))
+    result = np.empty_like(planes)
+    for plane, out in zip(planes, result, strict=True):
+        ndimage.gaussian_filter(plane, sigma, mode="constant", truncate=TRUNCATE, output=out)
+        out *= scale
+    return result
+
+
+def features(image: Floats, seen: Bools) -> tuple[Floats, Floats]:
+    """What a pixel looks like, and what it stands in.
+
+    Args:
+        image: ``float32 (band, y, x)``, normalised, anything where not ``seen``.
+
+    Returns:
+        Fine means ``float32 (band, y, x)``, and ``float32 (3 band, y, x)``: fine means, coarse means, texture (the
+        standard deviation within a few pixels).
+    """
+    image = np.where(seen, image, np.float32(0))
+    fine, coarse, middle = (_mean(image, seen, sigma) for sigma in (FINE, COARSE, TEXTURE))
+    square = _mean(image * image, seen, TEXTURE)
+    texture = np.sqrt(np.maximum(square - middle * middle, np.float32(0)))
+    return fine, np.concatenate([fine, coarse, texture])
+
+
+def smooth(strength: Floats, seen: Bools) -> Floats:
+    """Fine mean of a strength ``float32 (y, x)``, 0 where not seen."""
+    return np.where(seen, _mean(np.where(seen, strength, np.float32(0))[None], seen, FINE)[0], np.float32(0))
+
+
+def decide(strength: Floats, low: float, high: float) -> Bools:
+    """Above ``high``, or above ``low`` and joined to such a pixel by at most ``GROWTH`` steps (hysteresis, Canny 1986).
+
+    Steps are bounded, so that a block need not know the whole image.
+    """
+    sure = strength > high
+    grown: Any = ndimage.binary_dilation(sure, np.ones((3, 3)), iterations=GROWTH, mask=strength > low)
+    return np.asarray(grown | sure, np.bool_)
+
+
+def _keys(part: float) -> NDArray[np.float64]:
+    """Weights of four neighbours at -1, 0, 1, 2 for a place between 0 and 1 (cubic convolution, Keys 1981)."""
+    t = np.abs(part - np.array([-1.0, 0.0, 1.0, 2.0]))
+    near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+
+def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Floats, Bools]:
+    """The image read at places ``shift`` (rows, columns) further, so that content found there comes here.
+
+    Returns:
+        ``float32 (band, y, x)`` and where all pixels that it was made of were seen.
+    """
+    filled = np.where(seen, image, np.float32(0))
+    good = seen
+    for axis, way in enumerate(shift):
+        whole = int(np.floor(way))
+        weights = _keys(way - whole)
+        kernel = np.zeros(2 * abs(whole) + 7)
+        middle = len(kernel) // 2
+        kernel[middle + whole - 1 : middle + whole + 3] = weights
+        filled = ndimage.correlate1d(filled, kernel, axis=axis + 1, mode="constant", output=np.float32)
+        used = (np.abs(kernel) > 1e-9).astype(np.float32)
+        share = ndimage.correlate1d(good.astype(np.float32), used, axis=axis, mode="constant")
+        good = share > used.sum() - 0.5
+    return filled, good
+
+
+def reduced(image: Floats, seen: Bools, factor: int) -> tuple[Floats, Bools]:
+    """Means of ``factor`` x ``factor`` pixels of those seen; the last ones may be of fewer. Seen where half were."""
+    if factor == 1:
+        return image, seen
+    rows, columns = seen.shape
+    pad = (-rows % factor, -columns % factor)
+    weight = np.pad(seen, ((0, pad[0]), (0, pad[1]))).astype(np.float32)
+    planes = np.pad(np.where(seen, image, np.float32(0)), ((0, 0), (0, pad[0]), (0, pad[1])))
+    size = (weight.shape[0] // factor, factor, weight.shape[1] // factor, factor)
+    count = weight.reshape(size).sum(axis=(1, 3))
+    mean = planes.reshape(len(planes), *size).sum(axis=(2, 4)) / np.maximum(count, 1)
+    whole = np.pad(np.ones(seen.shape, np.float32), ((0, pad[0]), (0, pad[1]))).reshape(size).sum(axis=(1, 3))
+    return mean.astype(np.float32), np.asarray(count * 2 >= whole)
