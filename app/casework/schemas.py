@@ -86,7 +86,7 @@ class DetectionAnswer(BaseModel):
     area_m2: float
     change_type: ChangeType
     activity: str = Field(examples=["mining"])
-    activities: list[dict[str, Any]] = Field(description="Ranked, with probability and reasons")
+    activities: list[dict[str, Any]] = Field(description="Ranked, with probability, score (-1 to 1) and reasons")
     confidence: Confidence
     last_clear_on: date | None = Field(description="Last clear view before the change")
     first_seen_on: date
@@ -97,7 +97,20 @@ class DetectionAnswer(BaseModel):
     follows_id: UUID | None = Field(
         description="The earlier detection on whose ground this one stands, recovered in between"
     )
-    evidence: dict[str, Any]
+    evidence: dict[str, Any] = Field(
+        description=(
+            "What was measured of the change (`detectors.evidence.PatchEvidence`): bands and indices before and after "
+            "with 10th and 90th percentile, strength, timing, shape, texture, ground around, neighbours, terrain (null: no "
+            "height model). Null: not measured"
+        ),
+        examples=[
+            {
+                "after": {"ndvi": {"median": 0.11, "low": 0.06, "high": 0.17}},
+                "shape": {"area_m2": 14200.0, "length_m": 150.0, "width_m": 94.7},
+                "around": {"ring_m": 100.0, "before": {"forest": 1.0}, "contact": {"forest": 0.9, "crop": 0.1}},
+            }
+        ],
+    )
     detector: str
     lead_unit: UnitAnswer | None = Field(description="Null: outside the province")
     unit_areas: list[dict[str, Any]]

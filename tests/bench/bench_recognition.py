@@ -32,12 +32,12 @@ def made(count: int) -> tuple[NDArray[np.int32], ChangedPixels]:
     side = int(np.ceil(np.sqrt(count)))
     labels = np.zeros((side * CELL_PX, side * CELL_PX), np.int32)
     for number in range(count):
-        row, col = (2 + CELL_PX * part for part in divmod(number, side))
+        top, left = (2 + CELL_PX * part for part in divmod(number, side))
         ranges = ((3, 6), (3, 6)), ((3, 5), (12, 36)), ((8, 16), (8, 16)), ((16, 36), (16, 36))
         height, width = (int(rng.integers(*bounds)) for bounds in ranges[number % 4])
         there = rng.random((height, width)) < (0.9 if number % 8 > 3 else 1)
         there[height // 2], there[:, width // 2] = True, True
-        labels[row : row + height, col : col + width] = there * (number + 1)
+        labels[top : top + height, left : left + width] = there * (number + 1)
     row, col = np.nonzero(labels)
     n = len(row)
     day = np.full(n, 19_000, np.int32)
@@ -73,13 +73,13 @@ def run(count: int = PATCHES) -> None:
     judging_s, _ = timed(lambda: [recognise(p, e) for p, e in zip(patches, evidence, strict=True)])
     whole = shapes_s + evidence_s + judging_s
     rows = [
-        ["patches and shapes", shapes_s],
-        ["evidence", evidence_s],
-        ["recognition", judging_s],
-        [f"evidence for {len(patches):,} patches, all of it", whole],
-        ["the same with a height model", whole + terrain_s - evidence_s],
-        [f"skimage regionprops_table, {len(PEER)} measures", peer_s],
-        ["target", TARGET_S],
+        ("patches and shapes", shapes_s),
+        ("evidence", evidence_s),
+        ("recognition", judging_s),
+        (f"evidence for {len(patches):,} patches, all of it", whole),
+        ("the same with a height model", whole + terrain_s - evidence_s),
+        (f"skimage regionprops_table, {len(PEER)} measures", peer_s),
+        ("target", TARGET_S),
     ]
     print(f"{len(patches):,} patches of {len(table):,} pixels, one core")
     show(["", "seconds", "of the peer's"], [[name, f"{s:.1f}", ratio(s, peer_s)] for name, s in rows])
