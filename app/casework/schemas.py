@@ -99,9 +99,9 @@ class DetectionAnswer(BaseModel):
     )
     evidence: dict[str, Any] = Field(
         description=(
-            "What was measured of the change (`detectors.evidence.PatchEvidence`): bands and indices before and after "
-            "with 10th and 90th percentile, strength, timing, shape, texture, ground around, neighbours, terrain (null: no "
-            "height model). Null: not measured"
+            "What was measured (`detectors.evidence.PatchEvidence`): bands and indices before and after "
+            "with percentiles 10 and 90, strength, timing, shape, texture, surroundings, neighbours, terrain (null: "
+            "no height model). Null: not measured"
         ),
         examples=[
             {
