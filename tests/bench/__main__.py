@@ -18,6 +18,7 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_peers,
+    bench_recognition,
     bench_scale,
     bench_scene,
     bench_simulated,
@@ -26,7 +27,7 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "speed", "scene", "scale")
+NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "recognition", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench_peers.run(options.seeds)
         elif name == "vegetation-series":
             vegetation(options.data_vegetation)
+        elif name == "recognition":
+            bench_recognition.run()
         elif name == "speed":
             bench_speed.run()
         elif name == "scene":
