@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -99,16 +100,30 @@ def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Float
     return filled, good
 
 
-def reduced(image: Floats, seen: Bools, factor: int) -> tuple[Floats, Bools]:
-    """Means of ``factor`` x ``factor`` pixels of those seen; the last ones may be of fewer. Seen where half were."""
-    if factor == 1:
-        return image, seen
-    rows, columns = seen.shape
-    pad = (-rows % factor, -columns % factor)
-    weight = np.pad(seen, ((0, pad[0]), (0, pad[1]))).astype(np.float32)
-    planes = np.pad(np.where(seen, image, np.float32(0)), ((0, 0), (0, pad[0]), (0, pad[1])))
-    size = (weight.shape[0] // factor, factor, weight.shape[1] // factor, factor)
-    count = weight.reshape(size).sum(axis=(1, 3))
-    mean = planes.reshape(len(planes), *size).sum(axis=(2, 4)) / np.maximum(count, 1)
-    whole = np.pad(np.ones(seen.shape, np.float32), ((0, pad[0]), (0, pad[1]))).reshape(size).sum(axis=(1, 3))
-    return mean.astype(np.float32), np.asarray(count * 2 >= whole)
+@numba.njit(nogil=True, cache=True)
+def reduced(
+    image: NDArray[np.float32], seen: NDArray[np.bool_], factor: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Means over cells of ``factor`` x ``factor`` pixels of those seen; the last cells may be smaller.
+
+    Returns:
+        ``float32 (band, y, x)`` and where half of a cell was seen ``bool (y, x)``.
+    """
+    bands, rows, columns = image.shape
+    shape = (-(-rows // factor), -(-columns // factor))
+    total = np.zeros((bands, shape[0], shape[1]), np.float32)
+    count, whole = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for y in range(rows):
+        for x in range(columns):
+            whole[y // factor, x // factor] += 1
+            count[y // factor, x // factor] += seen[y, x]
+    for band in range(bands):
+        for y in range(rows):
+            i = y // factor
+            for x in range(columns):
+                if seen[y, x]:
+                    total[band, i, x // factor] += image[band, y, x]
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                total[band, i, j] /= max(1, count[i, j])
+    return total, 2 * count >= whole

@@ -34,7 +34,8 @@ WINDOW: Final = 256
 """Cells a side of the windows that a pair is learned from."""
 
 LEARNED: Final = 1_500_000
-"""Cells at most that a pair is learned from, in windows spread evenly over it."""
+LEARNED_LARGE: Final = 400_000
+"""Cells at most that a pair is learned from, in windows spread evenly over it; of a pair that is compared in cells."""
 
 TRAINED: Final = 20_000
 """Cells at most, out of those, that the trees are grown on."""
@@ -51,14 +52,14 @@ class BitemporalParameters(Parameters):
     """Parameters of ``Bitemporal``.
 
     Attributes:
-        block: pixels a side of the blocks that are given; no result depends on it.
+        block: pixels (of a large pair: cells) a side of the blocks that are given; no result depends on it.
         most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
         reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
         seed: of the samples and the trees.
     """
 
     block: int = Field(default=512, ge=64)
-    most_cells: int = Field(default=26_000_000, ge=10_000)
+    most_cells: int = Field(default=4_000_000, ge=10_000)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -144,11 +145,14 @@ class Bitemporal:
         shift = shift_between(
             [(s.apply(w.before), t.apply(w.after), w.seen_before & w.seen_after) for w in windows for s, t in [scales]]
         )
-        looks = [_look(window, scales, shift) for window in windows]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            looks = list(pool.map(lambda window: _look(window, scales, shift), windows))
         model = self._model(looks, models.TREES if cell == 1 else models.TREES_LARGE)
-        strengths = [_strength(look, model) for look in looks]
+        with ThreadPoolExecutor(WORKERS) as pool:
+            strengths = list(pool.map(lambda look: _strength(look, model), looks))
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
-        threshold = models.otsu(inner)
+        # Of a copy nothing is left but rounding, which the threshold would part in two.
+        threshold = float("inf") if _equal(windows) else models.threshold(inner)
         low = threshold * self.parameters.reach_down
         changed = sum(
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
@@ -167,7 +171,7 @@ class Bitemporal:
             ``uint8 (y, x)``: 0 no data, 1 unchanged, 2 changed.
         """
         rows, columns = pair.grid.shape
-        side = -(-self.parameters.block // prepared.cell) * prepared.cell
+        side = self.parameters.block * prepared.cell
         waiting: deque[tuple[int, int, Future[tuple[Floats, Codes]]]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:
             for row0 in range(0, rows, side):
@@ -202,7 +206,7 @@ class Bitemporal:
         rows, columns = pair.grid.shape
         side = WINDOW * cell
         corners = [(r, c) for r in range(0, rows, side) for c in range(0, columns, side)]
-        most = max(1, LEARNED // WINDOW**2)
+        most = max(1, (LEARNED if cell == 1 else LEARNED_LARGE) // WINDOW**2)
         if len(corners) > most:
             # A step that shares no factor with the windows in a row walks through all columns.
             across = -(-columns // side)
@@ -282,8 +286,19 @@ def _read(
     valid = seen_before[own] if shift != (0.0, 0.0) else (seen_before & seen_after)[own]
     r, c = (row0 - top) // cell, (col0 - left) // cell
     inner = (slice(r, r + -(-shape[0] // cell)), slice(c, c + -(-shape[1] // cell)))
-    first, second = fields.reduced(before, seen_before, cell), fields.reduced(after, seen_after, cell)
+    first, second = (before, seen_before), (after, seen_after)
+    if cell > 1:
+        first, second = fields.reduced(before, seen_before, cell), fields.reduced(after, seen_after, cell)
     return _Window(*first, *second, inner), valid
+
+
+def _equal(windows: list[_Window]) -> bool:
+    """Whether one image is a copy of the other."""
+    return all(
+        w.before.shape == w.after.shape
+        and np.array_equal(w.before[:, w.seen_before & w.seen_after], w.after[:, w.seen_before & w.seen_after])
+        for w in windows
+    )
 
 
 def _spread(plane: NDArray[T], cell: int, like: Bools) -> NDArray[T]:
@@ -335,5 +350,5 @@ def _words(
     )
     if cell > 1:
         words.append(f"compared in cells of {cell} x {cell} pixels")
-    words.append(f"threshold of strength {threshold:.2f} (Otsu); {share:.1%} of the ground changed")
+    words.append(f"threshold of strength {threshold:.2f}; {share:.1%} of the ground changed")
     return tuple(words)

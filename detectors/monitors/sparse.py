@@ -317,8 +317,9 @@ def _describe(
         traces.channels_of(image[:, p].T, state.bands) - traces.channels_of(reference[:, p].T, state.bands)
         for p in (still, at)
     ]
-    usual = np.nanmedian(moves[0], axis=0) if len(still) else np.zeros(3, np.float32)
-    spread = 1.4826 * np.nanmedian(np.abs(moves[0] - usual), axis=0) if len(still) else np.ones(3, np.float32)
+    # Channels that a band is missing for are NaN in every row, and so is their median.
+    usual = np.median(moves[0], axis=0) if len(still) else np.zeros(3, np.float32)
+    spread = 1.4826 * np.median(np.abs(moves[0] - usual), axis=0) if len(still) else np.ones(3, np.float32)
     z = (moves[1] - usual) / np.maximum(spread, LEAST_SPREAD)
     kinds = np.stack([-z[:, NDVI], z[:, BSI], z[:, WATER], -z[:, WATER]], axis=1)
     strength = np.maximum(np.nan_to_num(kinds), 0).astype(np.float32)

@@ -1,4 +1,6 @@
-"""Run the benchmarks: ``python -m tests.bench [NAME ...] [--data DIR] [--data-vegetation DIR] [--seeds 11,12]``.
+"""Run the benchmarks.
+
+``python -m tests.bench [NAME ...] [--data DIR] [--data-vegetation DIR] [--data-pairs DIR] [--seeds 11,12]``
 
 Nothing here passes or fails by its speed. Figures with their command, date and machine: docs/benchmarks.md.
 """
@@ -17,6 +19,7 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
+    bench_pairs,
     bench_peers,
     bench_recognition,
     bench_scale,
@@ -27,7 +30,7 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "recognition", "speed", "scene", "scale")
+NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "recognition", "pairs", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -62,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--data-vegetation", type=Path, metavar="DIR", help="folder of vegetation-series; default: none"
     )
+    parser.add_argument(
+        "--data-pairs",
+        type=Path,
+        metavar="DIR",
+        help="folder of landsat-taizhou and s2-romania; default: made pairs only",
+    )
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
     parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
@@ -84,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             vegetation(options.data_vegetation)
         elif name == "recognition":
             bench_recognition.run()
+        elif name == "pairs":
+            bench_pairs.run(options.data_pairs)
         elif name == "speed":
             bench_speed.run()
         elif name == "scene":

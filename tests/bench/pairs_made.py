@@ -321,3 +321,17 @@ def cases(folder: Path | None, seeds: tuple[int, ...] = (1, 2)) -> Iterator[Case
     makers: Callable[[int], Case] = town
     for seed in seeds:
         yield makers(seed)
+
+
+def patchwork(path: Path, size: int, bands: int, block: int, date: int) -> None:
+    """A large uint8 GeoTIFF, deflate, of fields whose look depends on the date, with some noise, block by block."""
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": bands, "height": size, "width": size, "nodata": 0}
+    kinds = np.random.default_rng(0).integers(0, 6, (size // 40 + 2, size // 40 + 2))
+    look = np.random.default_rng(date).uniform(40, 200, (bands, 6))
+    with rasterio.open(path, "w", **profile, tiled=True, blockxsize=block, blockysize=block, compress="deflate") as out:
+        for number, (_, window) in enumerate(out.block_windows(1)):
+            rng = np.random.default_rng((date, number))
+            y = (np.arange(window.height) + window.row_off) // 40
+            x = (np.arange(window.width) + window.col_off) // 40
+            plane = look[:, kinds[np.ix_(y, x)]] + rng.normal(0, 5, (bands, window.height, window.width))
+            out.write(np.clip(plane, 1, 255).astype(np.uint8), window=window)
