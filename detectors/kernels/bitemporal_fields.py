@@ -114,16 +114,19 @@ def reduced(
     total = np.zeros((bands, shape[0], shape[1]), np.float32)
     count, whole = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for y in range(rows):
-        for x in range(columns):
-            whole[y // factor, x // factor] += 1
-            count[y // factor, x // factor] += seen[y, x]
+        i = y // factor
+        for j in range(shape[1]):
+            for x in range(j * factor, min(columns, (j + 1) * factor)):
+                usable = seen[y, x]
+                for band in range(bands):
+                    usable &= np.isfinite(image[band, y, x])
+                whole[i, j] += 1
+                if usable:
+                    count[i, j] += 1
+                    for band in range(bands):
+                        total[band, i, j] += image[band, y, x]
     for band in range(bands):
-        for y in range(rows):
-            i = y // factor
-            for x in range(columns):
-                if seen[y, x]:
-                    total[band, i, x // factor] += image[band, y, x]
         for i in range(shape[0]):
             for j in range(shape[1]):
                 total[band, i, j] /= max(1, count[i, j])
-    return total, 2 * count >= whole
+    return total, (2 * count >= whole) & (count > 0)

@@ -45,6 +45,9 @@ LEAST_COMMON: Final = 100
 
 WORKERS: Final = 2
 
+LARGE_BLOCK: Final = 2048
+"""Pixels a side of the blocks of a pair that is compared in cells, so that what surrounds them is a small part."""
+
 T = TypeVar("T", bound=np.generic)
 
 
@@ -52,7 +55,7 @@ class BitemporalParameters(Parameters):
     """Parameters of ``Bitemporal``.
 
     Attributes:
-        block: pixels (of a large pair: cells) a side of the blocks that are given; no result depends on it.
+        block: pixels a side of the blocks that are given, unless in cells; no result depends on it.
         most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
         reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
         seed: of the samples and the trees.
@@ -89,6 +92,16 @@ class Prepared:
 
 class _Window(NamedTuple):
     """Images in cells with what surrounds them: ``float32 (band, y, x)``, valid ``bool (y, x)``, and the inner part."""
+
+    before: Floats
+    seen_before: Bools
+    after: Floats
+    seen_after: Bools
+    inner: tuple[slice, slice]
+
+
+class _Raw(NamedTuple):
+    """As read, in pixels: ``float32 (band, y, x)``, valid ``bool (y, x)``, and the inner part."""
 
     before: Floats
     seen_before: Bools
@@ -171,22 +184,27 @@ class Bitemporal:
             ``uint8 (y, x)``: 0 no data, 1 unchanged, 2 changed.
         """
         rows, columns = pair.grid.shape
-        side = self.parameters.block * prepared.cell
+        side = self.parameters.block if prepared.cell == 1 else LARGE_BLOCK // prepared.cell * prepared.cell
         waiting: deque[tuple[int, int, Future[tuple[Floats, Codes]]]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:
             for row0 in range(0, rows, side):
                 for col0 in range(0, columns, side):
                     shape = min(side, rows - row0), min(side, columns - col0)
-                    window, valid = _read(pair, row0, col0, shape, prepared.cell, prepared.shift)
-                    waiting.append((row0, col0, pool.submit(self._block, window, valid, prepared)))
-                    if len(waiting) > WORKERS:
+                    raw = _read(pair, row0, col0, shape, prepared.cell, prepared.shift)
+                    waiting.append((row0, col0, pool.submit(self._block, raw, prepared)))
+                    if len(waiting) >= WORKERS:
                         done = waiting.popleft()
                         yield done[0], done[1], *done[2].result()
             for row0, col0, result in waiting:
                 yield row0, col0, *result.result()
 
-    def _block(self, window: _Window, valid: Bools, prepared: Prepared) -> tuple[Floats, Codes]:
+    def _block(self, raw: _Raw, prepared: Prepared) -> tuple[Floats, Codes]:
         cell = prepared.cell
+        window = _cells(raw, cell)
+        # Where the image after is moved, its own mask moves with it, and the look has that.
+        valid = raw.seen_before[raw.inner]
+        if prepared.shift == (0.0, 0.0):
+            valid = valid & raw.seen_after[raw.inner]
         look = _look(window, prepared.scales, (prepared.shift[0] / cell, prepared.shift[1] / cell))
         strength = _strength(look, prepared.model)
         low = prepared.threshold * self.parameters.reach_down
@@ -216,7 +234,7 @@ class Bitemporal:
         result = []
         for r, c in corners:
             shape = min(side, rows - r), min(side, columns - c)
-            result.append(_read(pair, r, c, shape, cell, (0.0, 0.0))[0])
+            result.append(_cells(_read(pair, r, c, shape, cell, (0.0, 0.0)), cell))
         return result
 
     def _check(self, windows: list[_Window]) -> None:
@@ -271,25 +289,29 @@ class Bitemporal:
         )
 
 
-def _read(
-    pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, shift: tuple[float, float]
-) -> tuple[_Window, Bools]:
-    """A window with what its result depends on, in cells, and where its own pixels are valid in both images."""
+def _read(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, shift: tuple[float, float]) -> _Raw:
+    """A window with what its result depends on."""
     reach = (fields.REACH + int(np.ceil(max(map(abs, shift)) / cell))) * cell
     top, left = max(0, row0 - reach), max(0, col0 - reach)
     bottom = min(pair.grid.shape[0], row0 + shape[0] + reach)
     right = min(pair.grid.shape[1], col0 + shape[1] + reach)
-    before, seen_before, after, seen_after = pair.read(top, left, (bottom - top, right - left))
-    seen_before = seen_before & np.isfinite(before).all(axis=0)
-    seen_after = seen_after & np.isfinite(after).all(axis=0)
-    own = np.s_[row0 - top : row0 - top + shape[0], col0 - left : col0 - left + shape[1]]
-    valid = seen_before[own] if shift != (0.0, 0.0) else (seen_before & seen_after)[own]
-    r, c = (row0 - top) // cell, (col0 - left) // cell
-    inner = (slice(r, r + -(-shape[0] // cell)), slice(c, c + -(-shape[1] // cell)))
-    first, second = (before, seen_before), (after, seen_after)
-    if cell > 1:
-        first, second = fields.reduced(before, seen_before, cell), fields.reduced(after, seen_after, cell)
-    return _Window(*first, *second, inner), valid
+    images = pair.read(top, left, (bottom - top, right - left))
+    return _Raw(*images, (slice(row0 - top, row0 - top + shape[0]), slice(col0 - left, col0 - left + shape[1])))
+
+
+def _cells(raw: _Raw, cell: int) -> _Window:
+    """In cells, and without what is not a number."""
+    rows, columns = raw.inner
+    inner = (
+        slice(rows.start // cell, -(-rows.stop // cell)),
+        slice(columns.start // cell, -(-columns.stop // cell)),
+    )
+    if cell == 1:
+        finite = np.isfinite(raw.before).all(axis=0), np.isfinite(raw.after).all(axis=0)
+        return _Window(raw.before, raw.seen_before & finite[0], raw.after, raw.seen_after & finite[1], inner)
+    first = fields.reduced(raw.before, raw.seen_before, cell)
+    second = fields.reduced(raw.after, raw.seen_after, cell)
+    return _Window(*first, *second, inner)
 
 
 def _equal(windows: list[_Window]) -> bool:

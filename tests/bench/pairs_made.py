@@ -9,20 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.draw import disk, polygon
+from skimage import draw
 
-from app.sample.landscape import LandCover
 from app.sample.render import ground_reflectance
+from app.sample.spectra import LandCover
 from app.sample.truth import truth_arrays
 from app.sample.world import World, build_world
 from tests.bench.bench_simulated import DIVISIONS
 
 Array = NDArray[np.float32]
+House = tuple[float, float, float, float, float, NDArray[np.float64]]
+
+disk: Any = draw.disk  # published without type information
+polygon: Any = draw.polygon
 UNCHANGED, CHANGED = 1, 2
 
 
@@ -38,13 +43,13 @@ class Case:
 
 def _file(path: Path) -> Array:
     with rasterio.open(path) as source:
-        return source.read().astype(np.float32)
+        return np.asarray(source.read(), np.float32)
 
 
 def eight_bits(image: Array) -> Array:
     """Each band stretched between its 1st and 99th percentile to 0..255, as pictures are."""
     low, high = np.percentile(image, (1, 99), axis=(1, 2))[:, :, None, None]
-    return np.clip(np.rint((image - low) / np.maximum(high - low, 1e-9) * 255), 0, 255).astype(np.float32)
+    return np.asarray(np.clip(np.rint((image - low) / np.maximum(high - low, 1e-9) * 255), 0, 255), np.float32)
 
 
 def speckled(plane: Array, looks: int, seed: int) -> Array:
@@ -54,7 +59,7 @@ def speckled(plane: Array, looks: int, seed: int) -> Array:
 
 
 def _unit(image: Array) -> Array:
-    return eight_bits(image) / 255
+    return np.asarray(eight_bits(image) / 255, np.float32)
 
 
 def _mixed(image: Array) -> Array:
@@ -73,7 +78,7 @@ def _mixed(image: Array) -> Array:
 def _tone(plane: Array) -> Array:
     """A tone curve that falls and rises again: neither order nor sign of differences survives it."""
     u = _unit(plane[None])[0]
-    return (0.15 + 0.85 * (1 - u) ** 2 + 0.5 * np.maximum(u - 0.7, 0)).astype(np.float32)
+    return np.asarray(0.15 + 0.85 * (1 - u) ** 2 + 0.5 * np.maximum(u - 0.7, 0), np.float32)
 
 
 # Taizhou -------------------------------------------------------------------------------------------------------------
@@ -228,7 +233,7 @@ def _box(row: float, col: float, height: float, width: float, angle: float) -> t
     return row + corners[:, 0] * c - corners[:, 1] * s, col + corners[:, 0] * s + corners[:, 1] * c
 
 
-def town(seed: int, size: int = 448) -> Case:
+def town(seed: int, size: int = 448) -> Case:  # noqa: C901 - one scene after another, nothing to take apart
     """A town at some 0.5 m, dates years and a season apart: new houses on 5 to 10 % of the ground.
 
     Houses lean by their height with the view, cast shadows with the sun, trees gain or lose leaves, fields and
@@ -250,7 +255,8 @@ def town(seed: int, size: int = 448) -> Case:
     u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
     block = rng.integers(70, 100)
     street = np.minimum(np.abs((u % block) - block / 2), np.abs((v % (1.4 * block)) - 0.7 * block)) < 5
-    houses, taken = [], ndimage.binary_dilation(street, iterations=3)
+    houses: list[House] = []
+    taken = ndimage.binary_dilation(street, iterations=3)
     while len(houses) < 260:
         h, w = rng.uniform(12, 40, 2) if rng.random() < 0.7 else rng.uniform(30, 80, 2)
         row, col = rng.uniform(0, size, 2)
@@ -270,7 +276,7 @@ def town(seed: int, size: int = 448) -> Case:
         if (truth == CHANGED).mean() > goal:
             break
         new[k] = True
-        rr, cc = polygon(*_box(*houses[k][:4], angle), shape)
+        rr, cc = polygon(*_box(houses[k][0], houses[k][1], houses[k][2], houses[k][3], angle), shape)
         truth[rr, cc] = CHANGED
     images = []
     for time in (0, 1):
@@ -302,7 +308,7 @@ def town(seed: int, size: int = 448) -> Case:
                     rr, cc = polygon(*_box(*part, h / 2, w, angle), shape)
                     image[rr, cc] = roof * light + 5 * fine[rr, cc][:, None]
         for _ in range(250):
-            rr, cc = polygon(*_box(*rng.uniform(0, size, 2), 4, 8, angle), shape)
+            rr, cc = polygon(*_box(rng.uniform(0, size), rng.uniform(0, size), 4, 8, angle), shape)
             if street[rr, cc].all():
                 image[rr, cc] = rng.uniform(40, 230)
         tone = image * rng.uniform(0.8, 1.2) + rng.normal(0, 10, 3)

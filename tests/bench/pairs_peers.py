@@ -6,21 +6,24 @@ They compare as many bands as both images have; bands are standardised, as is us
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 from scipy.stats import chi2
-from skimage.filters import threshold_otsu
+from skimage import filters
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 Array = NDArray[np.float32]
 
+threshold_otsu: Any = filters.threshold_otsu  # published without full type information
+
 
 def _standard(image: Array) -> Array:
     spread = np.maximum(image.std(axis=(1, 2), keepdims=True), 1e-9)
-    return (image - image.mean(axis=(1, 2), keepdims=True)) / spread
+    return np.asarray((image - image.mean(axis=(1, 2), keepdims=True)) / spread, np.float32)
 
 
 def _difference(before: Array, after: Array) -> Array:
