@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "recognition", "pairs", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -53,6 +52,20 @@ def vegetation(folder: Path | None) -> None:
         print("Not run: --data-vegetation names no folder with observations.csv and reference.csv\n")
         return
     bench_vegetation.run(folder)
+
+
+BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "forest-cut": lambda options: forest_cut(options.data, options.picture),
+    "simulated": lambda options: bench_simulated.run(options.seeds),
+    "recognition": lambda options: bench_recognition.run(),
+    "peers": lambda options: bench_peers.run(options.seeds),
+    "vegetation-series": lambda options: vegetation(options.data_vegetation),
+    "pairs": lambda options: bench_pairs.run(options.data_pairs),
+    "speed": lambda options: bench_speed.run(),
+    "scene": lambda options: bench_scene.run(options.size),
+    "scale": lambda options: bench_scale.run(),
+}
+NAMES = tuple(BENCHMARKS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,24 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.names or NAMES:
         print(f"=== {name} ===")
         began = time.perf_counter()
-        if name == "forest-cut":
-            forest_cut(options.data, options.picture)
-        elif name == "simulated":
-            bench_simulated.run(options.seeds)
-        elif name == "peers":
-            bench_peers.run(options.seeds)
-        elif name == "vegetation-series":
-            vegetation(options.data_vegetation)
-        elif name == "recognition":
-            bench_recognition.run()
-        elif name == "pairs":
-            bench_pairs.run(options.data_pairs)
-        elif name == "speed":
-            bench_speed.run()
-        elif name == "scene":
-            bench_scene.run(options.size)
-        else:
-            bench_scale.run()
+        BENCHMARKS[name](options)
         print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
     return 0
 
