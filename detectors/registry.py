@@ -15,6 +15,7 @@ from detectors.activities.mining import Mining
 from detectors.activities.quarry import Quarry
 from detectors.activities.road import Road
 from detectors.monitors.harmonic import HarmonicMonitor
+from detectors.monitors.sparse import SparseMonitor
 from detectors.protocol import Monitor, Recogniser
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ def register(entries: Iterable[tuple[str, T]]) -> Mapping[str, T]:
 MONITORS: Final[Mapping[str, Callable[..., Monitor]]] = register(
     [
         ("harmonic", HarmonicMonitor.create),
+        ("bitemporal", SparseMonitor.create),
     ]
 )
 

@@ -1,4 +1,6 @@
-"""Run the benchmarks: ``python -m tests.bench [NAME ...] [--data DIR] [--data-vegetation DIR] [--seeds 11,12]``.
+"""Run the benchmarks.
+
+``python -m tests.bench [NAME ...] [--data DIR] [--data-vegetation DIR] [--data-pairs DIR] [--seeds 11,12]``
 
 Nothing here passes or fails by its speed. Figures with their command, date and machine: docs/benchmarks.md.
 """
@@ -10,13 +12,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
+    bench_pairs,
     bench_peers,
     bench_recognition,
     bench_scale,
@@ -27,7 +30,6 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "recognition", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -52,6 +54,20 @@ def vegetation(folder: Path | None) -> None:
     bench_vegetation.run(folder)
 
 
+BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "forest-cut": lambda options: forest_cut(options.data, options.picture),
+    "simulated": lambda options: bench_simulated.run(options.seeds),
+    "recognition": lambda options: bench_recognition.run(),
+    "peers": lambda options: bench_peers.run(options.seeds),
+    "vegetation-series": lambda options: vegetation(options.data_vegetation),
+    "pairs": lambda options: bench_pairs.run(options.data_pairs),
+    "speed": lambda options: bench_speed.run(),
+    "scene": lambda options: bench_scene.run(options.size),
+    "scale": lambda options: bench_scale.run(),
+}
+NAMES = tuple(BENCHMARKS)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, also when data outside the repository are absent."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of Redline.")
@@ -61,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--data-vegetation", type=Path, metavar="DIR", help="folder of vegetation-series; default: none"
+    )
+    parser.add_argument(
+        "--data-pairs",
+        type=Path,
+        metavar="DIR",
+        help="folder of landsat-taizhou and s2-romania; default: made pairs only",
     )
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
     parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
@@ -74,22 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.names or NAMES:
         print(f"=== {name} ===")
         began = time.perf_counter()
-        if name == "forest-cut":
-            forest_cut(options.data, options.picture)
-        elif name == "simulated":
-            bench_simulated.run(options.seeds)
-        elif name == "peers":
-            bench_peers.run(options.seeds)
-        elif name == "vegetation-series":
-            vegetation(options.data_vegetation)
-        elif name == "recognition":
-            bench_recognition.run()
-        elif name == "speed":
-            bench_speed.run()
-        elif name == "scene":
-            bench_scene.run(options.size)
-        else:
-            bench_scale.run()
+        BENCHMARKS[name](options)
         print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
     return 0
 

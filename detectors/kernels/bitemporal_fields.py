@@ -1,0 +1,132 @@
+"""What the bitemporal monitor computes around each pixel: means that leave out what is hidden, texture, moved images,
+and the decision. Every value depends on a bounded neighbourhood, ``REACH`` pixels, so that blocks fit together."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from detectors.types import Bools, Floats
+
+FINE: Final = 1.0
+COARSE: Final = 3.0
+TEXTURE: Final = 2.0
+"""Standard deviations of the Gaussian means, pixels."""
+
+TRUNCATE: Final = 3.0
+"""Standard deviations at which a Gaussian ends."""
+
+GROWTH: Final = 12
+"""Steps by which what is surely changed grows into what is probably changed, pixels."""
+
+REACH: Final = round(TRUNCATE * (COARSE + FINE)) + GROWTH + 3
+"""Pixels around a block that its result depends on, beside the shift between the images."""
+
+LEAST_WEIGHT: Final = 1e-3
+
+
+def _mean(planes: Floats, seen: Bools, sigma: float) -> Floats:
+    """Gaussian mean over the pixels that were seen (normalised convolution, Knutsson and Westin 1993)."""
+    weight = ndimage.gaussian_filter(seen.astype(np.float32), sigma, mode="constant", truncate=TRUNCATE)
+    scale = 1 / np.maximum(weight, np.float32(LEAST_WEIGHT))
+    result = np.empty_like(planes)
+    for plane, out in zip(planes, result, strict=True):
+        ndimage.gaussian_filter(plane, sigma, mode="constant", truncate=TRUNCATE, output=out)
+        out *= scale
+    return result
+
+
+def features(image: Floats, seen: Bools) -> tuple[Floats, Floats]:
+    """What a pixel looks like, and what it stands in.
+
+    Args:
+        image: ``float32 (band, y, x)``, normalised, anything where not ``seen``.
+
+    Returns:
+        Fine means ``float32 (band, y, x)``, and ``float32 (3 band, y, x)``: fine means, coarse means, texture (the
+        standard deviation within a few pixels).
+    """
+    image = np.where(seen, image, np.float32(0))
+    fine, coarse, middle = (_mean(image, seen, sigma) for sigma in (FINE, COARSE, TEXTURE))
+    square = _mean(image * image, seen, TEXTURE)
+    texture = np.sqrt(np.maximum(square - middle * middle, np.float32(0)))
+    return fine, np.concatenate([fine, coarse, texture])
+
+
+def smooth(strength: Floats, seen: Bools) -> Floats:
+    """Fine mean of a strength ``float32 (y, x)``, 0 where not seen."""
+    return np.where(seen, _mean(np.where(seen, strength, np.float32(0))[None], seen, FINE)[0], np.float32(0))
+
+
+def decide(strength: Floats, low: float, high: float) -> Bools:
+    """Above ``high``, or above ``low`` and joined to such a pixel by at most ``GROWTH`` steps (hysteresis, Canny 1986).
+
+    Steps are bounded, so that a block need not know the whole image.
+    """
+    sure = strength > high
+    grown: Any = ndimage.binary_dilation(sure, np.ones((3, 3)), iterations=GROWTH, mask=strength > low)
+    return np.asarray(grown | sure, np.bool_)
+
+
+def _keys(part: float) -> NDArray[np.float64]:
+    """Weights of four neighbours at -1, 0, 1, 2 for a place between 0 and 1 (cubic convolution, Keys 1981)."""
+    t = np.abs(part - np.array([-1.0, 0.0, 1.0, 2.0]))
+    near, far = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+
+def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Floats, Bools]:
+    """The image read at places ``shift`` (rows, columns) further, so that content found there comes here.
+
+    Returns:
+        ``float32 (band, y, x)`` and where all pixels that it was made of were seen.
+    """
+    filled = np.where(seen, image, np.float32(0))
+    good = seen
+    for axis, way in enumerate(shift):
+        whole = int(np.floor(way))
+        weights = _keys(way - whole)
+        kernel = np.zeros(2 * abs(whole) + 7)
+        middle = len(kernel) // 2
+        kernel[middle + whole - 1 : middle + whole + 3] = weights
+        filled = ndimage.correlate1d(filled, kernel, axis=axis + 1, mode="constant", output=np.float32)
+        used = (np.abs(kernel) > 1e-9).astype(np.float32)
+        share = ndimage.correlate1d(good.astype(np.float32), used, axis=axis, mode="constant")
+        good = share > used.sum() - 0.5
+    return filled, good
+
+
+@numba.njit(nogil=True, cache=True)
+def reduced(
+    image: NDArray[np.float32], seen: NDArray[np.bool_], factor: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Means over cells of ``factor`` x ``factor`` pixels of those seen; the last cells may be smaller.
+
+    Returns:
+        ``float32 (band, y, x)`` and where half of a cell was seen ``bool (y, x)``.
+    """
+    bands, rows, columns = image.shape
+    shape = (-(-rows // factor), -(-columns // factor))
+    total = np.zeros((bands, shape[0], shape[1]), np.float32)
+    count, whole = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for y in range(rows):
+        i = y // factor
+        for j in range(shape[1]):
+            for x in range(j * factor, min(columns, (j + 1) * factor)):
+                usable = seen[y, x]
+                for band in range(bands):
+                    usable &= np.isfinite(image[band, y, x])
+                whole[i, j] += 1
+                if usable:
+                    count[i, j] += 1
+                    for band in range(bands):
+                        total[band, i, j] += image[band, y, x]
+    for band in range(bands):
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                total[band, i, j] /= max(1, count[i, j])
+    return total, (2 * count >= whole) & (count > 0)

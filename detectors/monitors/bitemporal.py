@@ -1,0 +1,376 @@
+"""Change between two images of one ground, of one sensor or of two.
+
+Each image is predicted from the other where nothing changed, and what lies far from its prediction in both directions
+is a change: the image regression of Luppino et al. (2019, IEEE TGRS 57), here a ridge regression and randomised trees
+on what remains, on means and texture at several scales, with a spread that depends on the kind of ground. It needs no
+labels, no common bands and no common units. Where trees explain little more than a line does, as between two winters of
+one sensor, the iteratively reweighted MAD (Nielsen 2007) has most of the say. Docs: ``docs/detectors.md``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from detectors.kernels import bitemporal_fields as fields
+from detectors.kernels import bitemporal_model as models
+from detectors.kernels.bitemporal_scale import Scale, scale_of, shift_between, speckled
+from detectors.pairs import Pair, PairRefused, Which
+from detectors.protocol import Parameters
+from detectors.types import Bools, Codes, Floats
+
+NO_DATA: Final = 0
+UNCHANGED: Final = 1
+CHANGED: Final = 2
+
+WINDOW: Final = 256
+"""Cells a side of the windows that a pair is learned from."""
+
+LEARNED: Final = 1_500_000
+LEARNED_LARGE: Final = 400_000
+"""Cells at most that a pair is learned from, in windows spread evenly over it; of a pair that is compared in cells."""
+
+TRAINED: Final = 20_000
+"""Cells at most, out of those, that the trees are grown on."""
+
+LEAST_COMMON: Final = 100
+"""Cells valid in both images below which nothing can be learned."""
+
+WORKERS: Final = 2
+
+LARGE_BLOCK: Final = 2048
+"""Pixels a side of the blocks of a pair that is compared in cells, so that what surrounds them is a small part."""
+
+T = TypeVar("T", bound=np.generic)
+
+
+class BitemporalParameters(Parameters):
+    """Parameters of ``Bitemporal``.
+
+    Attributes:
+        block: pixels a side of the blocks that are given, unless in cells; no result depends on it.
+        most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
+        reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
+        seed: of the samples and the trees.
+    """
+
+    block: int = Field(default=512, ge=64)
+    most_cells: int = Field(default=4_000_000, ge=10_000)
+    reach_down: float = Field(default=0.8, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was learned of a whole pair; fit to be pickled.
+
+    Attributes:
+        method: how the images are compared, in words.
+        shift: ``(rows, columns)`` by which the content of the image after lies off that before, pixels.
+        threshold: strength from which a pixel counts as changed.
+        changed_share: of the ground looked at while learning that is changed, 0..1.
+        cell: pixels a side of the cells that are compared.
+        words: sentences for people.
+    """
+
+    method: str
+    shift: tuple[float, float]
+    threshold: float
+    changed_share: float
+    cell: int
+    words: tuple[str, ...]
+    scales: tuple[Scale, Scale] = field(repr=False)
+    model: models.Model = field(repr=False)
+
+
+class _Window(NamedTuple):
+    """Images in cells with what surrounds them: ``float32 (band, y, x)``, valid ``bool (y, x)``, and the inner part."""
+
+    before: Floats
+    seen_before: Bools
+    after: Floats
+    seen_after: Bools
+    inner: tuple[slice, slice]
+
+
+class _Raw(NamedTuple):
+    """As read, in pixels: ``float32 (band, y, x)``, valid ``bool (y, x)``, and the inner part."""
+
+    before: Floats
+    seen_before: Bools
+    after: Floats
+    seen_after: Bools
+    inner: tuple[slice, slice]
+
+
+class _Look(NamedTuple):
+    """Normalised images and features of a window; where both were seen; the inner part."""
+
+    raw: tuple[Floats, Floats]
+    fine: tuple[Floats, Floats]
+    about: tuple[Floats, Floats]
+    seen: Bools
+    inner: tuple[slice, slice]
+
+
+def _rows(planes: Floats, where: Bools | tuple[slice, slice]) -> Floats:
+    """The pixels of ``(band, y, x)`` selected, as contiguous ``(n, band)``."""
+    part = planes[:, where] if isinstance(where, np.ndarray) else planes[:, *where].reshape(len(planes), -1)
+    return np.ascontiguousarray(part.T)
+
+
+class Bitemporal:
+    """Finds change between two images. Pure: equal input gives equal output.
+
+    The order of the images hardly matters, nor do units, offsets, or a band more: all are learned from the pair. What
+    changed must be the lesser part, or it is taken for what is usual.
+    """
+
+    name: Final = "bitemporal"
+    version: Final = "1"
+
+    def __init__(self, parameters: BitemporalParameters | None = None) -> None:
+        self.parameters = parameters or BitemporalParameters()
+
+    def parameter_hash(self) -> str:
+        """Digest of the parameters; with name and version it makes a result reproducible."""
+        return self.parameters.digest()
+
+    def prepare(self, pair: Pair) -> Prepared:
+        """Learn from the whole pair, or from windows spread over it where it is large.
+
+        Raises:
+            PairRefused: an image without valid pixels, with values that are not numbers only, or without contrast; or
+                too little ground that both images show.
+        """
+        rows, columns = pair.grid.shape
+        cell = int(np.ceil(np.sqrt(rows * columns / self.parameters.most_cells)))
+        windows = self._windows(pair, cell)
+        self._check(windows)
+        scales = self._scales(windows)
+        shift = shift_between(
+            [(s.apply(w.before), t.apply(w.after), w.seen_before & w.seen_after) for w in windows for s, t in [scales]]
+        )
+        with ThreadPoolExecutor(WORKERS) as pool:
+            looks = list(pool.map(lambda window: _look(window, scales, shift), windows))
+        model = self._model(looks, models.TREES if cell == 1 else models.TREES_LARGE)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            strengths = list(pool.map(lambda look: _strength(look, model), looks))
+        inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
+        # Of a copy nothing is left but rounding, which the threshold would part in two.
+        threshold = float("inf") if _equal(windows) else models.threshold(inner)
+        low = threshold * self.parameters.reach_down
+        changed = sum(
+            int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
+        )
+        pixels = shift[0] * cell, shift[1] * cell
+        words = _words(scales, model, pixels, cell, threshold, changed / len(inner))
+        return Prepared(words[0], pixels, threshold, changed / len(inner), cell, words, scales, model)
+
+    def compare(self, pair: Pair, prepared: Prepared) -> Iterator[tuple[int, int, Floats, Codes]]:
+        """Strength and decision, block by block in row-major order, each pixel exactly once.
+
+        Reads in the caller's thread; two threads compute the blocks read before. A few blocks are held at a time.
+
+        Yields:
+            ``(row0, col0, strength, change)``: strength ``float32 (y, x)``, NaN where there are no data; change
+            ``uint8 (y, x)``: 0 no data, 1 unchanged, 2 changed.
+        """
+        rows, columns = pair.grid.shape
+        side = self.parameters.block if prepared.cell == 1 else LARGE_BLOCK // prepared.cell * prepared.cell
+        waiting: deque[tuple[int, int, Future[tuple[Floats, Codes]]]] = deque()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for row0 in range(0, rows, side):
+                for col0 in range(0, columns, side):
+                    shape = min(side, rows - row0), min(side, columns - col0)
+                    raw = _read(pair, row0, col0, shape, prepared.cell, prepared.shift)
+                    waiting.append((row0, col0, pool.submit(self._block, raw, prepared)))
+                    if len(waiting) >= WORKERS:
+                        done = waiting.popleft()
+                        yield done[0], done[1], *done[2].result()
+            for row0, col0, result in waiting:
+                yield row0, col0, *result.result()
+
+    def _block(self, raw: _Raw, prepared: Prepared) -> tuple[Floats, Codes]:
+        cell = prepared.cell
+        window = _cells(raw, cell)
+        # Where the image after is moved, its own mask moves with it, and the look has that.
+        valid = raw.seen_before[raw.inner]
+        if prepared.shift == (0.0, 0.0):
+            valid = valid & raw.seen_after[raw.inner]
+        look = _look(window, prepared.scales, (prepared.shift[0] / cell, prepared.shift[1] / cell))
+        strength = _strength(look, prepared.model)
+        low = prepared.threshold * self.parameters.reach_down
+        changed = fields.decide(strength, low, prepared.threshold)[look.inner]
+        known = look.seen[look.inner]
+        strength = strength[look.inner]
+        if cell > 1:
+            known, changed = _spread(known, cell, valid), _spread(changed, cell, valid)
+            strength = _spread(strength, cell, valid)
+        known = known & valid
+        codes = np.where(changed, CHANGED, UNCHANGED).astype(np.uint8)
+        codes[~known] = NO_DATA
+        return np.where(known, strength, np.float32(np.nan)), codes
+
+    def _windows(self, pair: Pair, cell: int) -> list[_Window]:
+        """Windows of the whole pair where it is small; else as many as may be learned from, spread evenly."""
+        rows, columns = pair.grid.shape
+        side = WINDOW * cell
+        corners = [(r, c) for r in range(0, rows, side) for c in range(0, columns, side)]
+        most = max(1, (LEARNED if cell == 1 else LEARNED_LARGE) // WINDOW**2)
+        if len(corners) > most:
+            # A step that shares no factor with the windows in a row walks through all columns.
+            across = -(-columns // side)
+            step = len(corners) / most
+            picked = [int((k + 0.5) * step) for k in range(most)]
+            corners = [corners[(i // across) * across + (i % across + i // across) % across] for i in picked]
+        result = []
+        for r, c in corners:
+            shape = min(side, rows - r), min(side, columns - c)
+            result.append(_cells(_read(pair, r, c, shape, cell, (0.0, 0.0)), cell))
+        return result
+
+    def _check(self, windows: list[_Window]) -> None:
+        named: tuple[tuple[Which, list[Bools]], ...] = (
+            ("before", [w.seen_before for w in windows]),
+            ("after", [w.seen_after for w in windows]),
+        )
+        for which, seen in named:
+            if not any(s.any() for s in seen):
+                raise PairRefused(f"the image {which} has no valid pixel: all is no-data or not a number", which)
+        if sum(int((w.seen_before & w.seen_after)[w.inner].sum()) for w in windows) < LEAST_COMMON:
+            raise PairRefused(
+                f"the images have fewer than {LEAST_COMMON} valid pixels of ground in common; check that they overlap",
+                "both",
+            )
+
+    def _scales(self, windows: list[_Window]) -> tuple[Scale, Scale]:
+        scales: list[Scale] = []
+        both = [w.seen_before & w.seen_after for w in windows]
+        named: tuple[tuple[Which, list[Floats]], ...] = (
+            ("before", [w.before for w in windows]),
+            ("after", [w.after for w in windows]),
+        )
+        for which, images in named:
+            values = np.concatenate([i[:, s] for i, s in zip(images, both, strict=True)], axis=1)
+            scale = scale_of(values, speckled(images, both))
+            if scale is None:
+                raise PairRefused(f"the image {which} is constant where both have data: nothing can be compared", which)
+            scales.append(scale)
+        return scales[0], scales[1]
+
+    def _model(self, looks: list[_Look], trees: int) -> models.Model:
+        count = [int(look.seen[look.inner].sum()) for look in looks]
+        total = sum(count)
+        if total < LEAST_COMMON:
+            raise PairRefused("too little ground is left in common once the images are brought together", "both")
+        picked = np.sort(np.random.default_rng(self.parameters.seed).permutation(total)[:TRAINED])
+        parts: list[list[Floats]] = [[] for _ in range(6)]
+        start = 0
+        for look, n in zip(looks, count, strict=True):
+            own = picked[(picked >= start) & (picked < start + n)] - start
+            start += n
+            mask = look.seen[look.inner]
+            for store, planes in zip(parts, (*look.raw, *look.fine, *look.about), strict=True):
+                store.append(_rows(planes[:, *look.inner], mask)[own])
+        raw_before, raw_after, before, after, about_before, about_after = (np.concatenate(p) for p in parts)
+        return models.fit(
+            models.Samples(raw_before, before, about_before),
+            models.Samples(raw_after, after, about_after),
+            trees,
+            self.parameters.seed,
+        )
+
+
+def _read(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, shift: tuple[float, float]) -> _Raw:
+    """A window with what its result depends on."""
+    reach = (fields.REACH + int(np.ceil(max(map(abs, shift)) / cell))) * cell
+    top, left = max(0, row0 - reach), max(0, col0 - reach)
+    bottom = min(pair.grid.shape[0], row0 + shape[0] + reach)
+    right = min(pair.grid.shape[1], col0 + shape[1] + reach)
+    images = pair.read(top, left, (bottom - top, right - left))
+    return _Raw(*images, (slice(row0 - top, row0 - top + shape[0]), slice(col0 - left, col0 - left + shape[1])))
+
+
+def _cells(raw: _Raw, cell: int) -> _Window:
+    """In cells, and without what is not a number."""
+    rows, columns = raw.inner
+    inner = (
+        slice(rows.start // cell, -(-rows.stop // cell)),
+        slice(columns.start // cell, -(-columns.stop // cell)),
+    )
+    if cell == 1:
+        finite = np.isfinite(raw.before).all(axis=0), np.isfinite(raw.after).all(axis=0)
+        return _Window(raw.before, raw.seen_before & finite[0], raw.after, raw.seen_after & finite[1], inner)
+    first = fields.reduced(raw.before, raw.seen_before, cell)
+    second = fields.reduced(raw.after, raw.seen_after, cell)
+    return _Window(*first, *second, inner)
+
+
+def _equal(windows: list[_Window]) -> bool:
+    """Whether one image is a copy of the other."""
+    return all(
+        w.before.shape == w.after.shape
+        and np.array_equal(w.before[:, w.seen_before & w.seen_after], w.after[:, w.seen_before & w.seen_after])
+        for w in windows
+    )
+
+
+def _spread(plane: NDArray[T], cell: int, like: Bools) -> NDArray[T]:
+    """Cells to pixels, cut to the shape of ``like``."""
+    return plane.repeat(cell, 0).repeat(cell, 1)[: like.shape[0], : like.shape[1]]
+
+
+def _look(window: _Window, scales: tuple[Scale, Scale], shift: tuple[float, float]) -> _Look:
+    before, after = scales[0].apply(window.before), scales[1].apply(window.after)
+    seen_after = window.seen_after
+    if shift != (0.0, 0.0):
+        after, seen_after = fields.moved(after, seen_after, shift)
+    seen = window.seen_before & seen_after
+    fine_before, about_before = fields.features(before, seen)
+    fine_after, about_after = fields.features(after, seen)
+    return _Look((before, after), (fine_before, fine_after), (about_before, about_after), seen, window.inner)
+
+
+def _strength(look: _Look, model: models.Model) -> Floats:
+    """``float32 (y, x)``, smoothed, 0 where not seen."""
+    strength = np.zeros(look.seen.shape, np.float32)
+    part = look.seen
+    whole: list[models.Samples] = [
+        models.Samples(*(_rows(planes, part) for planes in (look.raw[k], look.fine[k], look.about[k]))) for k in (0, 1)
+    ]
+    strength[part] = model.strength(whole[0], whole[1])
+    return fields.smooth(strength, look.seen)
+
+
+def _words(
+    scales: tuple[Scale, Scale],
+    model: models.Model,
+    shift: tuple[float, float],
+    cell: int,
+    threshold: float,
+    share: float,
+) -> tuple[str, ...]:
+    method = "each image predicted from the other by regression and randomised trees"
+    if model.trust > 0:
+        method += f", with alteration variates (IR-MAD) at a weight of {model.trust:.2f}"
+    words = [method]
+    for which, scale in zip(("before", "after"), scales, strict=True):
+        if scale.logarithm:
+            words.append(f"the image {which} has multiplicative noise, as radar has: its logarithm was compared")
+    words.append(
+        f"the image after lies {shift[0]:+.2f} rows and {shift[1]:+.2f} columns off the image before"
+        if shift != (0.0, 0.0)
+        else "no shift between the images"
+    )
+    if cell > 1:
+        words.append(f"compared in cells of {cell} x {cell} pixels")
+    words.append(f"threshold of strength {threshold:.2f}; {share:.1%} of the ground changed")
+    return tuple(words)
