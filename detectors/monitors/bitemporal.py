@@ -55,10 +55,11 @@ class BitemporalParameters(Parameters):
     """Parameters of ``Bitemporal``.
 
     Attributes:
-        block: pixels a side of the blocks that are given, unless in cells; no result depends on it.
-        most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
-        reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
-        seed: of the samples and the trees.
+        block (pixels): a side of the blocks that are given, unless in cells; no result depends on it.
+        most_cells (cells): a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so
+            many.
+        reach_down (share of threshold): down to which what is joined to a change counts as changed.
+        seed (none): of the samples and the trees.
     """
 
     block: int = Field(default=512, ge=64)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detectors import registry
-from detectors.activities_docs import activities_markdown
+from detectors.detectors_docs import activities_markdown
 from detectors.registry import register
 from tests.casework_steps import Desk
 from tests.conftest import World
