@@ -165,7 +165,7 @@ class Bitemporal:
             strengths = list(pool.map(lambda look: _strength(look, model), looks))
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
         # Of a copy nothing is left but rounding, which the threshold would part in two.
-        threshold = float("inf") if _equal(windows) else models.threshold(inner)
+        threshold = float("inf") if _equal(windows) else max(models.threshold(inner), models.LEAST_THRESHOLD)
         low = threshold * self.parameters.reach_down
         changed = sum(
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
