@@ -62,7 +62,7 @@ class BitemporalParameters(Parameters):
     """
 
     block: int = Field(default=512, ge=64)
-    most_cells: int = Field(default=4_000_000, ge=10_000)
+    most_cells: int = Field(default=1 << 22, ge=10_000)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
