@@ -29,6 +29,12 @@ SHRINK: Final = 0.1
 """Share of a multiple of the identity in the covariance of residuals (Ledoit and Wolf 2004): directions in which an
 image hardly varies must not decide alone."""
 
+NOISE: Final = 0.02
+"""Residual in standard deviations of a band that always has to be expected: calibration, compression."""
+
+LEAST_THRESHOLD: Final = 1.0
+"""Strength of what is usual: below it nothing counts as a change, however the strengths fall into two groups."""
+
 SPREAD_FLOOR: Final = 0.1
 """Added to a residual (in standard deviations) before its logarithm is averaged."""
 
@@ -147,7 +153,7 @@ def one_way(here: Floats, features: Floats, there: Floats, trees: int, seed: int
     bands = error.shape[1]
     covariance = np.cov(error[used].T).reshape(bands, bands)
     even = max(float(np.trace(covariance)) / bands, 1e-12)
-    covariance = (1 - SHRINK) * covariance + SHRINK * even * np.eye(bands)
+    covariance = (1 - SHRINK) * covariance + (SHRINK * even + NOISE**2) * np.eye(bands)
     root = np.asarray(np.linalg.cholesky(np.linalg.inv(covariance) / bands), np.float32)
     log_length = np.log(np.sqrt(((error @ root) ** 2).sum(axis=1)) + SPREAD_FLOOR).astype(np.float32)
     spread = forest.leaf_means(features[used], log_length[used], feature, cut, left)

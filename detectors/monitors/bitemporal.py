@@ -63,7 +63,7 @@ class BitemporalParameters(Parameters):
     """
 
     block: int = Field(default=512, ge=64)
-    most_cells: int = Field(default=4_000_000, ge=10_000)
+    most_cells: int = Field(default=1 << 22, ge=10_000)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -166,7 +166,7 @@ class Bitemporal:
             strengths = list(pool.map(lambda look: _strength(look, model), looks))
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
         # Of a copy nothing is left but rounding, which the threshold would part in two.
-        threshold = float("inf") if _equal(windows) else models.threshold(inner)
+        threshold = float("inf") if _equal(windows) else max(models.threshold(inner), models.LEAST_THRESHOLD)
         low = threshold * self.parameters.reach_down
         changed = sum(
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)

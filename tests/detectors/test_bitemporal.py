@@ -139,6 +139,10 @@ def test_the_decision_does_not_hang_on(name: str, before: Floats, after: Floats,
     assert (change == plain).mean() > 0.99, name
 
 
+def test_an_image_has_not_changed_from_itself() -> None:
+    assert not (decided(ArrayPair(BEFORE, BEFORE * 1.5 + 20))[2] == 2).any()
+
+
 def test_swapped_images_change_alike(plain: Codes) -> None:
     assert (decided(ArrayPair(AFTER, BEFORE))[2] == plain).mean() > 0.99
 
