@@ -135,7 +135,8 @@ def expected_by(recogniser: Recogniser) -> tuple[list[list[str]], list[str]]:
 
     with mock.patch.object(module, "judge", listen):
         _, reasons = recogniser.score(EVERYTHING)
-    rows, counted = [], set()
+    rows: list[list[str]] = []
+    counted: set[str] = set()
     for way in listened:
         rows.append([])
         for expectation in way:

@@ -43,7 +43,7 @@ def draw_course(area: Area, number: int, text: str) -> Image.Image:
 
     _shade(draw, course, across)
     _axes(draw, first, last, across, up)
-    days = np.arange(first, last, 5)
+    days = list(range(first, last, 5))
     expected = ndvi(course.expected, area.bands)
     line = np.interp(days, course.days, expected)
     draw.line([(across(d), up(v)) for d, v in zip(days, line, strict=True)], fill=GREEN, width=2)

@@ -169,7 +169,7 @@ def _course(
         clear=quality == CLEAR,
         ground=ground,
         seen=seen,
-        expected=x @ fitted.T,
+        expected=np.asarray(x @ fitted.T, np.float32),
         suspected=suspected,
         first_seen=when[0],
         confirmed=when[1],
