@@ -189,7 +189,7 @@ def area_picture(area: Area) -> Image.Image:
             "Last 60 days; light blue: what was found, with name and probability",
         ],
         f"Simulated area, recipe many, seed {area.seed}, {side / 100:g} km wide, watched {days}. Near infrared, red "
-        "and green: plants are red. (low): seen once or twice, not confirmed.",
+        "and green: plants are red. (low): not confirmed.",
     )
 
 

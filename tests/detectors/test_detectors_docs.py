@@ -96,6 +96,12 @@ def test_a_table_without_a_place_is_refused() -> None:
         with_blocks(page, {"y": "new\n"})
 
 
+def test_pictures_are_small_and_shown() -> None:
+    sizes = {path.name: path.stat().st_size for path in (DOCS / "detectors").iterdir()}
+    assert sizes and all(f"](detectors/{name})" in PAGE for name in sizes)
+    assert max(sizes.values()) < 250_000 and sum(sizes.values()) < 1_500_000
+
+
 @pytest.mark.parametrize("page", ["detectors.md", "architecture.md"])
 def test_links_and_files_that_a_page_names_exist(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
