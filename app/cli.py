@@ -375,12 +375,15 @@ def ledger_verify() -> None:
 def sample_build(
     out: Annotated[Path, typer.Option(help="Folder to write")],
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    recipe: Annotated[
+        str, typer.Option(help="sample: one change of each kind; many: about a hundred of all kinds and sizes")
+    ] = "sample",
 ) -> None:
-    """Simulate an area in the Changbai mountains: scenes, boundaries, and the truth that was planted."""
+    """Simulate an area in the Changbai mountains: scenes, boundaries, heights, and the truth that was planted."""
     from app.demo.sample import build_sample
 
     with progress_bar("simulated scenes") as advance:
-        info = build_sample(out, seed, load_settings().sample_dir, advance)
+        info = build_sample(out, seed, load_settings().sample_dir, advance, recipe)
     say.print(f"Simulated sample in {out}: seed {seed}, history until {info.history_until}, until {info.until}.")
 
 

@@ -20,14 +20,14 @@ from typing import Any
 from app.sample.catalogue import COLLECTION, scene_folder, write_collection, write_scene
 from app.sample.layers import write_layers
 from app.sample.render import render
-from app.sample.truth import write_json, write_truth
+from app.sample.truth import write_dem, write_json, write_truth
 from app.sample.world import Acquisition, World, build_world
 
 #: Raised whenever the same seed would give other files.
 VERSION = 2
 
 Progress = Callable[[int, int], None]
-_OURS = ("catalog.json", COLLECTION, "boundaries", "truth.geojson", "truth.tif", "area.geojson", "sample.json")
+_OURS = ("catalog.json", COLLECTION, "boundaries", "truth.geojson", "truth.tif", "dem.tif", "area.geojson", "sample.json")
 _MARK, _LOCK, _DONE = ".sample-plan.json", ".sample-lock", "sample.json"
 
 
@@ -37,7 +37,8 @@ class SampleConflict(Exception):
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """What a complete sample holds. Dates are inclusive; no planted change begins up to `history_until`."""
+    """What a complete sample holds. Dates are inclusive; no planted change begins up to `history_until`, but grazing of
+    the recipe "many" may."""
 
     path: Path
     seed: int
@@ -90,9 +91,11 @@ def _prepare(out: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     mark = out / _MARK
     if mark.exists():
         found = json.loads(mark.read_text(encoding="utf-8"))
-        differing = [k for k in ("seed", "size_px", "years") if found.get(k) != wanted[k]]
+        # Samples written before there were recipes name none.
+        was, now = ({"recipe": "sample", **plan} for plan in (found, wanted))
+        differing = [k for k in ("seed", "size_px", "years", "recipe") if was.get(k) != now[k]]
         if differing:
-            what = ", ".join(f"{k} {found.get(k)} instead of {wanted[k]}" for k in differing)
+            what = ", ".join(f"{k} {was.get(k)} instead of {now[k]}" for k in differing)
             raise SampleConflict(f"the folder already holds a sample with {what}; give another folder or remove it")
         if found == wanted:
             done = out / _DONE
@@ -169,10 +172,11 @@ def build(
     workers: int = 2,
     size_px: int = 600,
     years: float = 3.5,
+    recipe: str = "sample",
 ) -> SampleInfo:
     """Write the simulated sample, or finish or find the one begun in `out`.
 
-    The same seed, size and years give the same files whatever the number of workers and however often the
+    The same seed, size, years and recipe give the same files whatever the number of workers and however often the
     build was interrupted. sample.json is written last: with it the sample is complete.
 
     Args:
@@ -183,24 +187,29 @@ def build(
         workers: processes; 1 renders in this process.
         size_px: pixels of 10 m a side, a multiple of 12 from 240 on.
         years: length of the series up to 2026-06-30, 0.4 to 3.5.
+        recipe: "sample", one change of each kind, or "many", as many as fit, for measuring recognition; in that one
+            grazing may begin before `history_until`.
 
     Raises:
         SampleConflict: the folder holds another sample or something else, or another build is at work in it.
-        ValueError: size_px, years, seed or the divisions cannot be used.
+        ValueError: size_px, years, seed, the recipe or the divisions cannot be used.
     """
     if seed < 0:
         raise ValueError(f"the seed must not be negative, not {seed}")
     out.mkdir(parents=True, exist_ok=True)
-    wanted = {"seed": seed, "version": VERSION, "size_px": size_px, "years": years}
+    wanted: dict[str, Any] = {"seed": seed, "version": VERSION, "size_px": size_px, "years": years}
+    if recipe != "sample":
+        wanted["recipe"] = recipe
     with _locked(out):
         complete = _prepare(out, wanted)
         if complete is not None:
             return _info(out, complete)
-        world = build_world(seed, divisions, size_px, years)
+        world = build_world(seed, divisions, size_px, years, recipe)
         for stale in (out / COLLECTION).glob(".tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
         write_layers(world, out / "boundaries")
         write_truth(world, out)
+        write_dem(world, out)
         _make_scenes(world, out, progress or _silent, workers)
         write_collection(world, out)
         content = {

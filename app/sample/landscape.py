@@ -197,6 +197,18 @@ def _stands(book: _Entities, grid: Grid, height: FloatArray) -> None:
     book.label[:] = start + _cells(rng, grid, points.astype(np.float32), 45.0)
 
 
+def _open_ground(book: _Entities, grid: Grid, share: float) -> None:
+    """Meadows and scrub among the stands, in glades some hundred metres wide, each with a look of its own."""
+    rng = book.rng
+    count = max(16, int(grid.side_m**2 / 250_000))
+    points = ((rng.random((count, 2)) - 0.5) * grid.side_m * 1.05).astype(np.float32)
+    kinds = [int(rng.choice([int(LandCover.MEADOW), int(LandCover.SHRUB)], p=[0.65, 0.35])) for _ in range(count)]
+    glades = enlarge(fractal(rng, grid.size, 3.8, longest=110), OVERSAMPLE)
+    where = glades > np.quantile(glades, 1 - share)
+    start = book.add(kinds)
+    book.label[where] = start + _cells(rng, grid, points, 45.0)[where]
+
+
 def _fields(book: _Entities, grid: Grid, frame: Frame, where: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
     """Strip fields: blocks of one orientation cut into strips 30 to 80 m wide and 120 to 260 m long."""
     rng = book.rng
@@ -247,11 +259,13 @@ def _settle(book: _Entities, grid: Grid, frame: Frame, dry: FloatArray) -> None:
 
 
 def _cover_labels(
-    rng: Generator, grid: Grid, frame: Frame, height: FloatArray
+    rng: Generator, grid: Grid, frame: Frame, height: FloatArray, open_share: float
 ) -> tuple[_Entities, FloatArray, FloatArray]:
     """Entity labels on the oversampled grid, and both beds' depths there."""
     book = _Entities(rng, grid.size * OVERSAMPLE)
     _stands(book, grid, height)
+    if open_share > 0:
+        _open_ground(book, grid, open_share)
     lake, river = _waters(rng, grid, frame)
     u, v = frame.rotate(*grid.coordinates(OVERSAMPLE))
     across = np.abs(u - frame.river_u(v))
@@ -327,11 +341,13 @@ def _texture(rng: Generator, grid: Grid, cover: IntArray) -> FloatArray:
     return factors
 
 
-def build_landscape(rng: Generator, grid: Grid, years: tuple[int, ...], phenology: Phenology) -> Landscape:
-    """Draw the landscape of one seed."""
+def build_landscape(
+    rng: Generator, grid: Grid, years: tuple[int, ...], phenology: Phenology, open_share: float = 0.0
+) -> Landscape:
+    """Draw the landscape of one seed; `open_share`: part of the slopes, 0..1, that is meadow and scrub."""
     frame = draw_frame(rng, grid)
     height = _relief(rng, grid, frame)
-    book, lake_fine, river_fine = _cover_labels(rng, grid, frame, height)
+    book, lake_fine, river_fine = _cover_labels(rng, grid, frame, height, open_share)
     first, second, share = _majority(book.label, grid.size)
     entities = _describe(rng, book.kind, years, phenology)
     shape = (grid.size, OVERSAMPLE, grid.size, OVERSAMPLE)

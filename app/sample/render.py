@@ -15,6 +15,8 @@ from app.sample.changes import ChangePainter
 from app.sample.grid import FloatArray, sun_position
 from app.sample.landscape import Landscape
 from app.sample.noise import generator
+from app.sample.painting import VariedChange
+from app.sample.painting_natural import paint_varied
 from app.sample.season import SeasonTable, blend
 from app.sample.spectra import BANDS, MATERIALS
 from app.sample.weather import CIRRUS, CLOUD_HIGH, CLOUD_MEDIUM, build_sky, classify, half_resolution, through_sky
@@ -58,7 +60,10 @@ def ground_reflectance(world: World, day: date) -> FloatArray:
     for change in world.changes:
         if change.profile is None or int(change.start.min()) > today:
             continue
-        weight, painted, water = painter.paint(change)
+        if isinstance(change, VariedChange):
+            weight, painted, water = paint_varied(change, climate, day)
+        else:
+            weight, painted, water = painter.paint(change)
         target = picture[change.window]
         target += (painted - target) * weight[..., None]
         wet[change.window] = np.maximum(wet[change.window], weight * water)

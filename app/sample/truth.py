@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from app.sample.changes import EPOCH, NEVER, Change
-from app.sample.grid import CRS, IntArray
+from app.sample.grid import CRS, FloatArray, Grid, IntArray
 from app.sample.world import World
 
 #: Share of a pixel that a change must take to count as changed in truth.tif.
@@ -118,26 +118,40 @@ def write_truth(world: World, out: Path) -> None:
         "geometry": rounded(box),
     }
     write_json(out / "area.geojson", feature_collection("area", [area]))
-    temporary = out / ".truth.tif.tmp"
+    tags = {"SIMULATED": "yes", "UNITS": "days since 1970-01-01; 0 none"}
+    labels = ("start_day", "feature_number", "land_cover")
+    _write_grid(out / "truth.tif", grid, dict(zip(labels, truth_arrays(world), strict=True)), tags, 1)
+
+
+def write_dem(world: World, out: Path) -> None:
+    """Write dem.tif: heights of the ground in metres, float32, on the scenes' grid."""
+    tags = {"SIMULATED": "yes", "UNITS": "metres"}
+    _write_grid(out / "dem.tif", world.landscape.grid, {"height": world.landscape.height}, tags, 3)
+
+
+def _write_grid(
+    path: Path, grid: Grid, bands: dict[str, IntArray] | dict[str, FloatArray], tags: dict[str, str], predictor: int
+) -> None:
+    """Write named bands of one type as a tiled GeoTIFF, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
     with rasterio.open(
         temporary,
         "w",
         driver="GTiff",
         width=grid.size,
         height=grid.size,
-        count=3,
-        dtype="int32",
+        count=len(bands),
+        dtype=next(iter(bands.values())).dtype.name,
         crs=CRS,
         transform=grid.transform(),
         compress="deflate",
+        predictor=predictor,
         tiled=True,
         blockxsize=256,
         blockysize=256,
     ) as target:
-        for band, (array, label) in enumerate(
-            zip(truth_arrays(world), ("start_day", "feature_number", "land_cover"), strict=True), start=1
-        ):
-            target.write(array, band)
-            target.set_band_description(band, label)
-        target.update_tags(SIMULATED="yes", UNITS="days since 1970-01-01; 0 none")
-    temporary.replace(out / "truth.tif")
+        for number, (label, array) in enumerate(bands.items(), start=1):
+            target.write(array, number)
+            target.set_band_description(number, label)
+        target.update_tags(**tags)
+    temporary.replace(path)

@@ -15,6 +15,7 @@ from app.sample.grid import Grid
 from app.sample.landscape import Landscape, build_landscape
 from app.sample.noise import generator
 from app.sample.planting import Plan, Planter, PlantingError
+from app.sample.planting_many import OPEN_SHARE, ManyPlanter
 from app.sample.season import Phenology, build_phenology
 
 FIRST_DATE = date(2023, 1, 1)
@@ -26,6 +27,8 @@ MEAN_CLOUD = 0.55
 #: Archives hold few scenes cloudier than this; acquisitions above it are not written.
 MOST_CLOUD = 0.90
 _ATTEMPTS = 25
+#: "sample": one change of each kind, for the demonstration; "many": as many as fit, for measuring.
+RECIPES = ("sample", "many")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class World:
     changes: tuple[Change, ...]
     permits: tuple[Feature, ...]
     acquisitions: tuple[Acquisition, ...]
+    recipe: str = "sample"
 
     @property
     def scenes(self) -> tuple[Acquisition, ...]:
@@ -84,7 +88,9 @@ def draw_acquisitions(seed: int, days: list[date]) -> tuple[Acquisition, ...]:
     return tuple(result)
 
 
-def build_world(seed: int, divisions: Path, size_px: int = 600, years: float = 3.5) -> World:
+def build_world(
+    seed: int, divisions: Path, size_px: int = 600, years: float = 3.5, recipe: str = "sample"
+) -> World:
     """Draw a world; the same arguments give the same world in every process.
 
     Args:
@@ -92,10 +98,13 @@ def build_world(seed: int, divisions: Path, size_px: int = 600, years: float = 3
         divisions: GeoJSON of the real divisions (column `code`).
         size_px: pixels a side, a multiple of 12 from 240 on.
         years: length of the series, which always ends on LAST_DATE.
+        recipe: what is planted, one of RECIPES.
 
     Raises:
-        ValueError: size_px, years or the divisions cannot be used.
+        ValueError: size_px, years, the recipe or the divisions cannot be used.
     """
+    if recipe not in RECIPES:
+        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
     if not 0.4 <= years <= 3.5:
         raise ValueError(f"years must lie between 0.4 and 3.5, not {years}")
     grid = Grid(size_px)
@@ -105,11 +114,15 @@ def build_world(seed: int, divisions: Path, size_px: int = 600, years: float = 3
     shifted = int(generator(seed, 1).choice([y for y in calendar if y >= history_until.year]))
     climate = build_climate(generator(seed, 2), days[0], LAST_DATE, history_until)
     phenology = build_phenology(generator(seed, 3), calendar, shifted)
+    many = recipe == "many"
     failure = ""
     for attempt in range(_ATTEMPTS):
-        landscape = build_landscape(generator(seed, 4, attempt), grid, calendar, phenology)
+        landscape = build_landscape(
+            generator(seed, 4, attempt), grid, calendar, phenology, OPEN_SHARE if many else 0.0
+        )
         boundaries = build_boundaries(generator(seed, 6, attempt), landscape, divisions)
-        planter = Planter(generator(seed, 7, attempt), landscape, boundaries, climate, Plan(history_until, LAST_DATE))
+        maker = ManyPlanter if many else Planter
+        planter = maker(generator(seed, 7, attempt), landscape, boundaries, climate, Plan(history_until, LAST_DATE))
         try:
             planter.plant()
         except PlantingError as error:
@@ -126,5 +139,6 @@ def build_world(seed: int, divisions: Path, size_px: int = 600, years: float = 3
             changes=tuple(planter.changes),
             permits=tuple(planter.permits),
             acquisitions=draw_acquisitions(seed, days),
+            recipe=recipe,
         )
     raise ValueError(f"seed {seed} leaves no room for {failure} at {size_px} px; use another seed or size")
