@@ -23,6 +23,7 @@ from rich.table import Table
 from app.access.vocabulary import Role
 from app.boundaries.vocabulary import Layer
 from app.cli_detectors import detectors
+from app.cli_learning import calibrate, evaluate
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -40,6 +41,8 @@ for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", to
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
 app.add_typer(detectors, name="detectors")
+detectors.command("evaluate")(evaluate)
+detectors.command("calibrate")(calibrate)
 
 # Words for people go to standard error; standard output carries results that a script may read.
 say = Console(stderr=True, highlight=False)
@@ -86,7 +89,7 @@ def load_settings() -> Settings:
 
 
 @contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
+def open_settings_and_database() -> Iterator[tuple[Settings, Database]]:
     from app.foundation.connect import open_database
 
     settings = load_settings()
@@ -165,7 +168,7 @@ def worker() -> None:
     exit_with_parent()
     configure_logging()
     stop = stop_on_signals()
-    with _database() as (settings, database):
+    with open_settings_and_database() as (settings, database):
         work(database, settings, stop)
 
 
@@ -222,7 +225,7 @@ def import_(
     from app.boundaries.service import import_layer
     from app.foundation.time import legal_day, utc_now
 
-    with _database() as (_, database), database.transaction(see_all=True) as session:
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         report = import_layer(
             session,
             layer=layer,
@@ -233,7 +236,7 @@ def import_(
             crs=crs,
             encoding=encoding,
         )
-    _print_json(report)
+    print_json(report)
 
 
 @scenes.command("sync")
@@ -247,7 +250,7 @@ def scenes_sync(
     from app.imagery.models import Source
     from app.imagery.service import sync
 
-    with _database() as (_, database):
+    with open_settings_and_database() as (_, database):
         with database.transaction(see_all=True) as session:
             statement = select(Source.id, Source.name).order_by(Source.name)
             rows = session.execute(statement.where(Source.name == source) if source else statement).all()
@@ -280,9 +283,9 @@ def run(
     from app.monitoring.models import RunStatus
 
     configure_logging()
-    with _database() as (settings, database):
+    with open_settings_and_database() as (settings, database):
         done = run_plan(database, settings, plan, until.date() if until else None)
-        _print_json({"run": str(done.id), "status": done.status, "new": done.detections_new, "detail": done.detail})
+        print_json({"run": str(done.id), "status": done.status, "new": done.detections_new, "detail": done.detail})
     if done.status is not RunStatus.succeeded:
         raise typer.Exit(1)
 
@@ -323,7 +326,7 @@ def user_add(
     """Add an account; the password is asked for."""
     from app.access import service as access
 
-    with _database() as (_, database), database.transaction(see_all=True) as session:
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         access.add_account(
             session, username=username, password=password, role=role, unit_code=unit, display_name=display_name
         )
@@ -335,7 +338,7 @@ def user_deactivate_demo() -> None:
     """Close the demo accounts, so that the service may be served beyond this machine."""
     from app.access import service as access
 
-    with _database() as (_, database), database.transaction(see_all=True) as session:
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         count = access.deactivate_demo_accounts(session)
     say.print(f"{count} demo accounts closed.")
 
@@ -349,7 +352,7 @@ def token_create(
     """Print a new API token, and nothing else."""
     from app.access import service as access
 
-    with _database() as (_, database), database.transaction(see_all=True) as session:
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         account = access.account_by_name(session, username)
         secret, _ = access.issue_token(session, account, label, timedelta(days=days))
     sys.stdout.write(secret + "\n")
@@ -360,7 +363,7 @@ def ledger_verify() -> None:
     """Check every event's hash, every chain and the order of the whole ledger; exit 1 where it breaks."""
     from app.casework.ledger import verify
 
-    with _database() as (_, database), database.transaction(see_all=True) as session:
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         report = verify(session)
     table = Table("case", "sequence", "what")
     for fault in report.breaks:
@@ -392,10 +395,10 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     from app.main import create_app
 
-    _print_json(create_app(load_settings()).openapi())
+    print_json(create_app(load_settings()).openapi())
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     content = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
     sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2, default=str) + "\n")
 

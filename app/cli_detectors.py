@@ -14,7 +14,9 @@ from typing import Annotated
 
 import typer
 
-detectors = typer.Typer(no_args_is_help=True, help="The detectors on your own images; no database is needed.")
+detectors = typer.Typer(
+    no_args_is_help=True, help="The detectors on your own images, and what they learn from the desk."
+)
 
 
 def _quiet_libraries() -> None:

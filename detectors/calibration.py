@@ -1,9 +1,10 @@
 """From scores to probabilities, by parameters that can be refitted on decided cases.
 
-The probability of activity k is proportional to exp(sharpness * quality * score_k + offset_k): a softmax with one
+The probability of activity k is proportional to exp(quality * (sharpness * score_k + offset_k)): a softmax with one
 temperature (Guo et al. 2017, "On calibration of modern neural networks") and a prior for each activity.
-``quality`` = looks / (looks + 1), below 1, takes the differences between activities back where little was seen: with
-fewer clear looks nothing is surer.
+``quality`` = looks / (looks + 1), below 1, takes the differences between activities back where little was seen, those
+of the priors as well: with fewer clear looks the same activity is named, and none is surer. ``detectors.fitting`` finds
+the parameters.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Calibration:
         """
         quality = looks / (looks + 1)
         whole = {**scores, OTHER: self.other_score}
-        logits = {k: self.sharpness * quality * score + self.offsets.get(k, 0.0) for k, score in whole.items()}
+        logits = {k: quality * (self.sharpness * score + self.offsets.get(k, 0.0)) for k, score in whole.items()}
         most = max(logits.values())
         odds = {k: math.exp(logit - most) for k, logit in logits.items()}
         total = sum(odds.values())

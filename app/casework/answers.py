@@ -51,6 +51,7 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         change_type=row.change_type,
         activity=row.activity,
         activities=row.activities,
+        calibration=row.calibration,
         confidence=row.confidence,
         last_clear_on=row.last_clear_on,
         first_seen_on=row.first_seen_on,
@@ -80,6 +81,8 @@ def change_answer(row: DetectionChange) -> DetectionChangeAnswer:
         area_m2=row.area_m2,
         first_seen_on=row.first_seen_on,
         confirmed_on=row.confirmed_on,
+        activity=row.activity,
+        calibration=row.calibration,
         recorded_at=row.recorded_at,
     )
 

@@ -21,6 +21,7 @@ from app.foundation.errors import Invalid, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
+from app.monitoring.activities import check_activities
 
 router = APIRouter(prefix="/cases", tags=["cases"])
 _EXAMPLES = {
@@ -68,6 +69,7 @@ def list_cases(
     if state:
         statement = statement.where(Case.state == state)
     if activity:
+        check_activities([activity], "activity")
         statement = statement.where(Case.activity == activity)
     if number:
         statement = statement.where(Case.number == number)

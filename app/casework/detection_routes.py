@@ -30,6 +30,7 @@ from app.foundation.geometry import parse_bbox
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, etag, set_etag
 from app.foundation.time import legal_day, utc_now
+from app.monitoring.activities import check_activities
 from app.monitoring.models import Confidence, Detection, DetectionChange
 
 router = APIRouter(prefix="/detections", tags=["detections"])
@@ -51,6 +52,7 @@ def list_detections(
     withdrawn: Annotated[bool, Query(description="Also those that were not seen again")] = False,
 ) -> Page[DetectionAnswer]:
     """Suspected sites on my ground, newest first."""
+    check_activities([activity] if activity else [], "activity")
     given = review.DetectionFilter(
         state=state,
         activity=activity,

@@ -39,7 +39,7 @@ def _confirm(context: Context) -> Payload:
     context.case.facts = fields.model_dump(mode="json", exclude_none=True)
     context.case.area_m2 = fields.area_m2
     if fields.activity is not None:
-        context.case.activity = fields.activity.value
+        context.case.activity = fields.activity
     return {}
 
 

@@ -19,11 +19,12 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
 from app.casework.participation import assign, find_lead, find_units, set_lead
-from app.casework.vocabulary import Activity, Priority, SupervisionSource, pointers
+from app.casework.vocabulary import Priority, SupervisionSource, pointers
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import utc_now
+from app.monitoring.activities import check_activities
 from app.monitoring.models import Detection
 
 # States in which a due date has been approved, so that an imported case must bring it.
@@ -69,7 +70,7 @@ def import_case(
     state: CaseState,
     lead_unit: str,
     geometry: BaseGeometry,
-    activity: Activity,
+    activity: str,
     supervision_source: SupervisionSource,
     occurred_on: date,
     today: date,
@@ -95,9 +96,10 @@ def import_case(
 
     Raises:
         Forbidden: the caller is not the province.
-        Invalid: a day lies in the future, or the state needs facts that are not given.
+        Invalid: the activity is not known, a day lies in the future, or the state needs facts that are not given.
     """
     caller.require(Role.province)
+    check_activities([activity], "activity")
     if occurred_on > today:
         raise Invalid("An imported case came into its state in the past, not in the future.")
     if state is CaseState.planned and plan is None:
@@ -110,7 +112,7 @@ def import_case(
         id=new_id(),
         state=state,
         simulated=simulated,
-        activity=activity.value,
+        activity=activity,
         priority=priority.value,
         supervision_source=supervision_source.value,
         geom=to_database(geometry),

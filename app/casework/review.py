@@ -143,7 +143,7 @@ def dispatch(
         caller,
         detection,
         find_lead(session, caller, lead_code),
-        activity=given.activity.value if given.activity else detection.activity,
+        activity=given.activity or detection.activity,
         priority=given.priority,
         co_responsible=find_units(session, caller, given.co_responsible),
         note=given.note,

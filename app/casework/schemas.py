@@ -72,6 +72,8 @@ class DetectionChangeAnswer(BaseModel):
     area_m2: float
     first_seen_on: date | None
     confirmed_on: date | None
+    activity: str | None = Field(description="What it was named at the end of that run")
+    calibration: str | None = Field(description="Version of the calibration by then")
     recorded_at: datetime
 
 
@@ -85,8 +87,11 @@ class DetectionAnswer(BaseModel):
     geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
     area_m2: float
     change_type: ChangeType
-    activity: str = Field(examples=["mining"])
-    activities: list[dict[str, Any]] = Field(description="Ranked, with probability and reasons")
+    activity: str = Field(
+        examples=["mining"], description="The most probable, or `other` where the plan's threshold wants it surer"
+    )
+    activities: list[dict[str, Any]] = Field(description="Ranked, with probability, raw score and reasons")
+    calibration: str | None = Field(description="Version of the calibration that gave the probabilities")
     confidence: Confidence
     last_clear_on: date | None = Field(description="Last clear view before the change")
     first_seen_on: date

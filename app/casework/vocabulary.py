@@ -3,25 +3,22 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+
+from app.monitoring.activities import human_activities
 
 
-class Activity(StrEnum):
-    mining = "mining"
-    quarry = "quarry"
-    industry = "industry"
-    energy = "energy"
-    hydropower = "hydropower"
-    impoundment = "impoundment"
-    tourism = "tourism"
-    road = "road"
-    construction = "construction"
-    aquaculture = "aquaculture"
-    cultivation = "cultivation"
-    grazing = "grazing"
-    clearing = "clearing"
-    settlement = "settlement"
-    other = "other"
+def _human_activity(value: str) -> str:
+    there_are = human_activities()
+    if value not in there_are:
+        raise ValueError(f"there is no activity {value!r}; there are {', '.join(there_are)}")
+    return value
+
+
+# What somebody answers for, out of the one table that recognisers name from (app.monitoring.activities).
+Activity = Annotated[
+    str, AfterValidator(_human_activity), WithJsonSchema({"type": "string", "enum": human_activities()})
+]
 
 
 class SupervisionSource(StrEnum):

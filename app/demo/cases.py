@@ -14,7 +14,7 @@ from app.casework.models import Case
 from app.casework.opening import import_case
 from app.casework.review import dispatch
 from app.casework.schemas import DispatchRequest
-from app.casework.vocabulary import Activity, Priority, RestorationKind, SupervisionSource
+from app.casework.vocabulary import Priority, RestorationKind, SupervisionSource
 from app.demo.accounts import COUNTY, COUNTY2
 from app.foundation.geometry import from_database
 from app.foundation.time import legal_day, utc_now
@@ -73,7 +73,7 @@ def _import_closed_case(session: Session, today: date) -> int:
         state=CaseState.closed,
         lead_unit=COUNTY,
         geometry=ground,
-        activity=Activity.clearing,
+        activity="clearing",
         supervision_source=SupervisionSource.green_shield,
         occurred_on=closed_on,
         today=today,

@@ -18,17 +18,16 @@ from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson
 from app.foundation.time import from_day_number
+from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
 from app.monitoring.committing import STANDING, standing_of
 from app.monitoring.generations import Standing
 from app.monitoring.models import Plan, TileState
 from app.monitoring.polygons import patch_polygons
 from app.monitoring.schemas import PlanConfiguration
+from detectors.calibration import Calibration
 from detectors.patches import assemble
 from detectors.recognise import recognise
 from detectors.types import NONE, ChangedPixels, Finding, Grid, Patch
-
-# Causes that a recogniser may name and that are nobody's activity.
-NOT_AN_ACTIVITY = frozenset({"fire", "flood", "landslide", "drought", "crop_calendar", "water_level", "snow", "cloud"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Found:
     """A patch with its most probable causes.
 
     Attributes:
+        activity: what it is published as (`name`). set_aside: whether it is counted and not published.
         generation: how often its ground had changed before.
         after: day when the last of the changes before it was confirmed, `NONE` in generation 0.
         days: `int32 (y, x)` over the patch's bounding box, first day of each of its pixels, elsewhere `NONE`.
@@ -43,6 +43,8 @@ class Found:
     """
 
     finding: Finding
+    activity: str
+    set_aside: bool
     generation: int
     after: int
     days: NDArray[np.int32]
@@ -52,10 +54,6 @@ class Found:
     @property
     def patch(self) -> Patch:
         return self.finding.patch
-
-    @property
-    def is_natural(self) -> bool:
-        return self.finding.activity in NOT_AN_ACTIVITY
 
     @property
     def area_m2(self) -> float:
@@ -86,7 +84,17 @@ def to_date(number: int) -> date | None:
     return from_day_number(number) if number > 0 else None
 
 
-def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
+def name(finding: Finding, configuration: PlanConfiguration) -> str:
+    """What a finding is published as: the most probable cause, or `other` where the plan wants it more probable.
+
+    It is published all the same: a change that nobody can name is a change. Its ranked activities stay as they are.
+    """
+    first = finding.activities[0]
+    least = configuration.thresholds.get(first.code, configuration.min_probability)
+    return first.code if first.probability >= least else OTHER
+
+
+def find(session: Session, plan: Plan, grid: Grid, calibration: Calibration) -> list[Found]:
     """Findings that touch the plan's area, by generation and in the order of their first pixel."""
     configuration = PlanConfiguration.model_validate(plan.configuration)
     tiles = select(*STANDING).where(TileState.plan_id == plan.id).order_by(TileState.row, TileState.col)
@@ -104,7 +112,10 @@ def find(session: Session, plan: Plan, grid: Grid) -> list[Found]:
             if area.intersects(polygon):
                 after = int(_spread(table, before, patch).max())
                 days = _spread(table, table.first_seen, patch)
-                found.append(Found(recognise(patch), number, after, days, outline, polygon))
+                finding = recognise(patch, calibration=calibration)
+                activity = name(finding, configuration)
+                aside = activity in NOT_AN_ACTIVITY or activity in configuration.not_reported
+                found.append(Found(finding, activity, aside, number, after, days, outline, polygon))
     return found
 
 

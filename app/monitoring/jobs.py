@@ -26,6 +26,7 @@ from app.imagery.grid import anchor_scene, plan_geobox
 from app.imagery.models import Scene
 from app.imagery.refs import SceneRef
 from app.imagery.service import scene_refs, scenes_between, scenes_by_id
+from app.monitoring.calibrations import active
 from app.monitoring.models import Plan, PlanTile, Run, RunTile, TileState, TileStatus
 from app.monitoring.polygons import to_geographic
 from app.monitoring.schemas import PlanConfiguration
@@ -93,7 +94,7 @@ def window_ground(grid: Grid) -> BaseGeometry:
 
 
 def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
-    """Pin the scenes there are, the baseline and the tiles to a run that begins.
+    """Pin the scenes there are, the baseline, the calibration and the tiles to a run that begins.
 
     Args:
         anchor: where the grid begins if the plan has none yet; see `find_anchor`.
@@ -104,6 +105,7 @@ def pin(session: Session, run: Run, plan: Plan, anchor: Affine) -> None:
     if run.until <= plan.history_until:
         raise Invalid(f"The run would end on {run.until}, but the plan's history lasts until {plan.history_until}.")
     run.scene_ids = [str(scene.id) for scene in _there_are(session, run, plan)]
+    run.calibration = active(session).version
     run.baseline, run.history_from, run.history_until = plan.baseline, plan.history_from, plan.history_until
     if plan.grid is None:
         _lay_out(session, plan, anchor)

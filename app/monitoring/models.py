@@ -49,10 +49,20 @@ class DetectionChangeKind(StrEnum):
     # The outline of a suspicion, or of a change that nobody has taken up, now follows other pixels.
     redrawn = "redrawn"
     confirmed = "confirmed"
+    # Its probabilities are now by another calibration; the outline stands.
+    recalibrated = "recalibrated"
     # Of a detection that is held: what the imagery says after late or corrected scenes; the detection stands.
     replayed = "replayed"
     # Of a detection that is held: the imagery no longer shows it; the detection stands.
     vanished = "vanished"
+
+
+class CalibrationStatus(StrEnum):
+    proposed = "proposed"
+    active = "active"
+    # Was active; may be again.
+    retired = "retired"
+    rejected = "rejected"
 
 
 class Rebaseline(StrEnum):
@@ -150,6 +160,8 @@ class Run(Placed, Base):
     baseline: Mapped[int | None] = mapped_column()
     history_from: Mapped[date | None] = mapped_column()
     history_until: Mapped[date | None] = mapped_column()
+    # Version of the calibration that was active when the run began.
+    calibration: Mapped[str | None] = mapped_column(Text)
     # Tiles that this run fitted, the first time or anew; and those whose late or corrected scenes it replayed.
     tiles_fitted: Mapped[int] = mapped_column(default=0)
     tiles_replayed: Mapped[int] = mapped_column(default=0)
@@ -232,6 +244,8 @@ class Detection(Placed, Base):
     change_type: Mapped[ChangeType] = mapped_column(text_enum(ChangeType, "change_type"), default=ChangeType.new)
     activity: Mapped[str] = mapped_column(Text)
     activities: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    # Version of the calibration that gave their probabilities; None: from before calibrations were kept.
+    calibration: Mapped[str | None] = mapped_column(Text)
     confidence: Mapped[Confidence] = mapped_column(text_enum(Confidence, "confidence"))
     # The four instants of DESIGN section 4.
     last_clear_on: Mapped[date | None] = mapped_column()
@@ -274,4 +288,48 @@ class DetectionChange(Base):
     area_m2: Mapped[float] = mapped_column()
     first_seen_on: Mapped[date | None] = mapped_column()
     confirmed_on: Mapped[date | None] = mapped_column()
+    # What it was named at the end of that run, and by which calibration.
+    activity: Mapped[str | None] = mapped_column(Text)
+    calibration: Mapped[str | None] = mapped_column(Text)
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class CalibrationSet(Base):
+    """A set of parameters that turns scores into probabilities. Exactly one is active; the first came with the program.
+
+    `parameters`: detectors.calibration.Calibration.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (
+        Index("uq_calibrations_active", "status", unique=True, postgresql_where=text("status = 'active'")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    version: Mapped[str] = mapped_column(Text, unique=True)
+    status: Mapped[CalibrationStatus] = mapped_column(text_enum(CalibrationStatus, "status"))
+    # Goes up with each decision on the set: what If-Match names.
+    revision: Mapped[int] = mapped_column(default=1)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    # Parameters by fold, each fitted without that fold's decisions: what a later set is compared with.
+    held_out: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
+    # What it was fitted on: numbers, the ledger's position, a digest, versions of recognisers.
+    basis: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    # With the set that was active when it was proposed, on decisions that were held out.
+    compared_with: Mapped[str | None] = mapped_column(Text)
+    comparison: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class CalibrationDecision(Base):
+    """Who switched a set on, off, or refused it, and why."""
+
+    __tablename__ = "calibration_decisions"
+    __table_args__ = (Index("ix_calibration_decisions_calibration_id", "calibration_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    calibration_id: Mapped[UUID] = mapped_column(ForeignKey("calibrations.id"))
+    status: Mapped[CalibrationStatus] = mapped_column(text_enum(CalibrationStatus, "status"))
+    decided_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    decided_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    note: Mapped[str | None] = mapped_column(Text)

@@ -23,6 +23,7 @@ from app.boundaries.units import newest_divisions
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
+from app.monitoring.calibrations import of_run
 from app.monitoring.findings import Found, find, to_date
 from app.monitoring.jobs import window_ground
 from app.monitoring.models import (
@@ -70,6 +71,7 @@ class _Publication:
     grid: Grid
     simulated: bool
     detector: str
+    calibration: str
     replays: list[_Replay]
     divisions: UUID | None
 
@@ -80,10 +82,11 @@ class _Publication:
 
 def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
     """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run."""
-    found = find(session, plan, grid)
-    natural = [item for item in found if item.is_natural]
-    human = [item for item in found if not item.is_natural]
-    run.set_aside = [item.describe() for item in natural]
+    calibration = of_run(session, run)
+    found = find(session, plan, grid, calibration)
+    aside = [item for item in found if item.set_aside]
+    human = [item for item in found if not item.set_aside]
+    run.set_aside = [item.describe() for item in aside]
 
     standing = list(
         session.scalars(
@@ -103,6 +106,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
         simulated=any(source.simulated for source in sources_of(session, plan.id)),
         detector=" ".join(sorted(made)),
         replays=_replays(session, run, grid),
+        calibration=calibration.version,
         divisions=newest_divisions(session),
     )
     matches = _match(human, standing)
@@ -119,7 +123,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
             others = [other for other in standing if other.held_at is not None and other is not detection]
             _follow_held(this, detection, item, others)
     gone = [detection for detection in standing if detection not in matches.values()]
-    _withdraw(this, gone, matches, human, natural)
+    _withdraw(this, gone, matches, human, aside)
     for detection in standing:
         if detection.placed_by != this.divisions:
             _place(this, detection)
@@ -223,8 +227,11 @@ def _follow(this: _Publication, detection: Detection, item: Found) -> None:
         _fill(this, detection, item, item.outline, item.polygon)
         this.run.detections_grown += 1
         _record(this, detection, kind, item)
-    else:
-        _explain(detection, item)
+        return
+    before = detection.calibration
+    _explain(this, detection, item)
+    if before not in (None, this.calibration):
+        _record(this, detection, Kind.recalibrated, item)
 
 
 def _follow_held(this: _Publication, detection: Detection, item: Found, others: list[Detection]) -> None:
@@ -348,7 +355,7 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     detection.run_id = this.run.id
     detection.geom = to_database(polygon)
     detection.area_m2 = area_m2
-    _explain(detection, item)
+    _explain(this, detection, item)
     detection.detector = this.detector
     overlay = judge(this.session, outline, detection.first_seen_on)
     for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
@@ -356,14 +363,15 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     _place(this, detection)
 
 
-def _explain(detection: Detection, item: Found) -> None:
+def _explain(this: _Publication, detection: Detection, item: Found) -> None:
     """Write the ranked causes of a finding, and what speaks for them, into a detection."""
     patch = item.patch
-    detection.activity = item.finding.activity
+    detection.activity, detection.calibration = item.activity, this.calibration
     detection.activities = [
         {
             "code": ranked.code,
             "probability": round(ranked.probability, 4),
+            "score": round(ranked.score, 6),
             "reasons": [asdict(reason) for reason in ranked.reasons],
         }
         for ranked in item.finding.activities
@@ -387,6 +395,8 @@ def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind,
         area_m2=item.area_m2 if item else 0.0,
         first_seen_on=item.first_seen_on if item else None,
         confirmed_on=item.confirmed_on if item else None,
+        activity=detection.activity,
+        calibration=detection.calibration,
         # Not when the transaction began: it may have waited for an officer's decision.
         recorded_at=func.clock_timestamp(),
     )
@@ -394,7 +404,7 @@ def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind,
 
 
 def _withdraw(
-    this: _Publication, gone: list[Detection], matches: dict[int, Detection], human: list[Found], natural: list[Found]
+    this: _Publication, gone: list[Detection], matches: dict[int, Detection], human: list[Found], aside: list[Found]
 ) -> None:
     """Take back detections that no finding continues, with the reason. One that somebody works with stays, and it is
     recorded that the imagery no longer shows it.
@@ -409,7 +419,7 @@ def _withdraw(
         if over and detection.held_at is None:
             reason: str | None = f"joined with detection {over[0].id}, which has grown over it"
         else:
-            reason = None if over else _why_gone(this, detection, ground, natural)
+            reason = None if over else _why_gone(this, detection, ground, aside)
         if reason and detection.held_at is not None:
             _record_vanished(this, detection)
         elif reason:
@@ -417,7 +427,7 @@ def _withdraw(
             this.run.detections_withdrawn += 1
 
 
-def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, natural: list[Found]) -> str | None:
+def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, aside: list[Found]) -> str | None:
     """Why the imagery no longer shows a detection; None where that is not what its silence means.
 
     Of what a new baseline has made part of its history the imagery no longer speaks. A confirmed change stays when its
@@ -428,7 +438,7 @@ def _why_gone(this: _Publication, detection: Detection, ground: BaseGeometry, na
     replayed = this.replayed(ground)
     if detection.confidence is Confidence.high and not replayed:
         return None
-    causes = [item.finding.activity for item in natural if item.polygon.intersects(ground)]
+    causes = [item.activity for item in aside if item.polygon.intersects(ground)]
     if causes:
         return f"put down to {causes[0]}"
     if replayed:

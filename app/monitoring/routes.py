@@ -17,7 +17,7 @@ from app.foundation.geometry import from_database, geojson
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
-from app.monitoring import baselines, coverage_routes, service
+from app.monitoring import baselines, calibration_routes, coverage_routes, service
 from app.monitoring.models import Plan, Run, RunStatus, RunTile
 from app.monitoring.schemas import (
     BaselineIn,
@@ -31,7 +31,7 @@ from app.monitoring.schemas import (
 
 plans = APIRouter(prefix="/plans", tags=["plans"])
 runs = APIRouter(prefix="/runs", tags=["runs"])
-routers = (plans, coverage_routes.router, runs)
+routers = (plans, coverage_routes.router, runs, calibration_routes.activities, calibration_routes.router)
 
 
 def _answer(session: Session, plan: Plan) -> PlanAnswer:
@@ -102,7 +102,7 @@ def change_plan(
     version: ExpectedVersion,
     response: Response,
 ) -> PlanAnswer:
-    """Stop a plan, or change its title, timetable or last day (administrators)."""
+    """Stop a plan, or change its title, timetable, last day or thresholds (administrators)."""
     caller.require(Role.admin)
     plan = service.change_plan(session, get_placed(session, caller, Plan, plan_id, lock=True), change, version)
     set_etag(response, plan.version)

@@ -4,15 +4,16 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.foundation.time import utc_now
 from app.foundation.timetable import parse_cron
-from app.monitoring.models import Rebaseline, RunStatus, TileStatus
+from app.monitoring.models import CalibrationStatus, Rebaseline, RunStatus, TileStatus
 
 # Bands that detectors understand (detectors.types.BANDS).
 Band = Literal["blue", "green", "red", "nir", "swir16", "swir22"]
 # From the first Landsat on; far from the ends of what a date can be, where a day more is an error.
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Day = Annotated[date, Field(ge=date(1972, 1, 1), le=date(2200, 1, 1))]
 
 
@@ -20,6 +21,16 @@ def _readable_cron(value: str | None) -> str | None:
     if value is not None and parse_cron(value).get_next_fire_time(None, utc_now()) is None:
         raise ValueError("this day never comes")
     return value
+
+
+MIN_PROBABILITY = (
+    "Below it a change is published as `other`, with its ranked activities as they are; natural causes, too, so that "
+    "none is set aside on a weak guess"
+)
+THRESHOLDS = "The same for one activity, by code; instead of `min_probability`"
+NOT_REPORTED = (
+    "Codes of activities that are set aside like natural causes: counted and listed in the run, not published"
+)
 
 
 class PlanConfiguration(BaseModel):
@@ -39,6 +50,9 @@ class PlanConfiguration(BaseModel):
     monitor: str = Field("harmonic", description="Name of the monitor in the registry")
     monitor_parameters: dict[str, Any] = Field(default_factory=dict)
     min_area_m2: float = Field(1000.0, gt=0, allow_inf_nan=False, description="Smallest patch reported, square metres")
+    min_probability: Probability = Field(0.0, description=MIN_PROBABILITY)
+    thresholds: dict[str, Probability] = Field(default_factory=dict, description=THRESHOLDS)
+    not_reported: tuple[str, ...] = Field((), description=NOT_REPORTED)
 
     @field_validator("bands")
     @classmethod
@@ -103,6 +117,9 @@ class PlanChange(BaseModel):
     cron: str | None = Field(None, max_length=100)
     until: Day | None = None
     rebaseline: Rebaseline | None = None
+    min_probability: Probability = Field(0.0, description=MIN_PROBABILITY)
+    thresholds: dict[str, Probability] = Field(default_factory=dict, description=THRESHOLDS)
+    not_reported: tuple[str, ...] = Field((), max_length=100, description=NOT_REPORTED)
 
     @field_validator("cron")
     @classmethod
@@ -151,6 +168,7 @@ class RunAnswer(BaseModel):
     baseline: int | None = Field(description="The plan's baseline when the run began")
     history_from: date | None
     history_until: date | None = Field(description="Last day of the history that the baseline rests on")
+    calibration: str | None = Field(description="Version of the calibration that probabilities come from")
     tiles_total: int
     tiles_done: int
     tiles_fitted: int = Field(description="Tiles whose baseline was fitted in this run")
@@ -238,3 +256,70 @@ class BlindSpotCollection(BaseModel):
 
     type: Literal["FeatureCollection"] = "FeatureCollection"
     features: list[BlindSpotFeature]
+
+
+class ActivityAnswer(BaseModel):
+    """What a change can be."""
+
+    code: str = Field(examples=["mining"])
+    label: str = Field(examples=["采矿"])
+    kind: Literal["human", "natural", "routine"] = Field(
+        description="`human`: somebody answers for it. The others stop a false alarm: what nature does, and what comes "
+        "every year or lies in the image alone"
+    )
+    standard: str = Field(description="The standard that the codes follow", examples=["HJ 1156-2021"])
+    recogniser_version: str | None = Field(description="Null: no recogniser names it, only people do")
+    looks_at: str | None
+
+
+class ActivityList(BaseModel):
+    items: list[ActivityAnswer]
+
+
+class CalibrationDecisionAnswer(BaseModel):
+    status: CalibrationStatus
+    decided_by: str = Field(description="Display name of the account")
+    decided_at: datetime
+    note: str | None
+
+
+class CalibrationAnswer(BaseModel):
+    """A set of parameters that turns scores into probabilities."""
+
+    version: str = Field(examples=["2024-001"])
+    status: CalibrationStatus
+    revision: int = Field(description="Goes up with each decision on the set; its ETag")
+    sharpness: float
+    offsets: dict[str, float] = Field(description="By activity")
+    other_score: float
+    basis: dict[str, Any] = Field(description="What it was fitted on; empty: it came with the program")
+    compared_with: str | None = Field(description="The set that was active when it was proposed")
+    comparison: dict[str, Any] | None = Field(
+        description="Log loss, accuracy, macro F1 and expected calibration error of both, `before` and `after`, on "
+        "decisions that neither was fitted on; together and by fold"
+    )
+    is_worse: bool = Field(
+        description="It gives the truth less probability, or names it less often, than the set before"
+    )
+    outdated: list[str] = Field(description="Recognisers that have changed since it was fitted")
+    created_at: datetime
+    decisions: list[CalibrationDecisionAnswer] = Field(description="Who switched it on or off, or refused it")
+
+
+Note = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
+
+
+class ActivateRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    note: Note | None = None
+    force: bool = Field(
+        False,
+        description="Although it did worse on held-out decisions, or recognisers have changed since; needs a note",
+    )
+
+
+class RejectRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    note: Note = Field(examples=["样本过少"])

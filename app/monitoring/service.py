@@ -24,6 +24,7 @@ from app.foundation.timetable import Job
 from app.imagery.grid import plan_geobox
 from app.imagery.models import Source
 from app.imagery.service import source_by_name
+from app.monitoring.activities import check_activities
 from app.monitoring.models import Plan, PlanSource, Run, RunStatus
 from app.monitoring.schemas import PlanChange, PlanConfiguration, PlanIn
 from detectors.registry import make_monitor
@@ -108,6 +109,8 @@ def _check_detector(configuration: PlanConfiguration) -> None:
         raise Invalid(f"monitor_parameters: {names}: unknown or out of range.") from None
     except (ValueError, TypeError) as error:
         raise Invalid(f"monitor: {error}") from None
+    check_activities(configuration.thresholds, "configuration/thresholds")
+    check_activities(configuration.not_reported, "configuration/not_reported")
 
 
 def _check_grid(configuration: PlanConfiguration, area: BaseGeometry) -> None:
@@ -168,15 +171,21 @@ def request_run(
 
 
 def change_plan(session: Session, plan: Plan, change: PlanChange, expected_version: int) -> Plan:
-    """Change what may change while a plan lives: title, timetable, last day, whether it runs at all.
+    """Change what may change while a plan lives: title, timetable, last day, thresholds, whether it runs.
 
     Raises:
         StaleVersion: it was changed since `expected_version`.
-        Invalid: the last day does not lie after the history.
+        Invalid: the last day does not lie after the history, or an activity is not known.
     """
     if plan.version != expected_version:
         raise StaleVersion("The plan was changed meanwhile; read it again.")
     given = change.model_dump(exclude_unset=True)
+    # What is named and what is reported is decided anew by each run; nothing that was computed rests on it.
+    naming = {name: given.pop(name) for name in ("min_probability", "thresholds", "not_reported") if name in given}
+    configuration = PlanConfiguration.model_validate(plan.configuration | naming)
+    check_activities(configuration.thresholds, "thresholds")
+    check_activities(configuration.not_reported, "not_reported")
+    plan.configuration = configuration.model_dump(mode="json")
     until = given.get("until", plan.until)
     if until is not None and until <= plan.history_until:
         raise Invalid("until must lie after history_until.")

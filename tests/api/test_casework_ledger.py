@@ -18,7 +18,7 @@ from app.casework import case_routes, transitions
 from app.casework.ledger import VerifyReport, verify
 from app.casework.lifecycle import CHAIN, CaseState, Command
 from app.casework.opening import import_case
-from app.casework.vocabulary import Activity, SupervisionSource
+from app.casework.vocabulary import SupervisionSource
 from app.foundation.errors import Conflict, Forbidden, Invalid, Problem
 from app.foundation.time import utc_now
 from tests.casework_steps import GROUND, Desk, add_detection, fields_of, today
@@ -169,7 +169,7 @@ def _import(session: Any, caller: Any, **given: Any) -> Any:
         "state": CaseState.rectifying,
         "lead_unit": COUNTY,
         "geometry": GROUND,
-        "activity": Activity.mining,
+        "activity": "mining",
         "supervision_source": SupervisionSource.central_inspection_1,
         "occurred_on": date(2022, 3, 1),
         "due_on": date(2023, 1, 1),

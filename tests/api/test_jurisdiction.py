@@ -177,7 +177,8 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
-            # Hold no place: a source is a catalogue, a token its owner's.
+            # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
+            ("calibrations", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
         }
@@ -294,5 +295,5 @@ def test_the_walk_covers_the_public_surface() -> None:
     words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics",
+        "detections", "cases", "statistics", "activities", "calibrations",
     } <= words  # fmt: skip
