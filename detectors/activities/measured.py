@@ -168,3 +168,39 @@ def recovered(e: PatchEvidence) -> Measured:
 def slope(e: PatchEvidence) -> Measured:
     """Median slope, degrees."""
     return Measured("slope", e.terrain.slope_deg if e.terrain else NAN, "slope", "°", "size")
+
+
+def latest_peak(e: PatchEvidence) -> Measured:
+    """Yearly peak of NDVI in the last year that was seen."""
+    years = e.timing.peaks
+    return Measured("latest_peak", years[max(years)] if years else NAN, "NDVI at the last year's peak")
+
+
+def peak_fall(e: PatchEvidence) -> Measured:
+    """Yearly peak of NDVI, first year less last."""
+    years = e.timing.peaks
+    fall = years[min(years)] - years[max(years)] if len(years) > 1 else NAN
+    return Measured("peak_fall", fall, "fall of the yearly NDVI peak")
+
+
+def downslope(e: PatchEvidence) -> Measured:
+    """Whether its longer axis runs down the slope."""
+    return Measured("downslope", e.terrain.downslope if e.terrain else NAN, "alignment of its axis with the slope")
+
+
+def drained(e: PatchEvidence) -> Measured:
+    """Area that drains through it, over its own."""
+    value = e.terrain.upstream_m2 / e.shape.area_m2 if e.terrain else NAN
+    return Measured("drained", value, "area that drains through it over its own")
+
+
+def water_gain(e: PatchEvidence) -> Measured:
+    """Strength of the evidence for new water, standard deviations."""
+    found = e.strength.get("water_gain")
+    return Measured("water_gain", NAN if found is None else found.median, "gain of water", "standard deviations")
+def nir_contrast(e): return texture(e,"nir_contrast")
+def day_of_year(e): return Measured("day_of_year", float(e.timing.day_of_year), "day of the year", kind="size")
+def nir_fall(e):
+    a,b=e.value("after","nir"),e.value("before","nir"); return Measured("nir_fall",1-a/b if b>0 else NAN,"NIR loss",kind="share")
+def nir_ratio(e): return brightening(e,"nir")
+def vis_ratio(e): return brightening(e,"visible")
