@@ -5,9 +5,9 @@ Every value is exactly what the evidence holds, or a difference or ratio of what
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from detectors.evidence import NAN, PatchEvidence
@@ -71,11 +71,6 @@ def elongation(e: PatchEvidence) -> Measured:
     return Measured("elongation", e.shape.elongation, "length over width")
 
 
-def compactness(e: PatchEvidence) -> Measured:
-    """4 pi area over squared perimeter."""
-    return Measured("compactness", e.shape.compactness, "compactness")
-
-
 def rectangularity(e: PatchEvidence) -> Measured:
     """Area over that of the least rectangle around it."""
     return Measured("rectangularity", e.shape.rectangularity, "share of the least rectangle around it", kind="share")
@@ -96,11 +91,6 @@ def after(e: PatchEvidence, name: str) -> Measured:
     return Measured(f"{name}_after", e.value("after", name), f"{_INDEX_LABELS.get(name, name)} after")
 
 
-def move(e: PatchEvidence, name: str) -> Measured:
-    """A band or index, after less before."""
-    return Measured(f"{name}_move", e.move(name), f"change of {_INDEX_LABELS.get(name, name)}")
-
-
 def brightening(e: PatchEvidence, name: str) -> Measured:
     """A band, after over before."""
     was, now = e.value("before", name), e.value("after", name)
@@ -111,11 +101,6 @@ def quotient(e: PatchEvidence, above: str, below: str) -> Measured:
     """One band over another, after the change."""
     a, b = e.value("after", above), e.value("after", below)
     return Measured(f"{above}_over_{below}", a / b if b > 0 else NAN, f"{above} over {below} after")
-
-
-def texture(e: PatchEvidence, name: str) -> Measured:
-    """Of ``PatchEvidence.texture``."""
-    return Measured(name, e.texture.get(name, NAN), name.replace("_", " "))
 
 
 def was(e: PatchEvidence, *kinds: str) -> Measured:
@@ -159,28 +144,9 @@ def spread_days(e: PatchEvidence) -> Measured:
     return Measured("spread_days", e.timing.spread_days, "time to spread", "days", "size")
 
 
-def recovered(e: PatchEvidence) -> Measured:
-    """Share that looks again as before."""
-    said = f"{e.timing.recovered:.0%} of it looks again as before"
-    return Measured("recovered", e.timing.recovered, "part that looks as before", kind="share", said=said)
-
-
 def slope(e: PatchEvidence) -> Measured:
     """Median slope, degrees."""
     return Measured("slope", e.terrain.slope_deg if e.terrain else NAN, "slope", "°", "size")
-
-
-def latest_peak(e: PatchEvidence) -> Measured:
-    """Yearly peak of NDVI in the last year that was seen."""
-    years = e.timing.peaks
-    return Measured("latest_peak", years[max(years)] if years else NAN, "NDVI at the last year's peak")
-
-
-def peak_fall(e: PatchEvidence) -> Measured:
-    """Yearly peak of NDVI, first year less last."""
-    years = e.timing.peaks
-    fall = years[min(years)] - years[max(years)] if len(years) > 1 else NAN
-    return Measured("peak_fall", fall, "fall of the yearly NDVI peak")
 
 
 def downslope(e: PatchEvidence) -> Measured:
@@ -188,19 +154,51 @@ def downslope(e: PatchEvidence) -> Measured:
     return Measured("downslope", e.terrain.downslope if e.terrain else NAN, "alignment of its axis with the slope")
 
 
-def drained(e: PatchEvidence) -> Measured:
-    """Area that drains through it, over its own."""
-    value = e.terrain.upstream_m2 / e.shape.area_m2 if e.terrain else NAN
-    return Measured("drained", value, "area that drains through it over its own")
-
-
 def water_gain(e: PatchEvidence) -> Measured:
     """Strength of the evidence for new water, standard deviations."""
     found = e.strength.get("water_gain")
     return Measured("water_gain", NAN if found is None else found.median, "gain of water", "standard deviations")
-def nir_contrast(e): return texture(e,"nir_contrast")
-def day_of_year(e): return Measured("day_of_year", float(e.timing.day_of_year), "day of the year", kind="size")
-def nir_fall(e):
-    a,b=e.value("after","nir"),e.value("before","nir"); return Measured("nir_fall",1-a/b if b>0 else NAN,"NIR loss",kind="share")
-def nir_ratio(e): return brightening(e,"nir")
-def vis_ratio(e): return brightening(e,"visible")
+
+
+def nir_contrast(e: PatchEvidence) -> Measured:
+    """Mean difference of neighbouring pixels in the near infrared over their mean."""
+    value = e.texture.get("nir_contrast", NAN)
+    return Measured("nir_contrast", value, "contrast of neighbouring pixels in the near infrared", kind="share")
+
+
+def day_of_year(e: PatchEvidence) -> Measured:
+    """Day of the year first seen."""
+    return Measured("day_of_year", float(e.timing.day_of_year), "day of the year", kind="size")
+
+
+def angularity(e: PatchEvidence) -> Measured:
+    """0 an ellipse, 1 a rectangle."""
+    return Measured("angularity", e.shape.angularity, "how far it is a rectangle and not an ellipse", kind="share")
+
+
+def variety(e: PatchEvidence, name: str) -> Measured:
+    """Between the 10th and 90th percentile of a band or index over the patch, as a share of its median."""
+    s = e.after.get(name)
+    value = NAN if s is None or abs(s.median) < 1e-3 else (s.high - s.low) / abs(s.median)
+    return Measured(f"{name}_variety", value, f"{_INDEX_LABELS.get(name, name)} varies over it by", kind="share")
+
+
+def yearly_fall(e: PatchEvidence) -> Measured:
+    """Least fall of the yearly peak of NDVI from one year to the next that was seen."""
+    peaks = [e.timing.peaks[year] for year in sorted(e.timing.peaks)]
+    falls = [a - b for a, b in pairwise(peaks)]
+    return Measured("yearly_fall", min(falls) if falls else NAN, "least fall of the NDVI peak from year to year")
+
+
+def lowest(e: PatchEvidence, name: str) -> Measured:
+    """10th percentile of a band or index over the patch, after the change."""
+    s = e.after.get(name)
+    label = f"{_INDEX_LABELS.get(name, name)} of its lowest tenth"
+    return Measured(f"{name}_low", NAN if s is None else s.low, label)
+
+
+def highest(e: PatchEvidence, name: str) -> Measured:
+    """90th percentile of a band or index over the patch, after the change."""
+    s = e.after.get(name)
+    label = f"{_INDEX_LABELS.get(name, name)} of its highest tenth"
+    return Measured(f"{name}_high", NAN if s is None else s.high, label)

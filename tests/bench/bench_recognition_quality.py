@@ -247,9 +247,7 @@ def run(seeds: Sequence[int], folder: Path | None = None) -> None:
     """
     print(f"Calibration {DEFAULT.version}: {DEFAULT.basis}\n")
     for recipe in RECIPES:
-        worlds = [
-            name(planted.load(seed, folder, recipe) if folder else planted.make(seed, recipe)) for seed in seeds
-        ]
+        worlds = [name(planted.load(seed, folder, recipe) if folder else planted.make(seed, recipe)) for seed in seeds]
         print(f"Recipe {recipe}, seeds {', '.join(map(str, seeds))}\n")
         show_named(worlds)
         print(flush=True)
