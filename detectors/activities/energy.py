@@ -1,7 +1,8 @@
 """Solar fields: rows of dark modules over grass or gravel on a plot with straight sides where plants grew.
 
 Modules are dark and flat in the visible, with a low near infrared that rises beyond 1 um (Ji et al. 2021, Remote
-Sensing of Environment 266); rows are narrower than a pixel, so that modules and lanes mix evenly (Kruitwagen et al. 2021).
+Sensing of Environment 266); rows are narrower than a pixel, so that modules and lanes mix evenly (Kruitwagen et al.
+2021, Nature 598).
 Wind farms have no recogniser: a pad looks like a building site and its track like a road.
 """
 

@@ -10,9 +10,8 @@ of things that fit makes up for it. Middles and widths are read off the literatu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from detectors.activities.measured import Measured
 from detectors.types import Reason
@@ -23,12 +22,14 @@ LEAST_SUPPORT: Final = 0.01
 ENOUGH: Final = 0.5
 """Share of the weight that must be measured for a score at its full size; below, it shrinks to 0 in proportion."""
 
+MOST_STEPS: Final = 30.0
+"""Widths beyond which the curve is flat."""
+
 UNMEASURED: Final = 0.5
 """Support of what was not measured: neither for nor against."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(NamedTuple):
     """That a value lies above a low end, below a high end, or between both.
 
     Attributes:
@@ -48,22 +49,24 @@ class Expectation:
     def support(self) -> float:
         """``LEAST_SUPPORT`` (against) .. 1 (for); NaN where the value is missing."""
         value = self.of.value
-        if math.isnan(value):
+        if value != value:
             return value
-        found = 1.0
-        for end, sign in ((self.low, 1), (self.high, -1)):
-            if math.isfinite(end):
-                found = min(found, _logistic(sign * self._steps(value, end)))
-        return max(found, LEAST_SUPPORT)
+        steps = MOST_STEPS
+        if self.low > -math.inf:
+            steps = min(steps, self._steps(value, self.low))
+        if self.high < math.inf:
+            steps = min(steps, -self._steps(value, self.high))
+        return max(1 / (1 + math.exp(-steps)), LEAST_SUPPORT) if steps > -MOST_STEPS else LEAST_SUPPORT
 
     def _steps(self, value: float, end: float) -> float:
+        """From an end to the value, in widths."""
         if self.scaled:
             return math.log(max(value, 1e-9) / end) / math.log(self.width)
         return (value - end) / self.width
 
-    def reason(self) -> Reason:
-        """The comparison in words."""
-        of, support = self.of, self.support()
+    def reason(self, support: float) -> Reason:
+        """The comparison in words; support: of it."""
+        of = self.of
         if not math.isfinite(self.high):
             expected = f"at least {of.written(self.low)}"
         elif not math.isfinite(self.low):
@@ -101,18 +104,12 @@ def smaller(of: Measured, high: float, factor: float = 2.0, weight: float = 1.0)
     return Expectation(of, -math.inf, high, factor, weight, scaled=True)
 
 
-def _logistic(steps: float) -> float:
-    # beyond 30 widths the curve is flat, and exp would overflow
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, steps))))
-
-
-def fit_of(expectations: Sequence[Expectation]) -> float:
+def fit_of(expectations: Sequence[Expectation], supports: Sequence[float]) -> float:
     """Score from -1 (something cannot be) to 1 (all is as expected): 2 S - 1, S the weighted geometric mean."""
     total = known = logs = 0.0
-    for expectation in expectations:
+    for expectation, support in zip(expectations, supports, strict=True):
         total += expectation.weight
-        support = expectation.support()
-        if not math.isnan(support):
+        if support == support:
             known += expectation.weight
             logs += expectation.weight * math.log(support)
     if not known:
@@ -120,16 +117,18 @@ def fit_of(expectations: Sequence[Expectation]) -> float:
     return (2 * math.exp(logs / known) - 1) * min(1.0, known / total / ENOUGH)
 
 
-def judge(*ways: Iterable[Expectation]) -> tuple[float, tuple[Reason, ...]]:
+def judge(*ways: Sequence[Expectation]) -> tuple[float, tuple[Reason, ...]]:
     """The score and the reasons of the way in which a patch fits best.
 
     Args:
         ways: in which an activity can look, e.g. one for each of its materials; one for most.
     """
-    best: tuple[float, Sequence[Expectation]] = (-math.inf, ())
+    best = -math.inf
+    chosen: tuple[Sequence[Expectation], Sequence[float]] = ((), ())
     for way in ways:
-        expectations = tuple(way)
-        score = fit_of(expectations)
-        if score > best[0]:
-            best = score, expectations
-    return best[0], tuple(expectation.reason() for expectation in best[1])
+        supports = [expectation.support() for expectation in way]
+        score = fit_of(way, supports)
+        if score > best:
+            best, chosen = score, (way, supports)
+    reasons = tuple(expectation.reason(support) for expectation, support in zip(*chosen, strict=True))
+    return best, reasons

@@ -6,9 +6,8 @@ Every value is exactly what the evidence holds, or a difference or ratio of what
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from detectors.evidence import NAN, PatchEvidence
 
@@ -22,8 +21,7 @@ _INDEX_LABELS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """One value.
 
     Attributes:

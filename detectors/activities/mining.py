@@ -1,4 +1,4 @@
-"""Open-pit mining: a pit or heap of dark, mixed rock and spoil where plants grew, without straight sides, dug over weeks.
+"""Open-pit mining: a pit or heap of dark, mixed rock and spoil where plants grew, without straight sides.
 
 Crushed rock, spoil, tailings and coal are flatter in the short-wave infrared than soil and darker than building stone
 (USGS Spectral Library 7, Kokaly et al. 2017); overburden, ore and haul roads lie side by side, so that brightness

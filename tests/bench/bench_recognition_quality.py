@@ -23,7 +23,7 @@ from detectors.evidence import PatchEvidence
 from detectors.findings import Finding
 from detectors.fitting import Decision
 from detectors.recognise import recognise
-from detectors.reliability import reliability
+from detectors.reliability import expected_calibration_error
 from detectors.taxonomy import TAXONOMY, Kind
 from detectors.types import Grid, Patch
 from tests.bench import planted
@@ -191,12 +191,8 @@ def _scores(kind: str, human: Sequence[Case], natural: Sequence[Case]) -> tuple[
 
 
 def calibration_error(cases: Sequence[Case]) -> float:
-    """Expected calibration error of the first activity's probability (Guo et al. 2017), ten bins."""
-    if not cases:
-        return 0.0
-    bins = reliability([c.finding.activities[0].probability for c in cases], [c.hit for c in cases])
-    total = sum(b.weight for b in bins)
-    return sum(b.weight * abs(b.accuracy - b.confidence) for b in bins) / total
+    """Expected calibration error of the first activity's probability."""
+    return expected_calibration_error([c.finding.activities[0].probability for c in cases], [c.hit for c in cases])
 
 
 def _show_kinds(human: Sequence[Case], natural: Sequence[Case], matches: Sequence[Match]) -> None:
