@@ -18,6 +18,7 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_peers,
+    bench_recognition_quality,
     bench_scale,
     bench_scene,
     bench_simulated,
@@ -26,7 +27,7 @@ from tests.bench import (
 )
 from tests.bench.bench_simulated import MONITOR
 
-NAMES = ("forest-cut", "simulated", "peers", "vegetation-series", "speed", "scene", "scale")
+NAMES = ("forest-cut", "simulated", "recognition", "peers", "vegetation-series", "speed", "scene", "scale")
 OWN_SERIES = Path(__file__).parents[2] / "sample" / "s2-romania"
 
 
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
     parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
+    parser.add_argument(
+        "--worlds", type=Path, metavar="DIR", help="where `recognition` keeps its worlds; default: they are made anew"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             forest_cut(options.data, options.picture)
         elif name == "simulated":
             bench_simulated.run(options.seeds)
+        elif name == "recognition":
+            bench_recognition_quality.run(options.seeds, options.worlds)
         elif name == "peers":
             bench_peers.run(options.seeds)
         elif name == "vegetation-series":
