@@ -67,12 +67,16 @@ def monitor(
     resolution: Annotated[
         float | None, typer.Option(min=0.1, max=1000, help="Pixel size in metres; else that of the finest band")
     ] = None,
+    dem: Annotated[
+        str | None, typer.Option(help="Height model, GeoTIFF or VRT in metres; else that of REDLINE_DEM")
+    ] = None,
 ) -> None:
     """Find changes in an image series: polygons in changes.gpkg, days of alert in alerts.tif. Days are inclusive."""
     from app.cli import load_settings, progress_bar, say
     from app.monitoring.offline import Watch, watch
 
     _quiet_libraries()
+    settings = load_settings()
     request = Watch(
         source=source,
         out=out,
@@ -82,7 +86,8 @@ def monitor(
         history_from=history_from.date() if history_from else None,
         crs=crs,
         resolution=resolution,
-        threads=load_settings().run_threads,
+        threads=settings.run_threads,
+        dem=dem or settings.dem,
     )
     with _ended_in_order(), progress_bar("scenes read") as advance:
         outcome = watch(request, advance)

@@ -32,11 +32,13 @@ class By(StrEnum):
 Since = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was decided on this day or later")
 ]
+Simulated = Annotated[bool, typer.Option("--simulated", help="Decisions on simulated imagery instead of real ones")]
 
 
 def evaluate(
     by: Annotated[list[By] | None, typer.Option(help="Tables to print; all, unless named")] = None,
     since: Since = None,
+    simulated: Simulated = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")] = False,
 ) -> None:
     """How often recognisers were right, by what was decided on the desk and in the ledger. Changes nothing."""
@@ -48,7 +50,8 @@ def evaluate(
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
         session.execute(text("set transaction read only"))
-        found = figures(collect(session, since.date() if since else None), [one.value for one in by or By])
+        labels = collect(session, since.date() if since else None, simulated=simulated)
+        found = figures(labels, [one.value for one in by or By])
     if as_json:
         print_json(found.to_json())
         return
@@ -72,6 +75,7 @@ def evaluate(
 
 def calibrate(
     min_decisions: Annotated[int, typer.Option(min=10, help="Decisions that are needed")] = 50,
+    simulated: Simulated = False,
 ) -> None:
     """Fit the probabilities anew on what was decided, and propose them; an administrator switches them on."""
     from app.casework.labels import collect
@@ -79,7 +83,7 @@ def calibrate(
     from app.monitoring.calibrations import is_worse, propose
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        row = propose(session, collect(session).basis(), min_decisions)
+        row = propose(session, collect(session, simulated=simulated).basis(), min_decisions)
         version, basis, worse = row.version, row.basis, is_worse(row)
         other, comparison = row.compared_with, row.comparison or {}
     out = _results()

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
         None, description="Login of the role that owns the tables; used by `redline db upgrade` only"
     )
     storage_url: str | None = Field(None, description="Evidence and monitor state, an fsspec address; file://")
+    dem: str | None = Field(
+        None, description="Path or address of a height model (GeoTIFF or VRT, metres, any CRS) for slope and drainage"
+    )
     dask_scheduler: str | None = Field(None, description="tcp:// address; unset: runs are computed in the worker")
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)

@@ -24,13 +24,15 @@ class Finding:
 
     Attributes:
         calibration: version of the set of parameters that made the probabilities.
+        change_type: ``new`` or ``expanded``; change_reason: what speaks for it (``detectors.change_type``).
     """
 
     patch: Patch
     evidence: PatchEvidence
     activities: tuple[RankedActivity, ...]
     calibration: str
-    change_type: str = "new"
+    change_type: str
+    change_reason: Reason
 
     @property
     def activity(self) -> str:

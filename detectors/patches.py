@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,19 @@ from scipy.sparse.csgraph import connected_components
 from detectors.shapes import NEIGHBOURS, links, shape_of
 from detectors.types import EVIDENCE, NONE, ChangedPixels, Grid, Patch
 
+AGAIN: Final = 2
+"""Looks that showed a pixel changed from which it belongs to a confirmed patch that it touches."""
+
 
 def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[Patch]:
     """Patches of at least ``min_area_m2``, in reading order of their first pixel.
 
     Pixels belong together when they touch at a side or a corner. Confirmed pixels make patches of high
-    confidence; what is left (unconfirmed pixels, and confirmed ones too few by themselves) makes patches of
-    low confidence, unless it touches a patch of high confidence: then it is the edge along which that patch
-    grows, and joins it once confirmed. So a lone noisy pixel never widens a confirmed patch, nor makes it unsure,
-    and one change never is two patches.
+    confidence, and take along what hangs together with them and was seen changed at least ``AGAIN`` times, though it
+    is not confirmed yet (hysteresis thresholding, Canny 1986): a strip that fills its pixels by half only, or a rim.
+    What is left (other unconfirmed pixels, and confirmed ones too few by themselves) makes patches of low confidence,
+    unless it touches a patch of high confidence: then it is the edge along which that patch grows. So a pixel that was
+    odd once never widens a confirmed patch, nor dates it, nor makes it unsure, and one change never is two patches.
 
     Args:
         pixels: of any number of tiles; a pixel that occurs twice must occur equally, else ValueError.
@@ -38,15 +43,17 @@ def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[P
     least = max(1, math.ceil(min_area_m2 / grid.pixel_area - 1e-9))
     kept: list[tuple[NDArray[np.intp], bool]] = []
     rest = np.ones(len(table), np.bool_)
-    for members in _components(table, np.flatnonzero(table.confirmed > NONE), grid.shape[1]):
-        if len(members) >= least:
+    sure = table.confirmed > NONE
+    again = (table.looks >= AGAIN) & (table.recovered == NONE)
+    for members in _components(table, np.flatnonzero(sure | again), grid.shape[1]):
+        if np.count_nonzero(sure[members]) >= least:
             kept.append((members, True))
             rest[members] = False
     for members in _components(table, np.flatnonzero(rest), grid.shape[1]):
         if len(members) >= least and not _touches(table, members, ~rest, grid.shape[1]):
             kept.append((members, False))
     kept.sort(key=lambda entry: int(entry[0][0]))
-    return [_patch(table.take(m), grid, label, least, sure) for label, (m, sure) in enumerate(kept, start=1)]
+    return [_patch(table.take(m), grid, label, least, high) for label, (m, high) in enumerate(kept, start=1)]
 
 
 def _touches(table: ChangedPixels, members: NDArray[np.intp], others: NDArray[np.bool_], columns: int) -> bool:
@@ -85,11 +92,14 @@ def _components(table: ChangedPixels, members: NDArray[np.intp], columns: int) -
         yield members[group]
 
 
-def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool) -> Patch:
+def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, high: bool) -> Patch:
     row0, col0 = int(table.row.min()), int(table.col.min())
     mask = np.zeros((int(table.row.max()) - row0 + 1, int(table.col.max()) - col0 + 1), np.bool_)
     mask[table.row - row0, table.col - col0] = True
-    confirmed = int(np.sort(table.confirmed)[least - 1]) if sure else NONE
+    if high:
+        # What is not confirmed widens a patch and says no more of it.
+        table = table.take(table.confirmed > NONE)
+    confirmed = int(np.sort(table.confirmed)[least - 1]) if high else NONE
     first_seen = int(np.sort(table.first_seen)[least - 1])
     clear = table.last_clear[(table.last_clear > NONE) & (table.last_clear < first_seen)]
     return Patch(
@@ -100,7 +110,7 @@ def _patch(table: ChangedPixels, grid: Grid, label: int, least: int, sure: bool)
         first_seen=first_seen,
         confirmed=confirmed,
         last_clear=int(clear.max()) if len(clear) else NONE,
-        confidence="high" if sure else "low",
+        confidence="high" if high else "low",
         before=_means(table.before, table.bands),
         after=_means(table.after, table.bands),
         evidence=_means(table.evidence, EVIDENCE),

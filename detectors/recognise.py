@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from detectors.calibration import DEFAULT, OTHER, Calibration
+from detectors.change_type import change_type
 from detectors.evidence import PatchEvidence
 from detectors.findings import Finding, RankedActivity
 from detectors.protocol import Recogniser
@@ -37,4 +38,5 @@ def recognise(
         for code, chance in chances.items()
     ]
     ranked.sort(key=lambda a: (-a.probability, a.code))
-    return Finding(patch=patch, evidence=evidence, activities=tuple(ranked), calibration=calibration.version)
+    kind, reason = change_type(evidence)
+    return Finding(patch, evidence, tuple(ranked), calibration.version, kind, reason)

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import ConvexHull
 from skimage import measure, morphology
 
+from detectors.kernels import outline
 from detectors.types import Shape
 
 # scikit-image's functions carry no types
@@ -25,6 +27,9 @@ NEIGHBOURS: Final = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 TOLERANCE_PX: Final = 1.0
 """How far a straight run may leave the boundary (Douglas and Peucker 1973): a staircase of pixels is straight."""
+
+SQUARE: Final = np.ones((3, 3), np.bool_)
+"""Notches and holes of a pixel are closed by it before the skeleton is drawn, which would run around them."""
 
 LEAST_STRAIGHT_PX: Final = 20
 """Pixels below which nothing is said of straightness: every outline of a few pixels is a few lines."""
@@ -118,11 +123,16 @@ def _hulls(mask: NDArray[np.bool_]) -> tuple[float, float]:
     """Area in pixels of the convex hull, and of the least rectangle around it, in any turn.
 
     Of the middles of the pixels' sides, as in ``skimage.morphology.convex_hull_image``: the corners of a staircase lie
-    outside the shape that it stands for.
+    outside the shape that it stands for. The least rectangle has a side on one of the hull's (Freeman and Shapira
+    1975).
     """
-    ends = [_ends(mask), _ends(mask.T)[:, ::-1]]
-    hull = shapely.convex_hull(shapely.multipoints(np.concatenate(ends)))
-    return float(shapely.area(hull)), float(shapely.area(shapely.minimum_rotated_rectangle(hull)))
+    points = np.concatenate([_ends(mask), _ends(mask.T)[:, ::-1]])
+    hull = ConvexHull(points)
+    corners = points[hull.vertices]
+    sides = np.roll(corners, -1, axis=0) - corners
+    sides /= np.hypot(*sides.T)[:, None]
+    along, across = sides @ corners.T, np.column_stack([-sides[:, 1], sides[:, 0]]) @ corners.T
+    return float(hull.volume), float((np.ptp(along, axis=1) * np.ptp(across, axis=1)).min())
 
 
 def _ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -133,7 +143,7 @@ def _ends(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
-    """Share of the boundary on runs longer than those that a disc of the same area is simplified to; NaN when small.
+    """Share of the outer boundary on runs longer than those that a disc of the same area has; NaN when small.
 
     A chord that leaves a circle of radius r by no more than t is at most 2 sqrt(2 r t) long; pixels blur it by half of
     one to either side.
@@ -141,25 +151,23 @@ def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
     if pixels < LEAST_STRAIGHT_PX:
         return math.nan
     longest = 2 * math.sqrt(2 * math.sqrt(pixels / math.pi) * (TOLERANCE_PX + 0.5))
-    whole = straight = 0.0
-    for ring in _find_contours(padded, 0.5):
-        # from a corner, so that no run is cut where the list happens to begin
-        start = int(np.argmax(((ring - ring[:-1].mean(axis=0)) ** 2).sum(axis=1)))
-        turned = np.concatenate([ring[start:-1], ring[: start + 1]])
-        runs = shapely.get_coordinates(shapely.simplify(shapely.linestrings(turned), TOLERANCE_PX))
-        length = np.hypot(*np.diff(runs, axis=0).T)
-        whole += float(length.sum())
-        straight += float(length[length > longest].sum())
-    return straight / whole if whole > 0 else math.nan
+    # the outer boundary, the longest, whatever holes there are
+    ring = max(_find_contours(padded, 0.5, fully_connected="high"), key=len)
+    # from a corner, so that no run is cut where the list happens to begin
+    start = int(np.argmax(((ring - ring[:-1].mean(axis=0)) ** 2).sum(axis=1)))
+    turned = np.concatenate([ring[start:-1], ring[: start + 1]])
+    length = np.hypot(*np.diff(turned[outline.runs(turned, TOLERANCE_PX)], axis=0).T)
+    return float(length[length > longest].sum() / length.sum())
 
 
 def _skeleton_length(padded: NDArray[np.bool_]) -> float:
     """Longest shortest way along the skeleton in pixels, found by two searches from its ends."""
-    y, x = np.nonzero(_skeletonize(padded))
+    # one more pixel around, or the closing would wear the window's edge
+    y, x = np.nonzero(_skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE)))
     n = len(y)
     if n < 2:
         return float(n)
-    steps = links(y.astype(np.int64), x.astype(np.int64), padded.shape[1])
+    steps = links(y.astype(np.int64), x.astype(np.int64), padded.shape[1] + 2)
     far = 0
     for _ in range(2):
         distance = dijkstra(steps, directed=False, indices=np.array([far]))[0]

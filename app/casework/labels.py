@@ -21,7 +21,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Row, Text, cast, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -33,7 +33,7 @@ from app.foundation.time import legal_day
 from app.imagery.models import Scene
 from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
 from app.monitoring.calibrations import Basis, Decision
-from app.monitoring.models import Detection, Plan, PlanSource, Run
+from app.monitoring.models import Detection, DetectionChange, Plan, PlanSource, Run
 
 # The cause that a dismissal names, where a recogniser may name it, too.
 DISMISSED_AS: Final[Mapping[DismissReason, str]] = MappingProxyType(
@@ -81,12 +81,12 @@ class Label:
     """A detection, what it was named, and what it was.
 
     Attributes:
-        named: activity as published. probability: of the most probable one, whose code is `first`.
+        named: activity as published when it was decided. probability: of the most probable one, whose code is `first`.
         truth: code of what it was. is_real: whether it was a human activity. reason: why not.
         on_ground: whether a field check stands behind it; else the desk alone.
         scores: by activity, without `other`; None: published before scores were kept. looks: clear looks since.
         area: code and name of the lead unit. season: of the first sight, by months (December is winter).
-        sensors: platforms of the run's scenes that showed it from the first sight to the confirmation.
+        sensors: platforms of the scenes that its run had of it, from the first sight to the confirmation.
         site: detections on one ground, or of one case, share it.
     """
 
@@ -129,12 +129,13 @@ class Labels:
 
     Attributes:
         undecided: detections left out: on nobody's desk yet, under review, or in dispute.
-        ledger_sequence: of the last event that was read.
+        ledger_sequence: of the last event that was read. simulated: whether all are of simulated imagery, or none.
     """
 
     labels: Sequence[Label]
     undecided: int
     ledger_sequence: int
+    simulated: bool
 
     def basis(self) -> Basis:
         """What a calibration can be fitted on."""
@@ -151,28 +152,30 @@ class Labels:
             undecided=self.undecided,
             without_scores=len(self.labels) - len(decisions),
             ledger_sequence=self.ledger_sequence,
+            simulated=self.simulated,
             digest=hashlib.sha256(text.encode()).hexdigest(),
         )
 
 
-def collect(session: Session, since: date | None = None) -> Labels:
+def collect(session: Session, since: date | None = None, *, simulated: bool = False) -> Labels:
     """The labels of every decided detection that the session may see.
 
     Args:
+        simulated: those of simulated imagery instead of the real ones; never both, as they teach different things.
         since: those decided on this day (Asia/Shanghai) or later alone.
     """
     # Read first: what is decided meanwhile belongs to the next ones.
     sequence = session.scalars(select(LedgerHead.sequence)).one()
-    rows = session.execute(_select()).all()
+    rows = session.execute(_select().where(Detection.simulated == simulated)).all()
     decided = [(row, verdict) for row in rows if (verdict := _verdict(row)) is not None]
     if since is not None:
         decided = [(row, verdict) for row, verdict in decided if legal_day(row.decided_at) >= since]
     sites = _sites([row for row, _ in decided])
     labels = [_label(row, *verdict, site) for (row, verdict), site in zip(decided, sites, strict=True)]
-    undecided = select(func.count()).select_from(Detection).where(Detection.withdrawn_at.is_(None))
-    total = session.scalars(undecided).one()
+    there_are = select(func.count(Detection.id)).where(Detection.withdrawn_at.is_(None))
+    total = session.scalars(there_are.where(Detection.simulated == simulated)).one()
     standing = sum(row.withdrawn_at is None for row in rows if _verdict(row) is not None)
-    return Labels(labels, total - standing, sequence)
+    return Labels(labels, total - standing, sequence, simulated)
 
 
 def _select() -> Any:
@@ -186,9 +189,20 @@ def _select() -> Any:
             Scene.acquired_at < func.coalesce(Detection.confirmed_on, Detection.first_seen_on) + 1,
             Scene.footprint.op("&&")(Detection.geom),
             func.ST_Intersects(Scene.footprint, Detection.geom),
-            Run.scene_ids.has_key(cast(Scene.id, Text)),
+            # The scenes that the run could read. Its own list would tell the same, at a hundred times the cost.
+            Scene.first_seen_at <= func.coalesce(Run.finished_at, func.now()),
+            func.coalesce(Scene.missing_since, func.now()) >= Run.created_at,
         )
         .correlate(Detection, Run)
+        .scalar_subquery()
+    )
+    # What grew after the decision may have another name by now.
+    named_then = (
+        select(DetectionChange.activity)
+        .where(DetectionChange.detection_id == Detection.id, DetectionChange.recorded_at <= Review.decided_at)
+        .order_by(DetectionChange.recorded_at.desc(), DetectionChange.id.desc())
+        .limit(1)
+        .correlate(Detection, Review)
         .scalar_subquery()
     )
     return (
@@ -196,7 +210,7 @@ def _select() -> Any:
             Detection.id,
             Detection.geom,
             Detection.area_m2,
-            Detection.activity,
+            func.coalesce(named_then, Detection.activity).label("named"),
             Detection.activities,
             Detection.evidence,
             Detection.confidence,
@@ -230,7 +244,7 @@ def _verdict(row: Row[Any]) -> tuple[str, bool, str | None, bool] | None:
         reason = DismissReason(row.reason)
         return DISMISSED_AS[reason], False, reason.value, False
     if row.state == ReviewState.authorised:
-        return row.activity, row.activity not in NOT_AN_ACTIVITY, None, False
+        return row.named, row.named not in NOT_AN_ACTIVITY, None, False
     if row.case_state is None or row.case_state in OPEN:
         return None
     settled = SETTLED.get(row.case_state)
@@ -240,14 +254,14 @@ def _verdict(row: Row[Any]) -> tuple[str, bool, str | None, bool] | None:
 
 
 def _label(row: Row[Any], truth: str, is_real: bool, reason: str | None, on_ground: bool, site: str) -> Label:
-    first = row.activities[0] if row.activities else {"code": row.activity, "probability": float("nan")}
+    first = row.activities[0] if row.activities else {"code": row.named, "probability": float("nan")}
     scores = {one["code"]: one.get("score") for one in row.activities if one["code"] != OTHER}
     looks = (row.evidence.get("timing") or {}).get("looks")
     kept = bool(scores) and looks is not None and all(score is not None for score in scores.values())
     return Label(
         detection_id=row.id,
         decided_at=row.decided_at,
-        named=row.activity,
+        named=row.named,
         first=first["code"],
         probability=float(first["probability"]),
         truth=truth,

@@ -33,13 +33,15 @@ class Basis:
     Attributes:
         undecided, without_scores: detections that were left out: on nobody's desk yet, or published before scores were
             kept.
-        ledger_sequence: of the last event that was read. digest: of the decisions (SHA-256, hexadecimal).
+        ledger_sequence: of the last event that was read. simulated: whether they are about simulated imagery.
+        digest: of the decisions (SHA-256, hexadecimal).
     """
 
     decisions: Sequence[Decision]
     undecided: int
     without_scores: int
     ledger_sequence: int
+    simulated: bool
     digest: str
 
     @property
@@ -125,6 +127,7 @@ def propose(session: Session, basis: Basis, least: int) -> CalibrationSet:
             "undecided": basis.undecided,
             "without_scores": basis.without_scores,
             "ledger_sequence": basis.ledger_sequence,
+            "simulated": basis.simulated,
             "digest": basis.digest,
             "recognisers": recognisers,
         },
@@ -146,8 +149,8 @@ def activate(
 
     Raises:
         NotFound: there is none. StaleVersion: it was decided on meanwhile.
-        Conflict: it is active or was rejected; or it did worse on held-out decisions, or recognisers have changed since
-            it was fitted, and `force` is not given.
+        Conflict: it is active or was rejected; or `force` is not given and it did worse on held-out decisions, was
+            fitted on simulated imagery, or recognisers have changed since.
         Invalid: `force` without a note.
     """
     row = _take(session, version, expected, (Status.proposed, Status.retired), "switched on")
@@ -187,6 +190,8 @@ def _objections(row: CalibrationSet) -> list[str]:
     against = []
     if is_worse(row):
         against.append(f"On held-out decisions set {row.version} did worse than set {row.compared_with}.")
+    if row.basis.get("simulated"):
+        against.append("It was fitted on simulated imagery.")
     changed = outdated(row)
     if changed:
         against.append(f"These recognisers have changed since it was fitted: {', '.join(changed)}.")

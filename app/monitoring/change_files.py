@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +19,13 @@ from shapely.geometry.base import BaseGeometry
 
 from app.foundation.geometry import CRS, geodesic_area_m2
 from app.monitoring.polygons import patch_polygons
+from detectors.evidence import PatchEvidence
+from detectors.findings import Finding
 from detectors.recognise import recognise
 from detectors.types import EVIDENCE, Days, Grid, Patch
 
 LAYER: Final = "changes"
+_SHOWN: Final = tuple((index, when) for index in ("ndvi", "bsi", "water", "visible") for when in ("before", "after"))
 _BLOCK: Final = 256
 _BANDS: Final = (
     "day of the confirmed alert, days since 1970-01-01; 0 none, -1 not observed enough to say",
@@ -32,41 +36,47 @@ _raw_write: Callable[..., None] = pyogrio.raw.write
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A patch with its most probable cause and its polygons (EPSG:4490), as the service publishes it.
+    """A patch with what it probably is and its polygons (EPSG:4490), as the service publishes it.
 
     Attributes:
         outline: its pixels' outline, by which its area is measured. polygon: the simplified one, within the outline.
     """
 
-    patch: Patch
-    activity: str
-    probability: float
+    finding: Finding
     outline: BaseGeometry
     polygon: BaseGeometry
 
     @classmethod
-    def of(cls, patch: Patch, grid: Grid) -> Change:
+    def of(cls, patch: Patch, evidence: PatchEvidence, grid: Grid) -> Change:
         """A patch of a grid, recognised and outlined."""
-        top = recognise(patch).activities[0]
-        return cls(patch, top.code, top.probability, *patch_polygons(patch.mask, patch.row0, patch.col0, grid))
+        return cls(recognise(patch, evidence), *patch_polygons(patch.mask, patch.row0, patch.col0, grid))
 
 
 def write_changes(path: Path, changes: Sequence[Change], detector: str) -> None:
-    """Write a GeoPackage with the layer `changes` (EPSG:4490): dates (null: none), confidence, activity and its
-    probability (0..1), mean evidence strengths, geodesic area in square metres, detector.
+    """Write a GeoPackage with the layer `changes` (EPSG:4490): dates (null: none), confidence, activity, its
+    probability (0..1) and the reasons for it, mean evidence strengths, medians of indices before and after, lengths in
+    metres, geodesic area in square metres, slope in degrees, kind of ground before (null: not known), detector.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to.
     """
-    patches = [change.patch for change in changes]
+    findings = [change.finding for change in changes]
+    patches = [finding.patch for finding in findings]
+    measured = [finding.evidence for finding in findings]
     columns: dict[str, NDArray[Any]] = {
         "first_seen": _dates([patch.first_seen for patch in patches]),
         "confirmed": _dates([patch.confirmed for patch in patches]),
         "last_clear": _dates([patch.last_clear for patch in patches]),
         "confidence": np.array([patch.confidence for patch in patches], object),
-        "activity": np.array([change.activity for change in changes], object),
-        "probability": np.array([change.probability for change in changes], np.float64),
+        "activity": np.array([finding.activity for finding in findings], object),
+        "probability": _numbers(finding.activities[0].probability for finding in findings),
+        "reasons": np.array([_reasons(finding) for finding in findings], object),
         **{f"evidence_{k}": np.array([p.evidence.get(k, 0.0) for p in patches], np.float64) for k in EVIDENCE},
+        **{f"{index}_{when}": _numbers(e.value(when, index) for e in measured) for index, when in _SHOWN},
+        "length_m": _numbers(e.shape.length_m for e in measured),
+        "width_m": _numbers(e.shape.width_m for e in measured),
+        "slope_deg": _numbers(e.terrain.slope_deg if e.terrain else math.nan for e in measured),
+        "ground_before": np.array([_most(e.around.before) for e in measured], object),
         "area_m2": np.array([geodesic_area_m2(change.outline) for change in changes], np.float64),
         "detector": np.array([detector] * len(changes), object),
     }
@@ -80,6 +90,20 @@ def write_changes(path: Path, changes: Sequence[Change], detector: str) -> None:
         geometry_type="MultiPolygon",
         crs=CRS,
     )
+
+
+def _numbers(values: Iterable[float]) -> NDArray[np.float64]:
+    return np.array(list(values), np.float64)
+
+
+def _reasons(finding: Finding) -> str:
+    """The reasons of the most probable activity, one sentence after the other."""
+    return "; ".join(reason.text for reason in finding.activities[0].reasons)
+
+
+def _most(shares: Mapping[str, float]) -> str | None:
+    """The kind with the largest share."""
+    return max(shares, key=lambda kind: shares[kind]) if shares else None
 
 
 def _dates(days: Sequence[int]) -> NDArray[np.datetime64]:

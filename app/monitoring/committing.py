@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
 from app.monitoring.generations import History, Standing, at_baseline, remember, standing
+from app.monitoring.ground import carry_over
 from app.monitoring.models import Run, RunTile, TileState, TileStatus
 from app.monitoring.pools import Failure, Outcome, Unknown
 from app.monitoring.scene_log import brief
@@ -76,14 +77,15 @@ def _move_pointer(session: Session, run: Run, job: TileJob, result: TileResult) 
         "changed_pixels": result.changed_pixels,
         "looks": result.looks or None,
     }
-    fitted = {"baseline": run.baseline, "history_from": job.history_from}
+    fitted = {"baseline": run.baseline, "history_from": job.history_from, "ground": result.ground or None}
     if job.previous is None:
         row = insert(TileState).values(id=new_id(), plan_id=run.plan_id, row=job.row, col=job.col, **values, **fitted)
         moved = session.execute(row.on_conflict_do_nothing().returning(TileState.id))
     else:
-        values["past_pixels"] = _past(session, run, job, result)
+        past = _past(session, run, job, result)
+        values["past_pixels"] = pack(past.to_arrays()) if len(past) else None
         if job.rebaseline:
-            values |= fitted
+            values |= fitted | {"ground": _ground(session, run, job, result, past)}
         place = (TileState.plan_id == run.plan_id, TileState.row == job.row, TileState.col == job.col)
         compare = (*place, TileState.sequence == job.previous.sequence)
         moved = session.execute(update(TileState).where(*compare).values(**values).returning(TileState.id))
@@ -91,22 +93,23 @@ def _move_pointer(session: Session, run: Run, job: TileJob, result: TileResult) 
         raise Displaced(f"tile {job.row},{job.col} was moved on by another worker")
 
 
-def _past(session: Session, run: Run, job: TileJob, result: TileResult) -> bytes | None:
+def _ground(session: Session, run: Run, job: TileJob, result: TileResult, past: ChangedPixels) -> bytes:
+    """The ground of a tile that was fitted anew."""
+    place = (TileState.plan_id == run.plan_id, TileState.row == job.row, TileState.col == job.col)
+    before = session.scalar(select(TileState.ground).where(*place))
+    return carry_over(before, result.ground, past, job.row0, job.col0)
+
+
+def _past(session: Session, run: Run, job: TileJob, result: TileResult) -> ChangedPixels:
     """The tile's past pixels once the result is committed."""
     row = session.execute(
         select(*STANDING).where(TileState.plan_id == run.plan_id, TileState.row == job.row, TileState.col == job.col)
     ).one()
     before = standing_of(row)
     if job.rebaseline:
-        past = at_baseline(before)
-    else:
-        past = remember(
-            before,
-            past_of(row),
-            changed_pixels(result.changed_pixels),
-            replayed=result.replayed_from is not None,
-        )
-    return pack(past.to_arrays()) if len(past) else None
+        return at_baseline(before)
+    current = changed_pixels(result.changed_pixels)
+    return remember(before, past_of(row), current, replayed=result.replayed_from is not None)
 
 
 def past_of(row: Row[Any]) -> ChangedPixels:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -28,6 +28,7 @@ from app.foundation.errors import Problem
 from app.foundation.geometry import from_database
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now
+from app.imagery.heights import check_heights, open_heights
 from app.imagery.models import Source
 from app.imagery.service import sync
 from app.monitoring.committing import Displaced, commit_tile
@@ -83,9 +84,12 @@ def execute(
         if not mine or not _take(database, run_id):
             return None
         try:
+            if settings.dem:
+                # Before any tile is computed, rather than after all of them.
+                check_heights(settings.dem)
             work = _prepare(database, settings, run_id)
             _run_tiles(database, settings, run_id, work, progress or (lambda done, total: None), stop or Event())
-            status = _finish(database, run_id)
+            status = _finish(database, settings, run_id)
             _sweep(database, settings, work.plan_id)
             return status
         except RunStopped as reason:
@@ -304,13 +308,18 @@ def _sweep(database: Database, settings: Settings, plan_id: UUID) -> None:
         log.warning("the plan's old states could not be swept", exc_info=True)
 
 
-def _finish(database: Database, run_id: UUID) -> RunStatus:
+def _finish(database: Database, settings: Settings, run_id: UUID) -> RunStatus:
     with database.transaction(see_all=True) as session:
         run = session.get_one(Run, run_id, with_for_update=True)
         if run.status is not RunStatus.running:
             return run.status
         plan = session.get_one(Plan, run.plan_id)
-        publish(session, run, plan, plan_grid(plan))
+        grid = plan_grid(plan)
+        with ExitStack() as stack:
+            heights = None
+            if settings.dem:
+                heights = stack.enter_context(open_heights(settings.dem, grid.crs, grid.transform, grid.shape))
+            publish(session, run, plan, grid, heights)
         failed = session.scalar(
             select(func.count()).where(RunTile.run_id == run_id, RunTile.status == TileStatus.failed)
         )

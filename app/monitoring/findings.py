@@ -18,16 +18,22 @@ from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson
 from app.foundation.time import from_day_number
-from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
+from app.monitoring.activities import NOT_AN_ACTIVITY as NOT_AN_ACTIVITY
+from app.monitoring.activities import OTHER
 from app.monitoring.committing import STANDING, standing_of
 from app.monitoring.generations import Standing
-from app.monitoring.models import Plan, TileState
+from app.monitoring.ground import TiledGround
+from app.monitoring.models import Plan, PlanTile, TileState
 from app.monitoring.polygons import patch_polygons
 from app.monitoring.schemas import PlanConfiguration
+from app.monitoring.windows import Place, Window
 from detectors.calibration import Calibration
+from detectors.findings import Finding
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.recognise import recognise
-from detectors.types import NONE, ChangedPixels, Finding, Grid, Patch
+from detectors.sources import HeightSource
+from detectors.types import NONE, ChangedPixels, Grid, Patch
 
 
 @dataclass(frozen=True)
@@ -94,29 +100,50 @@ def name(finding: Finding, configuration: PlanConfiguration) -> str:
     return first.code if first.probability >= least else OTHER
 
 
-def find(session: Session, plan: Plan, grid: Grid, calibration: Calibration) -> list[Found]:
-    """Findings that touch the plan's area, by generation and in the order of their first pixel."""
+def find(
+    session: Session, plan: Plan, grid: Grid, calibration: Calibration, heights: HeightSource | None = None
+) -> list[Found]:
+    """Findings that touch the plan's area, by generation and in the order of their first pixel.
+
+    Args:
+        heights: on the plan's grid; None: no height model is configured.
+    """
     configuration = PlanConfiguration.model_validate(plan.configuration)
     tiles = select(*STANDING).where(TileState.plan_id == plan.id).order_by(TileState.row, TileState.col)
     rows = session.execute(tiles.execution_options(yield_per=100))
     changes = Standing.concatenate([standing_of(row) for row in rows])
     generation = with_fresh_ground(changes)
-    area = from_database(plan.area)
+    ground, area = _ground_of(session, plan), from_database(plan.area)
     shapely.prepare(area)
     found = []
     for number in range(int(generation.max(initial=0)) + 1):
         rows = generation == number
         table, before = changes.pixels.take(rows), changes.before[rows]
-        for patch in assemble(table, grid, min_area_m2=configuration.min_area_m2):
+        patches = assemble(table, grid, min_area_m2=configuration.min_area_m2)
+        for patch, evidence in zip(patches, measure(patches, table, grid, ground, heights), strict=True):
             outline, polygon = patch_polygons(patch.mask, patch.row0, patch.col0, grid)
             if area.intersects(polygon):
                 after = int(_spread(table, before, patch).max())
                 days = _spread(table, table.first_seen, patch)
-                finding = recognise(patch, calibration=calibration)
+                finding = recognise(patch, evidence, calibration=calibration)
                 activity = name(finding, configuration)
                 aside = activity in NOT_AN_ACTIVITY or activity in configuration.not_reported
                 found.append(Found(finding, activity, aside, number, after, days, outline, polygon))
     return found
+
+
+def _ground_of(session: Session, plan: Plan) -> TiledGround:
+    """The ground of a plan's tiles, each read when it is first needed."""
+    windows = {
+        (tile.row, tile.col): Window(tile.row0, tile.col0, tile.height, tile.width)
+        for tile in session.scalars(select(PlanTile).where(PlanTile.plan_id == plan.id))
+    }
+
+    def load(place: Place) -> bytes | None:
+        mine = (TileState.plan_id == plan.id, TileState.row == place[0], TileState.col == place[1])
+        return session.scalar(select(TileState.ground).where(*mine))
+
+    return TiledGround(windows, load)
 
 
 def _spread(table: ChangedPixels, values: NDArray[np.int32], patch: Patch) -> NDArray[np.int32]:

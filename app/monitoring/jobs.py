@@ -32,9 +32,10 @@ from app.monitoring.polygons import to_geographic
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
 from app.monitoring.states import StatePointer
-from app.monitoring.tiles import TileJob
+from app.monitoring.tiles import TileJob, detector_of
 from app.monitoring.windows import Place, Window, tile_windows
 from app.settings import Settings
+from detectors.registry import make_monitor
 from detectors.types import Grid
 
 # Scenes that are looked at for the grid: opening thousands to find that none has its CRS would take hours.
@@ -48,7 +49,7 @@ class Work:
     """What a run has to do.
 
     Attributes:
-        template: a job without its tile.
+        template: a job without its tile. detector: what computes it; a state of another one is fitted anew.
         windows: of every tile of the plan. pending: tiles that are not done, in order.
         scenes, footprints: the pinned scenes as they stand now, oldest first, and their ground.
     """
@@ -56,6 +57,7 @@ class Work:
     plan_id: UUID
     baseline: int
     template: TileJob
+    detector: str
     windows: dict[Place, Window]
     pending: list[Place]
     scenes: tuple[SceneRef, ...]
@@ -64,7 +66,7 @@ class Work:
     def job(self, session: Session, place: Place) -> TileJob:
         """The job of a tile, from where its state stands now."""
         row = session.execute(
-            select(TileState.state, TileState.baseline).where(
+            select(TileState.state, TileState.baseline, TileState.detector).where(
                 TileState.plan_id == self.plan_id, TileState.row == place[0], TileState.col == place[1]
             )
         ).one_or_none()
@@ -81,7 +83,7 @@ class Work:
             grid=grid,
             scenes=tuple(self.scenes[index] for index in touching),
             previous=StatePointer.from_json(row.state) if row else None,
-            rebaseline=row is not None and row.baseline < self.baseline,
+            rebaseline=row is not None and (row.baseline < self.baseline or row.detector != self.detector),
         )
 
 
@@ -214,6 +216,7 @@ def lay_work(session: Session, settings: Settings, run: Run, plan: Plan) -> Work
         plan_id=plan.id,
         baseline=run.baseline,
         template=template,
+        detector=detector_of(make_monitor(configuration.monitor, configuration.monitor_parameters)),
         windows=windows,
         pending=[(row, col) for row, col in session.execute(open_tiles.order_by(RunTile.row, RunTile.col))],
         scenes=tuple(scene_refs(session, scenes)),

@@ -223,6 +223,8 @@ class TileState(Base):
     past_pixels: Mapped[bytes | None] = mapped_column(LargeBinary)
     # Days of the last clear look by cells of 16 by 16 pixels (.npz, see coverage.py).
     looks: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # Kinds of ground before any change (.npz, see ground.py); None before the first baseline that knows it.
+    ground: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class Detection(Placed, Base):

@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,11 +25,13 @@ from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import day_number
 from app.imagery.found import FailedItem
+from app.imagery.heights import check_heights, open_heights
 from app.imagery.local import scenes_of
 from app.imagery.refs import SceneRef
 from app.imagery.schemas import SourceConfiguration
 from app.monitoring.blocks import touching
 from app.monitoring.change_files import AlertsFile, Change, write_changes
+from app.monitoring.ground import TiledGround
 from app.monitoring.offline_files import held_folder, out_folder, publish
 from app.monitoring.offline_ground import Ground, ground_of, read_area, to_grid
 from app.monitoring.states import StateStore
@@ -43,6 +45,7 @@ from app.monitoring.tiles import (
     compute_tile,
 )
 from app.monitoring.windows import Place
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.registry import make_monitor
 from detectors.types import BANDS, NONE, UNKNOWN, ChangedPixels, Days
@@ -72,6 +75,7 @@ class Watch:
         history_from: None: from the oldest scene on.
         crs, resolution: of the grid; None: those of the first scene's finest band.
         threads: tiles computed at once.
+        dem: path or address of a height model; None: slope and drainage are not known.
     """
 
     source: str
@@ -83,6 +87,7 @@ class Watch:
     crs: str | None = None
     resolution: float | None = None
     threads: int = 2
+    dem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,8 @@ def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outc
     """
     _check_words(request)
     _check_days(request)
+    if request.dem is not None:
+        check_heights(request.dem)
     with (
         out_folder(request.out, (CHANGES, ALERTS)) as aside,
         held_folder(Path(tempfile.gettempdir()), "redline-monitor-") as folder,
@@ -178,7 +185,7 @@ def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outc
                 f"A history of at least a year is needed.{why}"
             )
         tables = [changed_pixels(result.changed_pixels) for result in results.values()]
-        changes = _changes(ChangedPixels.concatenate(tables), ground)
+        changes = _changes(ChangedPixels.concatenate(tables), ground, results, request.dem)
         write_changes(aside / CHANGES, changes, next(iter(results.values())).detector)
         with AlertsFile(aside / ALERTS, ground.out) as alerts:
             judged = _write_alerts(alerts, ground, jobs, results, storage)
@@ -316,11 +323,15 @@ def _raise_first(finished: Iterable[Future[TileResult | NoHistory]]) -> None:
             raise error
 
 
-def _changes(pixels: ChangedPixels, ground: Ground) -> list[Change]:
+def _changes(pixels: ChangedPixels, ground: Ground, results: dict[Place, TileResult], dem: str | None) -> list[Change]:
     """The patches that touch the area, as the service publishes them."""
     grid = ground.grid
     patches = assemble(pixels, grid, min_area_m2=LEAST_PX * grid.pixel_area)
-    changes = [Change.of(patch, grid) for patch in patches]
+    before = TiledGround(ground.windows(), lambda place: results[place].ground if place in results else None)
+    with ExitStack() as stack:
+        heights = stack.enter_context(open_heights(dem, grid.crs, grid.transform, grid.shape)) if dem else None
+        measured = measure(patches, pixels, grid, before, heights)
+    changes = [Change.of(patch, evidence, grid) for patch, evidence in zip(patches, measured, strict=True)]
     return [change for change in changes if ground.area is None or ground.area.intersects(change.polygon)]
 
 

@@ -42,6 +42,7 @@ from app.monitoring.models import (
 from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
+from detectors.sources import HeightSource
 from detectors.types import NONE, Grid
 
 Kind = DetectionChangeKind
@@ -80,10 +81,14 @@ class _Publication:
         return any(replay.ground.intersects(ground) for replay in self.replays)
 
 
-def publish(session: Session, run: Run, plan: Plan, grid: Grid) -> None:
-    """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run."""
+def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightSource | None = None) -> None:
+    """Turn the plan's changed pixels into new, grown and withdrawn detections, and count them on the run.
+
+    Args:
+        heights: on the plan's grid; None: no height model is configured.
+    """
     calibration = of_run(session, run)
-    found = find(session, plan, grid, calibration)
+    found = find(session, plan, grid, calibration, heights)
     aside = [item for item in found if item.set_aside]
     human = [item for item in found if not item.set_aside]
     run.set_aside = [item.describe() for item in aside]
@@ -207,6 +212,7 @@ def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> 
         plan_id=this.plan.id,
         simulated=this.simulated,
         generation=item.generation,
+        change_type=ChangeType(item.finding.change_type),
         follows_id=_followed(item, standing),
     )
     _fill(this, detection, item, item.outline, item.polygon)
@@ -365,7 +371,6 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
 
 def _explain(this: _Publication, detection: Detection, item: Found) -> None:
     """Write the ranked causes of a finding, and what speaks for them, into a detection."""
-    patch = item.patch
     detection.activity, detection.calibration = item.activity, this.calibration
     detection.activities = [
         {
@@ -377,10 +382,8 @@ def _explain(this: _Publication, detection: Detection, item: Found) -> None:
         for ranked in item.finding.activities
     ]
     detection.evidence = {
-        "strength": dict(patch.evidence),
-        "before": dict(patch.before),
-        "after": dict(patch.after),
-        "shape": asdict(patch.shape),
+        **item.finding.evidence.to_json(),
+        "change_type": asdict(item.finding.change_reason),
     }
 
 

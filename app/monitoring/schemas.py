@@ -315,7 +315,8 @@ class ActivateRequest(BaseModel):
     note: Note | None = None
     force: bool = Field(
         False,
-        description="Although it did worse on held-out decisions, or recognisers have changed since; needs a note",
+        description="Although it did worse on held-out decisions, was fitted on simulated imagery, or recognisers have "
+        "changed since; needs a note",
     )
 
 

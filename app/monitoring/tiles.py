@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from app.foundation.storage import Storage
 from app.imagery.pixels import SceneReadError, SceneRef, gdal
 from app.monitoring.blocks import Gaps, read_day, touching
+from app.monitoring.ground import pack_ground
 from app.monitoring.looks import Looks
 from app.monitoring.scene_log import SceneDay, checkpoints, course, scene_days
 from app.monitoring.scratch import ScratchHistory
@@ -103,6 +104,7 @@ class TileResult:
         changed_pixels: .npz of `detectors.types.ChangedPixels`; empty when the pointer has not moved: what the
             caller has still holds.
         looks: .npz of `app.monitoring.looks.Looks`; empty likewise.
+        ground: see `app.monitoring.ground`, of a new baseline; else empty: that of the one before still holds.
         scenes_used: scenes taken in for the first time (or again, where they were corrected), the history's included.
         clear_share, snow_share: means over the scenes taken in after the history, None without one.
         valid_observations: pixels of these scenes that were used.
@@ -120,6 +122,7 @@ class TileResult:
     last_acquired_at: datetime | None
     changed_pixels: bytes = b""
     looks: bytes = b""
+    ground: bytes = b""
     scenes_used: int = 0
     clear_share: float | None = None
     snow_share: float | None = None
@@ -199,7 +202,9 @@ class _Computation:
         begin = _Position(self._fit(history), until, len(log))
         self._note_dropped(begin.state)
         fixed = self.store.write_fixed(begin.state)
-        return self._follow(fixed, begin, [], log, later, sequence=sequence, history_until=until)
+        ground = pack_ground(self.monitor.ground(begin.state))
+        result = self._follow(fixed, begin, [], log, later, sequence=sequence, history_until=until)
+        return replace(result, ground=ground)
 
     def _fit(self, history: list[SceneDay]) -> MonitorState:
         job = self.job
@@ -319,14 +324,14 @@ class _Computation:
             raise TileStopped("the computation was told to stop")
 
     def _answer(self, pointer: StatePointer) -> TileResult:
-        job, monitor, seen = self.job, self.monitor, self.seen
+        job, seen = self.job, self.seen
         before = set(job.previous.log) if job.previous and not job.rebaseline else set()
         inside = {entry.scene_id for entry in pointer.log}
         return TileResult(
             row=job.row,
             col=job.col,
             state=pointer,
-            detector=f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}",
+            detector=detector_of(self.monitor),
             last_acquired_at=max((s.acquired_at for s in job.scenes if str(s.id) in inside), default=None),
             scenes_used=len(set(pointer.log) - before),
             clear_share=float(np.mean(seen.clear)) if seen.clear else None,
@@ -335,6 +340,11 @@ class _Computation:
             failures=self.gaps.to_json(),
             written=tuple(self.store.written),
         )
+
+
+def detector_of(monitor: Monitor) -> str:
+    """Name, version and parameter hash: with the scenes they reproduce a result."""
+    return f"{monitor.name}/{monitor.version}/{monitor.parameter_hash()}"
 
 
 def pack(arrays: dict[str, NDArray[Any]]) -> bytes:

@@ -21,7 +21,7 @@ from app.sample.catalogue import COLLECTION, scene_folder, write_collection, wri
 from app.sample.layers import write_layers
 from app.sample.render import render
 from app.sample.truth import write_dem, write_json, write_truth
-from app.sample.world import Acquisition, World, build_world
+from app.sample.world import Acquisition, World, build_world, check_recipe
 
 #: Raised whenever the same seed would give other files.
 VERSION = 2
@@ -196,6 +196,7 @@ def build(
     """
     if seed < 0:
         raise ValueError(f"the seed must not be negative, not {seed}")
+    check_recipe(recipe)
     out.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {"seed": seed, "version": VERSION, "size_px": size_px, "years": years}
     if recipe != "sample":

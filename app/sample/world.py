@@ -88,6 +88,12 @@ def draw_acquisitions(seed: int, days: list[date]) -> tuple[Acquisition, ...]:
     return tuple(result)
 
 
+def check_recipe(recipe: str) -> None:
+    """Raise ValueError where a recipe has no such name."""
+    if recipe not in RECIPES:
+        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
+
+
 def build_world(
     seed: int, divisions: Path, size_px: int = 600, years: float = 3.5, recipe: str = "sample"
 ) -> World:
@@ -103,8 +109,7 @@ def build_world(
     Raises:
         ValueError: size_px, years, the recipe or the divisions cannot be used.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
+    check_recipe(recipe)
     if not 0.4 <= years <= 3.5:
         raise ValueError(f"years must lie between 0.4 and 3.5, not {years}")
     grid = Grid(size_px)

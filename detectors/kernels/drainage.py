@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 def upstream(height: NDArray[np.float64]) -> NDArray[np.int64]:
     """How many pixels drain through each one, itself included, ``int64 (y, x)``; 0 where the height is NaN.
 
-    Each pixel drains to one of its eight neighbours (O'Callaghan and Mark 1984), found by flooding from the window's
-    edge and from unknown ground inwards, the lowest first (Barnes et al. 2014): every pixel drains to the one that it
-    was flooded from, so that water runs through pits, which a height model is full of, and never in circles.
+    Each pixel drains to the steepest of its eight neighbours (O'Callaghan and Mark 1984), on a surface without pits,
+    which a height model is full of: it is flooded from the window's edge and from unknown ground inwards, the lowest
+    first, and no pixel stays below the one that it was flooded from (Barnes et al. 2014). On level ground a pixel
+    drains to that one, so that water never runs in circles.
     """
     rows, columns = height.shape
     out = np.zeros((rows, columns), np.int64)
@@ -54,8 +55,15 @@ def upstream(height: NDArray[np.float64]) -> NDArray[np.int64]:
                     heapq.heappush(heap, (level[q], np.int64(q)))
     for k in range(n - 1, -1, -1):
         p = order[k]
-        out[p // columns, p % columns] += 1
-        if target[p] >= 0:
-            t = target[p]
-            out[t // columns, t % columns] += out[p // columns, p % columns]
+        r, c = p // columns, p % columns
+        to, steepest = target[p], 0.0
+        for i in range(max(r - 1, 0), min(r + 2, rows)):
+            for j in range(max(c - 1, 0), min(c + 2, columns)):
+                q = i * columns + j
+                run = 1.0 if i == r or j == c else np.sqrt(2.0)
+                if (level[p] - level[q]) / run > steepest:
+                    to, steepest = q, (level[p] - level[q]) / run
+        out[r, c] += 1
+        if to >= 0:
+            out[to // columns, to % columns] += out[r, c]
     return out

@@ -7,7 +7,7 @@ Thresholds are those of the indices' own literature, not fitted to an area:
   some time of the year: a leafless forest on which snow was missed is not;
 - bare: NDVI at its peak below 0.35, halfway between bare soil (0.2) and full cover (0.5; the same);
 - forest: a closed canopy is moist and in its own shadow: NDMI (Gao 1996; Wilson and Sader 2002) of 0.3 and more at the
-  peak, and dark in red (Huang et al. 2008), below 0.04. Without swir16 by the red band alone, below 0.03;
+  peak, and dark in red (Huang et al. 2008), below 0.04. Without swir16 by the red band alone, below 0.035;
 - grass: all other ground with vegetation: meadow, steppe, orchard, open scrub.
 """
 
@@ -31,7 +31,7 @@ BARE_SOIL: Final = 0.2
 BARE_PEAK: Final = 0.35
 MOIST: Final = 0.3
 DARK_RED: Final = 0.04
-DARK_RED_ALONE: Final = 0.03
+DARK_RED_ALONE: Final = 0.035
 LEAST_REFLECTANCE: Final = np.float32(1e-3)
 
 CHUNK: Final = 1 << 16

@@ -135,7 +135,7 @@ def _peak(
     at = table["at"][rows]
     pair = [state.bands.index("red"), state.bands.index("nir")]
     coefficients = state.fixed["coefficients"]
-    red, nir = (coefficients[band][:, at].T.astype(np.float32) @ look.x for band in pair)
+    red, nir = (np.einsum("rp,r->p", coefficients[band][:, at].astype(np.float32), look.x) for band in pair)
     growing = _ndvi(red, nir) >= baseline.GROWING / PEAK * state.fixed["peak"][at]
     rows, at = rows[growing], at[growing]
     numbers = block.data.reshape(len(block.bands), -1)

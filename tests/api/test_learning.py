@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -16,9 +16,10 @@ from app.casework.labels import Label, collect
 from app.cli import main
 from app.imagery.models import Scene
 from app.monitoring.calibrations import active
-from app.monitoring.models import CalibrationSet, Plan, PlanSource, Run
+from app.monitoring.models import CalibrationSet, Detection, DetectionChange, Plan, PlanSource, Run
 from app.settings import get_settings
-from detectors.calibration import DEFAULT
+from detectors.calibration import DEFAULT, Calibration
+from tests.api.test_publish import SEEN, SURE, make_publish
 from tests.casework_steps import Desk
 from tests.conftest import World
 from tests.learning_steps import add_scored, decide_many
@@ -124,23 +125,60 @@ def test_the_sensor_is_that_of_the_scenes_that_showed_it(world: World, desk: Des
         detection.confirmed_on = date(2024, 6, 1)
         plan = session.scalars(select(Plan)).one()
         source_id = session.scalars(select(PlanSource.source_id).where(PlanSource.plan_id == plan.id)).one()
-        scenes = [
-            Scene(
-                source_id=source_id, external_id=name, acquired_at=f"{day}T02:00:00Z", platform=platform,
-                footprint=detection.geom, assets={}, digest="d", unit_ids=[],
-            )
-            for name, day, platform in (
-                ("before", "2024-04-30", "landsat-8"), ("first", "2024-05-01", "sentinel-2a"),
-                ("sure", "2024-06-01", "gf-1"), ("unused", "2024-05-20", "gf-6"), ("later", "2024-06-02", "landsat-9"),
-            )
-        ]  # fmt: skip
-        session.add_all(scenes)
-        session.flush()
         run = session.get_one(Run, detection.run_id)
-        run.scene_ids = [str(scene.id) for scene in scenes if scene.external_id != "unused"]
+        run.created_at, run.finished_at = datetime(2024, 6, 5, 1, tzinfo=UTC), datetime(2024, 6, 5, 2, tzinfo=UTC)
+        for day, platform, known, gone in (
+            ("2024-04-30", "landsat-8", 4, None),
+            ("2024-05-01", "sentinel-2a", 4, None),
+            ("2024-06-01", "gf-1", 4, None),
+            # Not there yet, there no more, and after the confirmation.
+            ("2024-05-20", "gf-6", 6, None),
+            ("2024-05-20", "gf-7", 3, 4),
+            ("2024-06-02", "landsat-9", 4, None),
+        ):
+            scene = Scene(
+                source_id=source_id, external_id=platform, acquired_at=f"{day}T02:00:00Z", platform=platform,
+                footprint=detection.geom, assets={}, digest="d", unit_ids=[],
+                first_seen_at=datetime(2024, 6, known, tzinfo=UTC),
+                missing_since=datetime(2024, 6, gone, tzinfo=UTC) if gone else None,
+            )  # fmt: skip
+            session.add(scene)
         found = detection.id
     desk.post("officer", f"/detections/{found}/dismiss", {"reason": "fire"}, 0)
     assert labels(world)[found].sensors == ("gf-1", "sentinel-2a")
+
+
+def test_a_label_is_of_the_name_that_was_decided_on(world: World, desk: Desk) -> None:
+    with world.database.transaction(see_all=True) as session:
+        detection = add_scored(session, QUARRY)
+        change = {"detection_id": detection.id, "geom": detection.geom, "area_m2": 1.0}
+        session.add(DetectionChange(**change, run_id=detection.run_id, kind="new", activity="quarry", calibration="1"))
+        later = Run(plan_id=detection.plan_id, until=date(2024, 7, 1))
+        session.add(later)
+        session.flush()
+        found, run_id = detection.id, later.id
+    desk.post("officer", f"/detections/{found}/authorise", {"legal_ground": "x"}, 0)
+    with world.database.transaction(see_all=True) as session:
+        # It grows, and looks like something else now.
+        session.add(DetectionChange(**change, run_id=run_id, kind="grown", activity="mining", calibration="1"))
+        session.get_one(Detection, found).activity = "mining"
+    label = labels(world)[found]
+    assert (label.named, label.truth, label.is_right) == ("quarry", "quarry", True)
+
+
+def test_simulated_and_real_decisions_are_never_mixed(world: World, desk: Desk, command: Command) -> None:
+    with world.database.transaction(see_all=True) as session:
+        decide_many(session, 30)
+        add_scored(session, QUARRY, place=50)
+        for detection in session.scalars(select(Detection)):
+            detection.simulated = True
+    assert "0 decisions can be learned from" in command("detectors", "calibrate", status=1)
+    assert "0 detections decided, 0 not yet" in command("detectors", "evaluate")
+    assert "30 detections decided, 1 not yet" in command("detectors", "evaluate", "--simulated")
+    command("detectors", "calibrate", "--simulated", "--min-decisions", "30")
+    (proposed, _) = desk.get("admin", "/calibrations").json()["items"]
+    refused = desk.post("admin", f"/calibrations/{proposed['version']}/activate", {}, 1)
+    assert refused.status_code == 409 and "simulated" in refused.json()["detail"]
 
 
 def test_figures_on_the_command_line(world: World, desk: Desk, command: Command) -> None:
@@ -205,6 +243,15 @@ def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Com
     now = answer.json()
     assert (now["status"], now["revision"], answer.headers["etag"]) == ("active", 2, '"2"')
     assert [(d["status"], d["decided_by"], d["note"]) for d in now["decisions"]] == [("active", "admin", "季度校准")]
+    with world.database.transaction(see_all=True) as session:
+        # The next run goes by it.
+        (detection,) = [d for d in make_publish(session)(((10, 10, 5, 8), SEEN, SURE)) if d.detector == "d/1/x"]
+        first = detection.activities[0]
+        assert detection.calibration == proposed["version"]
+        given = Calibration.from_json(active(session).parameters)
+        scores = {one["code"]: one["score"] for one in detection.activities if one["code"] != "other"}
+        looks = detection.evidence["timing"]["looks"]
+        assert given.probabilities(scores, looks)[first["code"]] == pytest.approx(first["probability"], abs=1e-3)
     assert desk.post("admin", f"{path}/activate", {}, 2).status_code == 409
     assert desk.post("admin", f"{path}/reject", {"note": "x"}, 2).status_code == 409
     old = desk.get("admin", "/calibrations/1")

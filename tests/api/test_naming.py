@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -108,3 +109,14 @@ def test_thresholds_name_known_activities(publish_boxes: Publish, session: Sessi
             change_plan(session, plan, PlanChange.model_validate(faulty), plan.version)
         assert "mining" in refused.value.members["errors"][0]["detail"]
     assert plan.version == 1
+
+
+def test_what_begins_beside_an_older_change_is_published_as_its_expansion(publish_boxes: Publish) -> None:
+    later = timedelta(days=40)
+    # A seam of one pixel between them, as mixed pixels leave it; and one far away.
+    beside, away = ((10, 19, 5, 8), SEEN + later, SURE + later), ((60, 60, 5, 8), SEEN + later, SURE + later)
+    first, *others = publish_boxes(BOX, beside, away)
+    found = {int(d.evidence["around"]["changed"] > 0): d for d in others}
+    assert (first.change_type, found[1].change_type, found[0].change_type) == ("new", "expanded", "new")
+    reason = found[1].evidence["change_type"]
+    assert (reason["name"], reason["value"], reason["unit"]) == ("nearest_change", 10.0, "m")

@@ -108,6 +108,11 @@ def pixels(boxes: list[tuple[Box, date, date | None]]) -> bytes:
 
 @pytest.fixture
 def publish_boxes(session: Session) -> Publish:
+    return make_publish(session)
+
+
+def make_publish(session: Session) -> Publish:
+    """Of a plan of its own."""
     source = Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={})
     session.add(source)
     session.flush()

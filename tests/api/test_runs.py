@@ -107,6 +107,7 @@ def test_a_run_finds_the_cut_on_its_ground_in_its_county(world: World, series: S
     plan = add_plan(world, series, series.folder)
     done = run(world)
     assert (done.status, done.tiles_done, done.detail) == (RunStatus.succeeded, 4, None)
+    assert done.calibration == "1"
 
     with world.database.transaction(see_all=True) as session:
         (detection,) = session.scalars(select(Detection))

@@ -21,12 +21,13 @@ def changed(
     noise: float = 0.01,
     seed: int = 0,
 ) -> ChangedPixels:
-    """The changed pixels of a raster of patch numbers ``int64 (y, x)``, 0 none: patch k is seen first on DAY + 60 k.
+    """The changed pixels of a raster of patch numbers ``int64 (y, x)``, 0 none; patch k is seen first on DAY + 60 k.
 
-    Noise is drawn by place, so that a pixel looks the same whatever else changes.
+    In as many of the bands as the spectra have. Noise is drawn by place, so that a pixel looks the same whatever else
+    changes.
     """
     row, col = np.nonzero(masks)
-    draw = np.random.default_rng(seed).normal(0, noise, (*masks.shape, len(BANDS)))[row, col]
+    draw = np.random.default_rng(seed).normal(0, noise, (*masks.shape, len(before)))[row, col]
     first = (DAY + 60 * masks[row, col]).astype(np.int32)
     n = len(row)
     return ChangedPixels(
@@ -43,4 +44,5 @@ def changed(
         seen_until=first + 90,
         peaks=np.tile(np.uint8([160, 0, 60]), (n, 1)),
         peak_years=(2018, 2019, 2020),
+        bands=BANDS[: len(before)],
     )

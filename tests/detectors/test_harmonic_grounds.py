@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from detectors.evidence import GROUND
 from detectors.monitors.harmonic import HarmonicParameters
-from detectors.types import RasterBlock, to_day
+from detectors.types import BlockHistory, RasterBlock, to_day
 from tests.detectors.cubes import GRID, LEAVES, PLOUGHED, SNOW, SOIL, field, forest, lake, series
 from tests.detectors.test_harmonic_monitor import MONITOR, SQUARE, inside, result, watch
 
 DRY = np.array([0.10, 0.13, 0.16, 0.20, 0.25])
 GREEN_WATER = np.array([0.03, 0.07, 0.04, 0.08, 0.02])
 SHALLOW = np.array([0.05, 0.08, 0.07, 0.06, 0.03])
+GRASS = np.array([0.03, 0.07, 0.05, 0.36, 0.22])
+WITHERED = np.array([0.06, 0.08, 0.11, 0.20, 0.28])
 TURBID = np.array([0.08, 0.12, 0.13, 0.08, 0.02])
 PARAMETERS = HarmonicParameters()
 
@@ -28,6 +31,17 @@ def day(text: str) -> datetime:
 
 def evergreen(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
     return LEAVES
+
+
+def meadow(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
+    """Grass that withers and is never ploughed."""
+    green = np.exp(-(((day_of_year - 200) / 70) ** 2))
+    mixed: NDArray[np.float64] = green * GRASS + (1 - green) * WITHERED
+    return mixed
+
+
+def rock(day_of_year: float, late: float = 0.0) -> NDArray[np.float64]:
+    return DRY
 
 
 Cover = Callable[[float, float], NDArray[np.float64]]
@@ -45,6 +59,25 @@ def test_ground_that_keeps_its_habits_is_not_flagged(cover: Cover, late: float) 
 def test_fields_are_told_from_forest() -> None:
     assert watch(series(23, cover=field, years=2.1))[0].fixed["tilled"].all()
     assert not watch(series(23, cover=forest, years=2.1))[0].fixed["tilled"].any()
+
+
+@pytest.mark.parametrize(
+    ("cover", "kind"),
+    [(forest, "forest"), (evergreen, "forest"), (field, "crop"), (lake, "water"), (meadow, "grass"), (rock, "bare")],
+)
+def test_ground_is_named_by_its_course_through_the_year(cover: Cover, kind: str) -> None:
+    state, _ = watch(series(23, cover=cover, years=2.1))
+    kinds = MONITOR.ground(state)
+    assert (kinds == GROUND.index(kind)).mean() > 0.99
+    short = MONITOR.fit(BlockHistory(list(series(23, cover=cover, years=0.2))))
+    assert not MONITOR.ground(short).any()
+
+
+def test_forest_and_meadow_are_told_apart_without_swir() -> None:
+    bands = ("blue", "green", "red", "nir")
+    for cover, kind in ((evergreen, "forest"), (meadow, "grass")):
+        kinds = MONITOR.ground(watch(series(23, cover=cover, years=2.1, bands=bands))[0])
+        assert (kinds == GROUND.index(kind)).mean() > 0.9
 
 
 def ploughed(cloud: float) -> Iterator[RasterBlock]:

@@ -25,7 +25,7 @@ from detectors.types import (
     RasterBlock,
     to_day,
 )
-from tests.detectors.cubes import BANDS, GRID, LITTER, MONITORED, SOIL, WATER, series
+from tests.detectors.cubes import BANDS, GRID, LEAVES, LITTER, MONITORED, SOIL, WATER, series
 
 CHANGE = datetime.fromisoformat("2022-06-20T00:00:00+00:00")
 SQUARE = np.zeros(GRID.shape, np.bool_)
@@ -65,6 +65,13 @@ def test_change_is_found_where_and_when_it_happened(after: np.ndarray, kind: int
     assert (found.confirmed[SQUARE] >= found.first_seen[SQUARE]).all()
     assert np.median(day - pixels.last_clear) <= 20
     assert np.median(pixels.evidence[:, kind]) > 3
+    assert np.median(pixels.looks) >= 10
+    assert np.median(pixels.seen_until) >= state.updated_until - 60
+    peaks = dict(zip(pixels.peak_years, np.median(pixels.peaks, axis=0) / 200, strict=True))
+    leaves = (LEAVES[3] - LEAVES[2]) / (LEAVES[3] + LEAVES[2])
+    assert peaks[2020] == pytest.approx(leaves, abs=0.03)
+    assert peaks[2021] == pytest.approx(leaves, abs=0.03)
+    assert peaks[2022] == pytest.approx(max((after[3] - after[2]) / (after[3] + after[2]), 0.005), abs=0.04)
     np.testing.assert_allclose(np.nanmedian(pixels.after[:, :5], axis=0), after, atol=0.03)
     assert np.nanmedian(pixels.before[:, BANDS.index("nir")]) > 0.3
 

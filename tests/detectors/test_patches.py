@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +30,7 @@ def changes(seed: int, density: float, sure: float = 0.7) -> ChangedPixels:
         before=rng.random((n, len(BANDS)), np.float32),
         after=rng.random((n, len(BANDS)), np.float32),
         evidence=rng.random((n, 4), np.float32),
+        looks=rng.integers(0, 4, n).astype(np.int32),
     )
 
 
@@ -61,12 +64,15 @@ def test_patches_do_not_depend_on_tiles_or_order(seed: int, density: float, heig
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), density=st.floats(0.02, 0.6))
-def test_confirmed_patches_are_the_components_of_the_confirmed_pixels(seed: int, density: float) -> None:
+def test_confirmed_patches_take_along_what_was_seen_again(seed: int, density: float) -> None:
     found = changes(seed, density)
-    sure = np.zeros(GRID.shape, np.bool_)
+    sure, strong = np.zeros(GRID.shape, np.bool_), np.zeros(GRID.shape, np.bool_)
     sure[found.row, found.col] = found.confirmed > 0
-    labels, n = ndimage.label(sure, np.ones((3, 3)))
-    expected = {frozenset(np.flatnonzero(labels == k)) for k in range(1, n + 1) if (labels == k).sum() >= 4}
+    strong[found.row, found.col] = found.looks >= 2
+    labels, n = ndimage.label(sure | strong, np.ones((3, 3)))
+    expected = {
+        frozenset(np.flatnonzero(labels == k)) for k in range(1, n + 1) if np.count_nonzero(sure & (labels == k)) >= 4
+    }
     patches = assemble(found, GRID, min_area_m2=400)
     high = {frozenset(p.rows * GRID.shape[1] + p.cols) for p in patches if p.confidence == "high"}
     assert high == expected
@@ -100,6 +106,13 @@ def test_dates_of_a_patch() -> None:
     assert patch.after == {} and patch.before["red"] == pytest.approx(0.1)
     [patch] = assemble(table, GRID, min_area_m2=500)
     assert (patch.confidence, patch.confirmed) == ("low", 0)
+    seen_twice = replace(table, looks=np.full(n, 2, np.int32))
+    [patch] = assemble(seen_twice, GRID, min_area_m2=400)
+    assert (patch.confidence, patch.shape.area_px) == ("high", 5)
+    # The pixel that joins the two halves is not confirmed, and dates nothing.
+    assert (patch.first_seen, patch.confirmed) == (18_070, 18_100)
+    gone = replace(seen_twice, recovered=np.where(confirmed > 0, 0, 18_095).astype(np.int32))
+    assert [p.confidence for p in assemble(gone, GRID, min_area_m2=300)] == ["low"]
 
 
 def test_pixel_outside_the_grid_or_twice_and_different_is_refused() -> None:

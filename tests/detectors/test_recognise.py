@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.patches import shape_of
+from detectors.calibration import Calibration
+from detectors.evidence import PatchEvidence, Spread
+from detectors.findings import Finding
+from detectors.measuring import measure
+from detectors.patches import assemble
 from detectors.recognise import recognise
 from detectors.registry import ACTIVITIES
-from detectors.types import Patch
-from tests.detectors.cubes import BANDS, LEAVES, LITTER, WATER
+from detectors.types import Reason
+from tests.detectors.cubes import LEAVES, LITTER, WATER
+from tests.detectors.scenes import GRID, changed
 
 BLOCK = np.ones((12, 12), np.bool_)
 PIT = np.ones((25, 20), np.bool_)
@@ -26,12 +33,14 @@ STUMPS = np.array([0.05, 0.08, 0.08, 0.20, 0.22])
 BED = np.array([0.10, 0.12, 0.14, 0.18, 0.22])
 
 
-def patch(mask: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[np.float64]) -> Patch:
-    return Patch(
-        label=1, row0=0, col0=0, mask=mask, first_seen=18_000, confirmed=18_030, last_clear=17_995,
-        confidence="high", before=dict(zip(BANDS, before, strict=True)),
-        after=dict(zip(BANDS, after, strict=True)), evidence={}, shape=shape_of(mask, 100.0),
-    )  # fmt: skip
+def find(mask: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[np.float64], **how: Any) -> Finding:
+    """The finding of a patch without noise."""
+    masks = np.zeros(GRID.shape, np.int64)
+    masks[: mask.shape[0], : mask.shape[1]] = mask
+    table = changed(masks, before=tuple(before), after=tuple(after), noise=0)
+    (patch,) = assemble(table, GRID, min_area_m2=100)
+    (evidence,) = measure([patch], table, GRID)
+    return recognise(patch, evidence, **how)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +59,7 @@ def patch(mask: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[n
 def test_plain_cases_are_named(
     code: str, mask: NDArray[np.bool_], before: NDArray[np.float64], after: NDArray[np.float64]
 ) -> None:
-    finding = recognise(patch(mask, before, after))
+    finding = find(mask, before, after)
     assert finding.activity == code
     assert math.isclose(sum(a.probability for a in finding.activities), 1)
     assert {a.code for a in finding.activities} == {*ACTIVITIES, "other"}
@@ -59,11 +68,37 @@ def test_plain_cases_are_named(
 
 
 def test_what_fits_nothing_is_other() -> None:
-    assert recognise(patch(BLOCK[:4, :3], LITTER, LITTER)).activity == "other"
+    finding = find(BLOCK[:4, :3], LITTER, LITTER)
+    assert finding.activity == "other"
+    assert (finding.activities[0].score, finding.activities[0].reasons) == (0.5, ())
+
+
+def test_a_calibration_moves_probabilities_and_not_scores() -> None:
+    plain = find(PIT, LEAVES, SPOIL)
+    sharper = Calibration(version="mine", sharpness=20, offsets={"quarry": -3})
+    other = find(PIT, LEAVES, SPOIL, calibration=sharper)
+    assert (plain.calibration, other.calibration) == ("1", "mine")
+    assert {a.code: a.score for a in plain.activities} == {a.code: a.score for a in other.activities}
+    assert all(-1 <= a.score <= 1 for a in plain.activities)
+    before, after = ({a.code: a.probability for a in finding.activities} for finding in (plain, other))
+    assert after["mining"] > before["mining"]
+    assert after["quarry"] < before["quarry"]
 
 
 def test_missing_bands_support_nothing_and_break_nothing() -> None:
-    whole = patch(BLOCK, LEAVES, ROCK)
-    bare = Patch(**{f: getattr(whole, f) for f in whole.__slots__ if f not in ("before", "after")}, before={}, after={})
-    finding = recognise(bare)
+    whole = find(BLOCK, LEAVES, ROCK)
+    bare = dataclasses.replace(whole.evidence, before={}, after={})
+    finding = recognise(whole.patch, bare)
     assert all(r.support == 0.5 for r in finding.activities[0].reasons if math.isnan(r.value))
+
+
+def test_an_activity_that_is_given_is_asked() -> None:
+    class Bright:
+        code, version = "bright", "1"
+
+        def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
+            return evidence.after.get("visible", Spread(0, 0, 0)).median, ()
+
+    finding = find(BLOCK, LEAVES, ROCK, activities={"bright": Bright()})
+    assert [a.code for a in finding.activities] == ["other", "bright"]
+    assert finding.activities[1].score == pytest.approx(0.25)

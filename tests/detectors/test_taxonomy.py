@@ -43,7 +43,7 @@ def test_the_page_is_made_from_the_table() -> None:
     assert PAGE.read_text(encoding="utf-8") == activities_markdown(), "run: python -m detectors.activities_docs"
 
 
-def evidence(contact: dict[str, float], *, touches: bool = False, earlier: int = 0) -> PatchEvidence:
+def evidence(contact: dict[str, float], *, gap: float = NAN, earlier: int = 0) -> PatchEvidence:
     return PatchEvidence(
         before={},
         after={},
@@ -52,7 +52,7 @@ def evidence(contact: dict[str, float], *, touches: bool = False, earlier: int =
         shape=Shape(20, 2000.0, 50.0, 40.0, 1.25, 1.0, 0.8),
         texture={},
         around=Surroundings(ring_m=100.0, contact=contact, known=1.0),
-        neighbours=Neighbours(within_m=500.0, count=earlier, earlier=earlier, nearest_m=NAN, touches=touches),
+        neighbours=Neighbours(within_m=500.0, count=2, earlier=earlier, nearest_m=gap, touches=False),
         terrain=None,
         pixel_m=10.0,
     )
@@ -66,9 +66,9 @@ def evidence(contact: dict[str, float], *, touches: bool = False, earlier: int =
         (evidence({"forest": 0.75, "bare": 0.25}), "expanded", "contact_bare", 0.25),
         (evidence({}), "new", "contact_bare", 0.0),
         # An older change far off, or one of the same days at its edge, does not make it an expansion.
-        (evidence({}, earlier=2), "new", "contact_bare", 0.0),
-        (evidence({}, touches=True), "new", "contact_bare", 0.0),
-        (evidence({}, touches=True, earlier=2), "expanded", "earlier_neighbours", 2.0),
+        (evidence({}, gap=30.0, earlier=2), "new", "contact_bare", 0.0),
+        (evidence({}, gap=10.0), "new", "contact_bare", 0.0),
+        (evidence({}, gap=20.0, earlier=2), "expanded", "nearest_change", 20.0),
     ],
 )
 def test_what_begins_at_the_edge_of_opened_ground_is_an_expansion(

@@ -64,8 +64,31 @@ def test_changed_pixels_survive_a_file() -> None:
     assert back.bands == table.bands
     for name, array in table.to_arrays().items():
         np.testing.assert_array_equal(back.to_arrays()[name], array)
+    # as it was stored before it knew looks, last sight and peaks
+    old = {k: v for k, v in table.to_arrays().items() if k not in ("looks", "seen_until", "peaks", "peak_years")}
+    back = ChangedPixels.from_arrays(old)
+    assert (back.looks.tolist(), back.seen_until.tolist(), back.peaks.shape) == ([0] * n, [0] * n, (n, 0))
     with pytest.raises(ValueError, match="lacks row"):
         ChangedPixels.from_arrays({k: v for k, v in table.to_arrays().items() if k != "row"})
+
+
+def test_tables_with_the_peaks_of_other_years_are_joined() -> None:
+    day, spectra = np.arange(2, dtype=np.int32), np.ones((2, 6), np.float32)
+
+    def table(peaks: list[list[int]], years: tuple[int, ...]) -> ChangedPixels:
+        return ChangedPixels(
+            *(day for _ in range(6)), spectra, spectra, np.ones((2, 4), np.float32),
+            peaks=np.array(peaks, np.uint8).reshape(2, -1), peak_years=years,
+        )  # fmt: skip
+
+    joined = ChangedPixels.concatenate(
+        [table([[1, 2], [3, 4]], (2020, 2021)), table([[], []], ()), table([[5], [6]], (2019,))]
+    )
+    assert joined.peak_years == (2019, 2020, 2021)
+    assert joined.peaks.tolist() == [[0, 1, 2], [0, 3, 4], [0, 0, 0], [0, 0, 0], [5, 0, 0], [6, 0, 0]]
+    assert joined.take(np.array([4])).peaks.tolist() == [[5, 0, 0]]
+    with pytest.raises(ValueError, match="must ascend"):
+        table([[1, 2], [3, 4]], (2021, 2020))
 
 
 def test_registry_refuses_a_second_entry_of_one_name_and_cannot_be_changed() -> None:
