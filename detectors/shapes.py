@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull
 from skimage import measure, morphology
 
@@ -161,16 +160,6 @@ def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
 
 
 def _skeleton_length(padded: NDArray[np.bool_]) -> float:
-    """Longest shortest way along the skeleton in pixels, found by two searches from its ends."""
+    """Longest shortest way along the skeleton in pixels."""
     # one more pixel around, or the closing would wear the window's edge
-    y, x = np.nonzero(_skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE)))
-    n = len(y)
-    if n < 2:
-        return float(n)
-    steps = links(y.astype(np.int64), x.astype(np.int64), padded.shape[1] + 2)
-    far = 0
-    for _ in range(2):
-        distance = dijkstra(steps, directed=False, indices=np.array([far]))[0]
-        distance[~np.isfinite(distance)] = -1.0
-        far = int(np.argmax(distance))
-    return float(distance[far]) + 1.0
+    return float(outline.longest_way(_skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE))))

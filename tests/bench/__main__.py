@@ -18,6 +18,7 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_peers,
+    bench_recognition,
     bench_recognition_quality,
     bench_scale,
     bench_scene,
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif name == "simulated":
             bench_simulated.run(options.seeds)
         elif name == "recognition":
+            bench_recognition.run()
             bench_recognition_quality.run(options.seeds, options.worlds)
         elif name == "peers":
             bench_peers.run(options.seeds)

@@ -2,8 +2,8 @@
 
 ``python -m tests.bench.fit_calibration --seeds 1,2,3,4,5,6 --folder DIR`` makes the worlds that DIR lacks (a minute or
 two each), prints the fit of all seeds, to be copied into ``detectors.calibration.DEFAULT``, and the measures of the
-fits that each left one seed out. One decision in twenty stands for what no recogniser knows: its own one is left out, so
-that ``other`` is right.
+fits that each left one seed out. One decision in twenty stands for what no recogniser knows: its own one is left out,
+so that ``other`` is right.
 """
 
 from __future__ import annotations
