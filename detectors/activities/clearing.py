@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, judge
-from detectors.activities.shared import blunt, brightness, colour, dry, rise, stays
+from detectors.activities.shared import blunt, brightness, colour, dry, rise, stays, thinned
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -29,6 +29,7 @@ class Clearing:
         return judge(
             (
                 at_least(m.was(e, "forest"), 0.5, 0.1, 2),
+                thinned(e),
                 rise(e, 2.3, 3.3),
                 at_least(m.lowest(e, "ndvi"), 0.22, 0.02, 2.5),
                 at_most(m.after(e, "ndvi"), 0.5, 0.03),

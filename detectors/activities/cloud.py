@@ -28,11 +28,13 @@ class Cloud:
         return judge(
             (
                 at_most(m.looks(e), 1.7, 0.3, 3),
+                at_most(m.persistence(e), 8, 2, 2),
                 at_least(m.after(e, "visible"), 0.12, 0.015, 2),
                 rise(e, 0.5, 1.6, 1),
             ),
             (
                 at_most(m.looks(e), 1.7, 0.3, 3),
+                at_most(m.persistence(e), 8, 2, 2),
                 at_most(m.brightening(e, "nir"), 0.6, 0.05, 2),
                 at_most(m.brightening(e, "visible"), 0.9, 0.05, 2),
             ),

@@ -13,7 +13,7 @@ from typing import Final
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, between, judge
-from detectors.activities.shared import angular, blunt, brightness, colour, dry, rise, stays, vegetated
+from detectors.activities.shared import angular, blunt, brightness, colour, dry, rise, stays, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -34,6 +34,7 @@ class Cultivation:
         score, reasons = judge(
             (
                 vegetated(e),
+                thinned(e),
                 at_most(m.was(e, "crop"), 0.4, 0.1, 2),
                 rise(e, 1.95, 2.9),
                 between(m.lowest(e, "ndvi"), 0.1, 0.25, 0.02, 2.5),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, between, judge
-from detectors.activities.shared import angular, blunt, brightness, colour, dry, rise, stays, vegetated
+from detectors.activities.shared import angular, blunt, brightness, colour, dry, rise, stays, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -30,6 +30,7 @@ class Energy:
         return judge(
             (
                 vegetated(e),
+                thinned(e),
                 rise(e, 1.65, 2.6),
                 brightness(e, 0.055, 0.11),
                 at_most(m.highest(e, "visible"), 0.135, 0.008, 1.5),

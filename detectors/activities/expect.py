@@ -19,8 +19,8 @@ from detectors.types import Reason
 LEAST_SUPPORT: Final = 0.01
 """What a value speaks for an activity at least: measurements err, and no single one is proof against."""
 
-ENOUGH: Final = 0.5
-"""Share of the weight that must be measured for a score at its full size; below, it shrinks to 0 in proportion."""
+ENOUGH: Final = 2 / 3
+"""Share of the weight that must be measured for a score at its full size; below, it shrinks to 0 by the square."""
 
 MOST_STEPS: Final = 30.0
 """Widths beyond which the curve is flat."""
@@ -114,7 +114,7 @@ def fit_of(expectations: Sequence[Expectation], supports: Sequence[float]) -> fl
             logs += expectation.weight * math.log(support)
     if not known:
         return 0.0
-    return (2 * math.exp(logs / known) - 1) * min(1.0, known / total / ENOUGH)
+    return (2 * math.exp(logs / known) - 1) * min(1.0, known / total / ENOUGH) ** 2
 
 
 def judge(*ways: Sequence[Expectation]) -> tuple[float, tuple[Reason, ...]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, between, judge
-from detectors.activities.shared import dry, rise, vegetated
+from detectors.activities.shared import dry, rise, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -28,6 +28,7 @@ class Fire:
         return judge(
             (
                 vegetated(e),
+                thinned(e),
                 at_most(m.was(e, "crop"), 0.3, 0.1, 1.5),
                 rise(e, 2.5, 4.5),
                 between(m.after(e, "visible"), 0.015, 0.058, 0.005, 1.5),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, between, judge
-from detectors.activities.shared import bare, brightness, colour, dry, rise, rounded, stays, vegetated
+from detectors.activities.shared import bare, brightness, colour, dry, rise, rounded, stays, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -29,6 +29,7 @@ class Landslide:
         return judge(
             (
                 vegetated(e),
+                thinned(e),
                 rise(e, 1.65, 2.5),
                 brightness(e, 0.075, 0.13),
                 between(m.elongation(e), 1.9, 6, 0.3, 2.5),

@@ -200,3 +200,8 @@ def highest(e: PatchEvidence, name: str) -> Measured:
     s = e.after.get(name)
     label = f"{_INDEX_LABELS.get(name, name)} of its highest tenth"
     return Measured(f"{name}_high", NAN if s is None else s.high, label)
+
+
+def fall(e: PatchEvidence, name: str) -> Measured:
+    """A band or index, before less after."""
+    return Measured(f"{name}_fall", -e.move(name), f"fall of {_INDEX_LABELS.get(name, name)}")

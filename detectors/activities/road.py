@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_most, judge, larger, smaller
-from detectors.activities.shared import bare, dry, rise, vegetated
+from detectors.activities.shared import bare, dry, rise, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -33,6 +33,7 @@ class Road:
                 smaller(m.width(e), 32, 1.15),
                 at_most(m.rectangularity(e), 0.75, 0.05, 0.5),
                 vegetated(e),
+                thinned(e),
                 dry(e, 0.0),
                 rise(e, 0.9, 2.8, 1),
                 bare(e, 0.45),

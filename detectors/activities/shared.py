@@ -20,6 +20,11 @@ def vegetated(e: PatchEvidence) -> Expectation:
     return at_least(m.before(e, "ndvi"), 0.4, 0.05)
 
 
+def thinned(e: PatchEvidence) -> Expectation:
+    """Plants are gone: more than fair and poor years differ (NDVI 0.15)."""
+    return at_least(m.fall(e, "ndvi"), 0.15, 0.03)
+
+
 def bare(e: PatchEvidence, most: float = 0.27) -> Expectation:
     """Hardly a plant is left."""
     return at_most(m.after(e, "ndvi"), most, 0.03)

@@ -135,14 +135,19 @@ def _road_length(grid: Grid, matches: Sequence[Match], patches: Sequence[Patch])
         if match.feature.activity != "road":
             continue
         ground = match.feature.geometry
-        half = ground.length / 2
-        width = (half - max(half**2 - 4 * ground.area, 0) ** 0.5) / 2
+        length, width = road_axis(ground)
         axis = ground.buffer(-(width - 1) / 2)
         axis = ground if axis.is_empty else axis
-        length = ground.area / width
         whole += length
         found += length * axis.intersection(cover).area / axis.area
     return found, whole
+
+
+def road_axis(ground: BaseGeometry) -> tuple[float, float]:
+    """Length and width in metres of a strip that is as wide everywhere, by its area and circumference."""
+    half = ground.length / 2
+    width = (half - max(half**2 - 4 * ground.area, 0) ** 0.5) / 2
+    return ground.area / width, width
 
 
 def show_named(worlds: Sequence[Named]) -> None:
