@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_least, at_most, between, judge
-from detectors.activities.shared import angular, dry, on_field
+from detectors.activities.shared import angular, dry, on_field, thinned
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
 
@@ -29,6 +29,7 @@ class CropCalendar:
         return judge(
             (
                 on_field(e),
+                thinned(e),
                 between(m.after(e, "swir_over_visible"), 2.4, 4, 0.2),
                 at_most(m.quotient(e, "blue", "red"), 0.72, 0.03),
                 dry(e, -0.3),

@@ -25,9 +25,6 @@ ENOUGH: Final = 2 / 3
 MOST_STEPS: Final = 30.0
 """Widths beyond which the curve is flat."""
 
-UNMEASURED: Final = 0.5
-"""Support of what was not measured: neither for nor against."""
-
 
 class Expectation(NamedTuple):
     """That a value lies above a low end, below a high end, or between both.
@@ -73,8 +70,6 @@ class Expectation(NamedTuple):
             expected = f"at most {of.written(self.high)}"
         else:
             expected = f"{of.written(self.low)} to {of.written(self.high)}"
-        if math.isnan(support):
-            return Reason(of.name, of.value, of.unit, expected, UNMEASURED, f"{of.label} was not measured")
         verdict = "as expected" if support >= 0.5 else "not as expected"
         return Reason(of.name, of.value, of.unit, expected, support, f"{of.sentence()}, {verdict} ({expected})")
 
@@ -118,7 +113,7 @@ def fit_of(expectations: Sequence[Expectation], supports: Sequence[float]) -> fl
 
 
 def judge(*ways: Sequence[Expectation]) -> tuple[float, tuple[Reason, ...]]:
-    """The score and the reasons of the way in which a patch fits best.
+    """The score and the reasons of the way in which a patch fits best; what was not measured is no reason.
 
     Args:
         ways: in which an activity can look, e.g. one for each of its materials; one for most.
@@ -130,5 +125,5 @@ def judge(*ways: Sequence[Expectation]) -> tuple[float, tuple[Reason, ...]]:
         score = fit_of(way, supports)
         if score > best:
             best, chosen = score, (way, supports)
-    reasons = tuple(expectation.reason(support) for expectation, support in zip(*chosen, strict=True))
-    return best, reasons
+    pairs = zip(*chosen, strict=True)
+    return best, tuple(expectation.reason(support) for expectation, support in pairs if not math.isnan(support))

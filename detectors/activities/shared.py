@@ -22,7 +22,7 @@ def vegetated(e: PatchEvidence) -> Expectation:
 
 def thinned(e: PatchEvidence) -> Expectation:
     """Plants are gone: more than fair and poor years differ (NDVI 0.15)."""
-    return at_least(m.fall(e, "ndvi"), 0.15, 0.03)
+    return at_least(m.fall(e, "ndvi"), 0.15, 0.03, 3.0)
 
 
 def bare(e: PatchEvidence, most: float = 0.27) -> Expectation:
@@ -72,7 +72,7 @@ def off_field(e: PatchEvidence, weight: float = 1.0) -> Expectation:
 
 def on_field(e: PatchEvidence) -> Expectation:
     """Ground that is tilled every year."""
-    return at_least(m.was(e, "crop"), 0.5, 0.1, 3.0)
+    return at_least(m.was(e, "crop"), 0.5, 0.1, 4.0)
 
 
 def stays(e: PatchEvidence) -> Expectation:
