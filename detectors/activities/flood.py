@@ -28,6 +28,7 @@ class Flood:
                 at_least(m.ring(e, "water"), 0.03, 0.02, 2),
                 at_most(m.persistence(e), 45, 8, 1.5),
                 at_least(m.water_gain(e), 1, 0.5),
+                at_least(m.after(e, "water"), -0.35, 0.04, 1.5),
                 between(m.day_of_year(e), 140, 260, 10),
                 at_most(m.slope(e), 4, 1),
                 at_most(m.before(e, "water"), -0.1, 0.05),

@@ -1,8 +1,8 @@
 """Landslide: a scar of subsoil and debris down a steep slope, some times as long as wide, in one night.
 
 Slides are two to six times as long as wide and lie along the line of steepest descent (Guzzetti et al. 2009; Taylor et
-al. 2018, Journal of Geophysical Research: Earth Surface 123). Without heights its axis cannot be judged, and the score
-is that of its shape and colour alone.
+al. 2018, Journal of Geophysical Research: Earth Surface 123). Without heights neither can be judged, and it is never
+named.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Landslide:
     def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
         e = evidence
-        return judge(
+        score, reasons = judge(
             (
                 vegetated(e),
                 thinned(e),
@@ -44,3 +44,5 @@ class Landslide:
                 stays(e),
             ),
         )
+        # A natural cause takes a change off the desk: not by shape and colour alone.
+        return score if e.terrain else min(score, 0.0), reasons
