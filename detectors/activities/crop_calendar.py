@@ -26,7 +26,7 @@ class CropCalendar:
     def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
         e = evidence
-        return judge(
+        score, reasons = judge(
             (
                 on_field(e),
                 thinned(e),
@@ -55,3 +55,5 @@ class CropCalendar:
                 at_most(m.yearly_fall(e), 0.07, 0.02),
             ),
         )
+        # A routine cause takes a change off the desk: not where the ground is not known.
+        return score if e.around.before else min(score, 0.0), reasons

@@ -23,7 +23,7 @@ class Flood:
     def score(self, evidence: PatchEvidence) -> tuple[float, tuple[Reason, ...]]:
         """See ``Recogniser.score``."""
         e = evidence
-        return judge(
+        score, reasons = judge(
             (
                 at_least(m.ring(e, "water"), 0.03, 0.02, 2),
                 at_most(m.persistence(e), 45, 8, 1.5),
@@ -34,3 +34,5 @@ class Flood:
                 at_most(m.before(e, "water"), -0.1, 0.05),
             ),
         )
+        # A natural cause takes a change off the desk: not where the ground is not known.
+        return score if e.around.ring else min(score, 0.0), reasons

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import statistics
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.activities_docs import activities_markdown
 from detectors.calibration import DEFAULT
 from detectors.evidence import PatchEvidence
 from detectors.findings import Finding
 from detectors.recognise import recognise
+from detectors.registry import ACTIVITIES, register
+from detectors.taxonomy import known
 from detectors.types import Reason
 from tests.detectors.planted_cases import (
     PlantedCase,
@@ -182,3 +188,46 @@ def test_nothing_measured_is_other() -> None:
     finding = recognise(patch, nothing)
     assert finding.activity == "other"
     assert DEFAULT.version == finding.calibration
+
+
+SKI_SLOPE = '''"""Ski slope: a wide strip down a hillside."""
+
+from dataclasses import dataclass
+
+from detectors.activities import measured as m
+from detectors.activities.expect import judge, larger
+from detectors.activities.shared import vegetated
+from detectors.taxonomy import Kind
+
+
+@dataclass(frozen=True)
+class SkiSlope:
+    code: str = "ski_slope"
+    version: str = "1"
+    label: str = "滑雪场"
+    kind: Kind = Kind.human
+
+    def score(self, evidence):
+        return judge((vegetated(evidence), larger(m.length(evidence), 300)))
+'''
+
+
+def test_an_activity_is_one_file_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "ski_slope.py").write_text(SKI_SLOPE, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("detectors.activities.ski_slope", tmp_path / "ski_slope.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        activities = register([*ACTIVITIES.items(), ("ski_slope", module.SkiSlope())])
+        assert known(activities)["ski_slope"].looks_at == "Ski slope: a wide strip down a hillside."
+        assert "| `ski_slope` | 滑雪场 | human | 1 | Ski slope" in activities_markdown(activities)
+        case = next(case for case in cases() if case.truth["activity"] == "road")
+        finding = recognise(*case.measured(), activities=activities)
+    finally:
+        del sys.modules[spec.name]
+    shown = reasons(finding, "ski_slope")
+    assert shown["length"].value == finding.evidence.shape.length_m
+    assert {a.code for a in finding.activities} == {*ACTIVITIES, "ski_slope", "other"}
+    assert finding.activity == "road"
