@@ -22,6 +22,7 @@ from tests.bench import (
     bench_pairs,
     bench_peers,
     bench_recognition,
+    bench_recognition_quality,
     bench_scale,
     bench_scene,
     bench_simulated,
@@ -54,10 +55,15 @@ def vegetation(folder: Path | None) -> None:
     bench_vegetation.run(folder)
 
 
+def recognition(options: argparse.Namespace) -> None:
+    bench_recognition.run()
+    bench_recognition_quality.run(options.seeds, options.worlds)
+
+
 BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "forest-cut": lambda options: forest_cut(options.data, options.picture),
     "simulated": lambda options: bench_simulated.run(options.seeds),
-    "recognition": lambda options: bench_recognition.run(),
+    "recognition": recognition,
     "peers": lambda options: bench_peers.run(options.seeds),
     "vegetation-series": lambda options: vegetation(options.data_vegetation),
     "pairs": lambda options: bench_pairs.run(options.data_pairs),
@@ -87,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
     parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
+    parser.add_argument(
+        "--worlds", type=Path, metavar="DIR", help="where `recognition` keeps its worlds; default: they are made anew"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
