@@ -9,9 +9,11 @@ it judges a patch of which everything is known.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from unittest import mock
 from pydantic.fields import FieldInfo
 
 from detectors import registry
+from detectors.activities.expect import Expectation, judge
 from detectors.evidence import GROUND, INDICES, Neighbours, PatchEvidence, Spread, Surroundings, Terrain, Timing
 from detectors.monitors.bitemporal import BitemporalParameters
 from detectors.monitors.harmonic import HarmonicParameters
@@ -111,7 +114,7 @@ def recognisers_markdown(recognisers: Mapping[str, Recogniser] | None = None) ->
     return "\n".join(parts)
 
 
-_HEAD_OF_WAY: Final = "| value | expected | width | weight |\n|---|---|---|---|\n"
+_HEAD_OF_WAY: Final = "| value | in words | expected | width | unit | weight |\n|---|---|---|---|---|---|\n"
 
 
 def _module_of(recogniser: Recogniser) -> ModuleType:
@@ -124,31 +127,30 @@ def expected_by(recogniser: Recogniser) -> tuple[list[list[str]], list[str]]:
     The recogniser's module calls ``judge`` of ``detectors.activities.expect``; here it is listened to.
     """
     module = _module_of(recogniser)
-    listened: list[Iterable[Any]] = []
-    judge = getattr(module, "judge", None)
-    if judge is None:
-        return [], [reason.name for reason in recogniser.score(EVERYTHING)[1]]
+    ways: list[Sequence[Expectation]] = []
 
-    def listen(*ways: Iterable[Any]) -> Any:
-        listened.extend(tuple(way) for way in ways)
-        return judge(*listened)
+    def listen(*expected: Sequence[Expectation]) -> tuple[float, tuple[Reason, ...]]:
+        ways.extend(expected)
+        return judge(*expected)
 
-    with mock.patch.object(module, "judge", listen):
+    with mock.patch.object(module, "judge", listen) if hasattr(module, "judge") else nullcontext():
         _, reasons = recogniser.score(EVERYTHING)
-    rows: list[list[str]] = []
-    counted: set[str] = set()
-    for way in listened:
-        rows.append([])
-        for expectation in way:
-            told: tuple[Reason, ...] = judge((expectation,))[1]
-            if not told:
-                raise ValueError(f"{recogniser.code} expects a value that EVERYTHING lacks: {expectation}")
-            reason = told[0]
-            counted.add(reason.name)
-            width = abs(expectation.width)
-            step = f"factor {width:g}" if getattr(expectation, "scaled", False) else f"{width:g}"
-            rows[-1].append(f"| `{reason.name}` | {reason.expectation} | {step} | {expectation.weight:g} |\n")
-    return rows, [reason.name for reason in reasons if reason.name not in counted]
+    counted = {expectation.of.name for way in ways for expectation in way}
+    told = [reason.name for reason in reasons if reason.name not in counted]
+    return [[_row(expectation) for expectation in way] for way in ways], told
+
+
+def _row(expectation: Expectation) -> str:
+    low, high, of = expectation.low, expectation.high, expectation.of
+    if math.isinf(high):
+        ends = f"at least {low:,g}"
+    elif math.isinf(low):
+        ends = f"at most {high:,g}"
+    else:
+        ends = f"{low:,g} to {high:,g}"
+    unit = of.unit or ("share" if of.kind == "share" else "")
+    width = f"factor {expectation.width:g}" if expectation.scaled else f"{expectation.width:g}"
+    return f"| `{of.name}` | {of.label} | {ends} | {width} | {unit} | {expectation.weight:g} |\n"
 
 
 _HALF: Final[Any] = 0.5

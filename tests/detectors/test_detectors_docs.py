@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +22,9 @@ from detectors.detectors_docs import (
     recognisers_markdown,
     with_blocks,
 )
+from detectors.evidence import GROUND, INDICES, Neighbours, PatchEvidence, Surroundings, Terrain, Timing
 from detectors.protocol import Parameters
+from detectors.types import BANDS, EVIDENCE, Shape
 
 PAGE = (DOCS / "detectors.md").read_text(encoding="utf-8")
 
@@ -94,6 +96,14 @@ def test_a_table_without_a_place_is_refused() -> None:
     assert with_blocks(page, {"x": "new\n"}) == "a\n<!-- begin x -->\nnew\n<!-- end x -->\nb\n"
     with pytest.raises(ValueError, match="begin y"):
         with_blocks(page, {"y": "new\n"})
+
+
+def test_every_value_of_the_evidence_is_described() -> None:
+    section = PAGE.partition("## Patch evidence")[2].partition("\n## ")[0]
+    names = [f.name for part in (PatchEvidence, Timing, Surroundings, Neighbours, Terrain, Shape) for f in fields(part)]
+    names += [*BANDS, *INDICES, *EVIDENCE, *GROUND[1:]]
+    missing = [name for name in names if not re.search(rf"\b{name}\b", section)]
+    assert not missing
 
 
 def test_pictures_are_small_and_shown() -> None:
