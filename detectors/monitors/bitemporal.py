@@ -55,10 +55,10 @@ class BitemporalParameters(Parameters):
     """Parameters of ``Bitemporal``.
 
     Attributes:
-        block: pixels a side of the blocks that are given, unless in cells; no result depends on it.
-        most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
-        reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
-        seed: of the samples and the trees.
+        block (pixels): side of the blocks that are given, unless in cells; no result depends on it.
+        most_cells (cells): a pair with more pixels is compared in cells of 2 x 2, 3 x 3… pixels, at most so many.
+        reach_down (share of threshold): strength down to which what is joined to a change counts as changed.
+        seed (none): where the random samples and trees start from.
     """
 
     block: int = Field(default=512, ge=64)

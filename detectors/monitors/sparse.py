@@ -56,7 +56,7 @@ class SparseParameters(BitemporalParameters):
     """Parameters of ``SparseMonitor``, beside those of the comparison.
 
     Attributes:
-        apart_days: least time from the image that first shows a change to the one that confirms it.
+        apart_days (days): least time from the image that first shows a change to the one that confirms it.
     """
 
     apart_days: int = Field(default=1, ge=0, le=3650)

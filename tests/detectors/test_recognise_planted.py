@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.activities_docs import activities_markdown
 from detectors.calibration import DEFAULT
+from detectors.detectors_docs import activities_markdown
 from detectors.evidence import PatchEvidence
 from detectors.findings import Finding
 from detectors.recognise import recognise
