@@ -6,15 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from detectors.activities.aquaculture import Aquaculture
 from detectors.activities.clearing import Clearing
+from detectors.activities.cloud import Cloud
 from detectors.activities.construction import Construction
+from detectors.activities.crop_calendar import CropCalendar
+from detectors.activities.cultivation import Cultivation
 from detectors.activities.drought import Drought
+from detectors.activities.energy import Energy
 from detectors.activities.fire import Fire
+from detectors.activities.flood import Flood
+from detectors.activities.grazing import Grazing
 from detectors.activities.impoundment import Impoundment
+from detectors.activities.industry import Industry
+from detectors.activities.landslide import Landslide
 from detectors.activities.mining import Mining
 from detectors.activities.quarry import Quarry
 from detectors.activities.road import Road
+from detectors.activities.snow import Snow
+from detectors.activities.water_level import WaterLevel
 from detectors.monitors.harmonic import HarmonicMonitor
+from detectors.monitors.sparse import SparseMonitor
 from detectors.protocol import Monitor, Recogniser
 
 T = TypeVar("T")
@@ -37,6 +49,7 @@ def register(entries: Iterable[tuple[str, T]]) -> Mapping[str, T]:
 MONITORS: Final[Mapping[str, Callable[..., Monitor]]] = register(
     [
         ("harmonic", HarmonicMonitor.create),
+        ("bitemporal", SparseMonitor.create),
     ]
 )
 
@@ -48,9 +61,20 @@ ACTIVITIES: Final[Mapping[str, Recogniser]] = register(
         Road(),
         Impoundment(),
         Construction(),
+        Industry(),
+        Energy(),
         Clearing(),
+        Cultivation(),
+        Grazing(),
+        Aquaculture(),
         Fire(),
+        Flood(),
+        Landslide(),
         Drought(),
+        WaterLevel(),
+        CropCalendar(),
+        Snow(),
+        Cloud(),
     )
 )
 

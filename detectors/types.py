@@ -362,6 +362,7 @@ class Shape:
         rectangularity: area over area of the least rectangle around it, in any turn, 0..1.
         straightness: share of the boundary that lies on straight runs, longer than a disc of this area has, 0..1; NaN
             below 20 pixels.
+        angularity: 0 where the outline is that of an ellipse, 1 where it is a rectangle or another parallelogram.
     """
 
     area_px: int
@@ -373,6 +374,7 @@ class Shape:
     compactness: float
     rectangularity: float = math.nan
     straightness: float = math.nan
+    angularity: float = math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

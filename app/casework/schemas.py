@@ -90,7 +90,7 @@ class DetectionAnswer(BaseModel):
     activity: str = Field(
         examples=["mining"], description="The most probable, or `other` where the plan's threshold wants it surer"
     )
-    activities: list[dict[str, Any]] = Field(description="Ranked, with probability, raw score and reasons")
+    activities: list[dict[str, Any]] = Field(description="Ranked, with probability, score (-1 to 1) and reasons")
     calibration: str | None = Field(description="Version of the calibration that gave the probabilities")
     confidence: Confidence
     last_clear_on: date | None = Field(description="Last clear view before the change")
@@ -102,7 +102,20 @@ class DetectionAnswer(BaseModel):
     follows_id: UUID | None = Field(
         description="The earlier detection on whose ground this one stands, recovered in between"
     )
-    evidence: dict[str, Any]
+    evidence: dict[str, Any] = Field(
+        description=(
+            "What was measured (`detectors.evidence.PatchEvidence`): bands and indices before and after "
+            "with percentiles 10 and 90, strength, timing, shape, texture, surroundings, neighbours, terrain (null: "
+            "no height model). Null: not measured"
+        ),
+        examples=[
+            {
+                "after": {"ndvi": {"median": 0.11, "low": 0.06, "high": 0.17}},
+                "shape": {"area_m2": 14200.0, "length_m": 150.0, "width_m": 94.7},
+                "around": {"ring_m": 100.0, "before": {"forest": 1.0}, "contact": {"forest": 0.9, "crop": 0.1}},
+            }
+        ],
+    )
     detector: str
     lead_unit: UnitAnswer | None = Field(description="Null: outside the province")
     unit_areas: list[dict[str, Any]]

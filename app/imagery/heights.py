@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling
 from rasterio.windows import Window
@@ -19,7 +19,7 @@ from app.foundation.errors import Invalid
 from app.imagery.opening import crs_of, gdal
 
 # The operator names the file, so that it may point on to others.
-_DRIVERS: Final = ("GTiff", "VRT", "COG")
+_DRIVERS: Final = ("GTiff", "VRT")
 # Heights on Earth, metres; what lies beyond is a gap that the file does not declare.
 _LOWEST, _HIGHEST = -1000.0, 10_000.0
 _CANNOT: Final = "The height model (REDLINE_DEM or --dem) cannot be read"
@@ -57,7 +57,7 @@ def open_heights(
     with ExitStack() as stack:
         stack.enter_context(gdal())
         try:
-            dataset = stack.enter_context(rasterio.open(location, driver=list(_DRIVERS)))
+            dataset = stack.enter_context(DatasetReader(location, driver=list(_DRIVERS)))
         except (RasterioError, OSError, ValueError, TypeError) as error:
             raise Invalid(f"{_CANNOT}: there is no such file, or it is no GeoTIFF or VRT.") from error
         if dataset.crs is None:

@@ -7,6 +7,7 @@ around, and mostly say `other`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,11 +21,16 @@ from app.monitoring.pair_patches import Centre, ChangedPatch
 from detectors.findings import Finding
 from detectors.measuring import measure
 from detectors.recognise import recognise
+from detectors.registry import ACTIVITIES
 from detectors.shapes import shape_of
 from detectors.types import BANDS, EVIDENCE, NONE, ChangedPixels, Floats, Grid, Patch, Shape, to_day
 
 # Pixels of a bounding box up to which a patch is measured; what is larger is no single activity.
 _MOST_JUDGED: Final = 1 << 24
+# What shape alone tells, without any spectrum; and what only the course of a change tells from another: one look that
+# shows it is all a pair has.
+_BY_SHAPE: Final = ("road",)
+_BY_COURSE: Final = ("cloud", "crop_calendar", "drought", "flood", "grazing", "snow", "water_level")
 # Pixels measured at once.
 _BATCH_PX: Final = 1 << 20
 
@@ -58,6 +64,11 @@ class Judge:
         self._pair = pair
         claimed = any((image.scale != 1).any() for image in pair.images)
         self._bands = [_named(image, claimed) for image in pair.images]
+        self._activities = {
+            code: activity
+            for code, activity in ACTIVITIES.items()
+            if code in _BY_SHAPE or (all(self._bands) and code not in _BY_COURSE)
+        }
         self._days = [to_day(image.taken.at.date()) if image.taken else NONE for image in pair.images]
 
     def findings(self, patches: Sequence[ChangedPatch]) -> list[Finding | None]:
@@ -85,7 +96,7 @@ class Judge:
         made = [self._patch(number, patches[number]) for number in batch]
         pixels = self._pixels(made)
         for number, patch, evidence in zip(batch, made, measure(made, pixels, self.grid), strict=True):
-            found[number] = recognise(patch, evidence)
+            found[number] = recognise(patch, evidence, self._activities)
 
     def _patch(self, number: int, changed: ChangedPatch) -> Patch:
         assert self.grid is not None
@@ -149,7 +160,7 @@ def _shape(changed: ChangedPatch, shape: Shape, grid: Grid) -> Shape:
         return shape
     longest = max(changed.centres, key=lambda centre: centre_length(centre, grid))
     length, width = centre_length(longest, grid), longest.width * grid.pixel_size
-    return replace(shape, length_m=length, width_m=width, elongation=max(1.0, length / width))
+    return replace(shape, length_m=length, width_m=width, elongation=max(1.0, length / width), rectangularity=math.nan)
 
 
 def _named(image: Image, claimed: bool) -> dict[int, int]:

@@ -52,6 +52,41 @@ CLIPPED: Final = 0.995
 """Quantile above which strengths count as that quantile in Otsu's threshold: a few glints must not set it."""
 
 
+INSIDE: Final = 1.0
+APART: Final = 4.0
+"""Otsu's threshold always parts in two. Below the usual strength and so many of its standard deviations it parts what
+is usual; then nothing says that there are two classes, and what is usual ends at so many standard deviations."""
+
+SAMPLED: Final = 200_000
+
+
+def threshold(values: Floats) -> float:
+    """Strength from which a pixel counts as changed, of ``float32 (n,)``: Otsu's, unless it lies within what is usual.
+
+    What is usual is taken as log-normal: its middle is the half-sample mode (Robertson and Cryer 1974), its spread
+    that of the values below, where there are no changes.
+    """
+    positive = values[values > 0]
+    if not len(positive):
+        return float("inf")
+    logs = np.sort(np.log(positive[:: max(1, len(positive) // SAMPLED)].astype(np.float64)))
+    middle = _half_sample_mode(logs)
+    below = middle - logs[logs <= middle]
+    spread = float(np.sqrt(np.mean(below**2))) if len(below) else 0.0
+    found = otsu(values)
+    if found > np.exp(middle + INSIDE * spread):
+        return found
+    return float(np.exp(middle + APART * spread))
+
+
+def _half_sample_mode(ascending: NDArray[np.float64]) -> float:
+    while len(ascending) > 3:
+        half = (len(ascending) + 1) // 2
+        at = int(np.argmin(ascending[half - 1 :] - ascending[: len(ascending) - half + 1]))
+        ascending = ascending[at : at + half]
+    return float(ascending.mean())
+
+
 def otsu(values: Floats) -> float:
     """Threshold of the greatest variance between classes (Otsu 1979) of ``float32 (n,)``."""
     values = np.minimum(values, np.quantile(values, CLIPPED))

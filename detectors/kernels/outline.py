@@ -1,6 +1,8 @@
-"""Straight runs of an outline."""
+"""Ways along outlines and skeletons."""
 
 from __future__ import annotations
+
+import heapq
 
 import numba
 import numpy as np
@@ -42,3 +44,42 @@ def runs(line: NDArray[np.float64], tolerance: float) -> NDArray[np.bool_]:
             waiting[count + 1] = at, last
             count += 2
     return kept
+
+
+@numba.njit(nogil=True, cache=True)
+def longest_way(thin: NDArray[np.bool_]) -> float:
+    """Length in pixels of the longest shortest way on a skeleton, found by two searches from its ends (Dijkstra 1959).
+
+    Args:
+        thin: ``bool (y, x)``, False along its edge.
+    """
+    rows, columns = thin.shape
+    begin = np.int64(-1)
+    for p in range(rows * columns):
+        if thin[p // columns, p % columns]:
+            begin = np.int64(p)
+            break
+    if begin < 0:
+        return 0.0
+    longest = 0.0
+    for _ in range(2):
+        away = np.full(rows * columns, np.inf)
+        away[begin] = 0.0
+        heap = [(0.0, begin)]
+        last = begin
+        while len(heap) > 0:
+            gone, p = heapq.heappop(heap)
+            if gone > away[p]:
+                continue
+            longest, last = gone, p
+            r, c = p // columns, p % columns
+            for i in range(r - 1, r + 2):
+                for j in range(c - 1, c + 2):
+                    if thin[i, j]:
+                        q = np.int64(i * columns + j)
+                        further = gone + (1.0 if i == r or j == c else np.sqrt(2.0))
+                        if further < away[q]:
+                            away[q] = further
+                            heapq.heappush(heap, (further, q))
+        begin = last
+    return longest + 1.0

@@ -55,14 +55,14 @@ class BitemporalParameters(Parameters):
     """Parameters of ``Bitemporal``.
 
     Attributes:
-        block: pixels a side of the blocks that are given, unless in cells; no result depends on it.
-        most_cells: a larger pair is compared in cells of 2 x 2, 3 x 3… pixels, so that there are at most so many.
-        reach_down: share of the threshold down to which what is joined to a change counts as changed, 0..1.
-        seed: of the samples and the trees.
+        block (pixels): side of the blocks that are given, unless in cells; no result depends on it.
+        most_cells (cells): a pair with more pixels is compared in cells of 2 x 2, 3 x 3… pixels, at most so many.
+        reach_down (share of threshold): strength down to which what is joined to a change counts as changed.
+        seed (none): where the random samples and trees start from.
     """
 
     block: int = Field(default=512, ge=64)
-    most_cells: int = Field(default=4_000_000, ge=10_000)
+    most_cells: int = Field(default=1 << 22, ge=10_000)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -164,7 +164,8 @@ class Bitemporal:
         with ThreadPoolExecutor(WORKERS) as pool:
             strengths = list(pool.map(lambda look: _strength(look, model), looks))
         inner = np.concatenate([s[look.inner][look.seen[look.inner]] for s, look in zip(strengths, looks, strict=True)])
-        threshold = max(models.otsu(inner), models.LEAST_THRESHOLD)
+        # Of a copy nothing is left but rounding, which the threshold would part in two.
+        threshold = float("inf") if _equal(windows) else max(models.threshold(inner), models.LEAST_THRESHOLD)
         low = threshold * self.parameters.reach_down
         changed = sum(
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
@@ -313,6 +314,15 @@ def _cells(raw: _Raw, cell: int) -> _Window:
     return _Window(*first, *second, inner)
 
 
+def _equal(windows: list[_Window]) -> bool:
+    """Whether one image is a copy of the other."""
+    return all(
+        w.before.shape == w.after.shape
+        and np.array_equal(w.before[:, w.seen_before & w.seen_after], w.after[:, w.seen_before & w.seen_after])
+        for w in windows
+    )
+
+
 def _spread(plane: NDArray[T], cell: int, like: Bools) -> NDArray[T]:
     """Cells to pixels, cut to the shape of ``like``."""
     return plane.repeat(cell, 0).repeat(cell, 1)[: like.shape[0], : like.shape[1]]
@@ -362,5 +372,5 @@ def _words(
     )
     if cell > 1:
         words.append(f"compared in cells of {cell} x {cell} pixels")
-    words.append(f"threshold of strength {threshold:.2f} (Otsu); {share:.1%} of the ground changed")
+    words.append(f"threshold of strength {threshold:.2f}; {share:.1%} of the ground changed")
     return tuple(words)

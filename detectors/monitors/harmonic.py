@@ -31,27 +31,29 @@ LEAST_OF_KIND: Final = 40
 
 
 class HarmonicParameters(Parameters):
-    """Parameters of ``HarmonicMonitor``.
+    """Parameters of ``HarmonicMonitor``, with their units in brackets; docs/detectors.md is made from these lines.
 
     Attributes:
-        least_observations: valid history looks below which a pixel's own history is too short.
-        least_span_days: time from first to last of them below which the year is not known.
-        passes: weighted solutions of the robust fit.
-        tuning: bisquare cut-off, robust standard deviations.
-        ridge: damping of the harmonics, in observations.
-        kinds: kinds of ground in a window, fewer in a small one.
-        loss_share: share of the green contrast whose loss divides changed from unchanged.
-        gain_share: the same for the gain of soil and the gain and loss of water.
-        leaf_on: loss of vegetation is refuted only while the expected NDVI is above this share of its peak.
-        missed_cloud_rate: share of looks that are cloud or shadow in spite of the mask.
-        low: score, in nats, from which a change is suspected.
-        top: the most that one look can say for a change.
-        support: score that confirms among neighbours; neighbours: the share of them that must have it, too.
-        high: score that confirms alone.
-        apart_days: least time from first anomaly to confirmation: haze lasts for days.
-        drawdown_days: how long water must be gone: levels fall and rise with the season.
-        fallow_days: how long ground that is tilled every year must be bare or under water.
-        patience_days: a change that is not confirmed after that many days is dropped (a winter fits in).
+        least_observations (clear looks): least that a pixel's own history must have.
+        least_span_days (days): least time from the first to the last of them: else the year is not known.
+        passes (count): weighted solutions of the robust fit.
+        tuning (robust standard deviations): bisquare cut-off, beyond which a look has no weight.
+        ridge (looks): damping of the harmonics, added to the diagonal of their normal equations.
+        kinds (count): most kinds of ground told apart in a window, fewer in a small one.
+        loss_share (share of contrast): loss of the green contrast that divides changed from unchanged.
+        gain_share (share of contrast): the same for the gain of soil and the gain and loss of water.
+        leaf_on (share of peak): loss of vegetation is refuted only while the expected NDVI is above this share of its
+            yearly peak.
+        missed_cloud_rate (share of looks): how many are cloud or shadow in spite of the mask.
+        low (nats): score from which a change is suspected.
+        top (nats): the most that one look can say for a change.
+        support (nats): score that confirms among neighbours.
+        neighbours (share of neighbours): how many must have reached ``support``, too.
+        high (nats): score that confirms alone; scores end there.
+        apart_days (days): least time from first anomaly to confirmation: haze lasts for days.
+        drawdown_days (days): how long water must be gone: levels fall and rise with the season.
+        fallow_days (days): how long ground that is tilled every year must be bare or under water.
+        patience_days (days): a change that is not confirmed after that many is dropped (a winter fits in).
     """
 
     least_observations: int = Field(12, ge=8, le=10_000)

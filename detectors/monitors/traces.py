@@ -187,14 +187,14 @@ def _strength(
     kind = state.fixed["kind"][at]
     own = state.fixed["sigma"][:, at].T * np.float32(1e-4) * look.season[kind]
     deviation = np.sqrt(own**2 + look.scatter[kind] ** 2)
-    z = (_channels(observed, state.bands) - _channels(expected, state.bands) - look.shift[kind, 5:]) / deviation
+    z = (channels_of(observed, state.bands) - channels_of(expected, state.bands) - look.shift[kind, 5:]) / deviation
     moves = np.stack([-z[:, NDVI], z[:, BSI], z[:, WATER], -z[:, WATER]], axis=1)
     # A channel that a missing band leaves out says nothing.
     strength: NDArray[np.float32] = np.maximum(np.nan_to_num(moves), 0).astype(np.float32)
     return strength
 
 
-def _channels(spectra: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+def channels_of(spectra: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
     """The channels of ``kernels.indices`` of a few spectra (i, band), 1e-4, ``float32 (i, 3)``; NaN without a band."""
 
     def sum_of(*names: str) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Versioned calibrations, and by which one each detection's probabilities were computed"""
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -22,6 +24,35 @@ def _allow_kinds(*kinds: str) -> None:
     names = ", ".join(f"'{kind}'" for kind in kinds)
     op.execute("alter table detection_changes drop constraint ck_detection_changes_kind")
     op.execute(f"alter table detection_changes add constraint ck_detection_changes_kind check (kind in ({names}))")
+
+
+PARAMETERS = {
+    "version": "1",
+    "sharpness": 8.5,
+    "offsets": {
+        "aquaculture": 0.08,
+        "clearing": 0.19,
+        "cloud": -0.12,
+        "construction": -0.32,
+        "crop_calendar": -0.53,
+        "cultivation": -0.32,
+        "drought": -0.28,
+        "energy": 0.34,
+        "fire": 0.12,
+        "flood": 0.09,
+        "grazing": 0.24,
+        "impoundment": -0.18,
+        "industry": -0.59,
+        "landslide": -0.1,
+        "mining": 0.03,
+        "other": 0.54,
+        "quarry": 0.51,
+        "road": -0.01,
+        "water_level": 0.3,
+    },
+    "other_score": 0.2,
+    "basis": "simulated areas of both recipes, seeds 1 to 6 (tests/bench/fit_calibration.py)",
+}
 
 
 def upgrade() -> None:
@@ -61,11 +92,12 @@ def upgrade() -> None:
     op.execute(f"grant select, insert, update on calibrations to {APPLICATION}")
     op.execute(f"grant select, insert on calibration_decisions to {APPLICATION}")
     # The set that the program came with (detectors.calibration.DEFAULT); older than any other in the order of ids.
-    op.execute(
-        "insert into calibrations (id, version, status, revision, parameters, held_out, basis) values"
-        " ('00000000-0000-7000-8000-000000000001', '1', 'active', 1,"
-        ' \'{"version": "1", "sharpness": 8.0, "offsets": {}, "other_score": 0.5, "basis": "not fitted"}\','
-        " '[]', '{}')"
+    op.get_bind().execute(
+        sa.text(
+            "insert into calibrations (id, version, status, revision, parameters, held_out, basis) values"
+            " ('00000000-0000-7000-8000-000000000001', '1', 'active', 1, cast(:parameters as jsonb), '[]', '{}')"
+        ),
+        {"parameters": json.dumps(PARAMETERS)},
     )
     op.add_column("runs", sa.Column("calibration", sa.Text(), nullable=True))
     op.add_column("detections", sa.Column("calibration", sa.Text(), nullable=True))

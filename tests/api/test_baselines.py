@@ -13,7 +13,7 @@ import pytest
 import shapely
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import Layer
@@ -76,8 +76,14 @@ def test_a_new_baseline_on_demand_fits_anew_and_keeps_what_was_found(world: Worl
         states = list(session.scalars(select(TileState)))
         assert {(state.baseline, state.sequence) for state in states} == {(2, 2)}
         assert {StatePointer.from_json(state.state).history_until for state in states} == {date(2024, 9, 1)}
-    # Fitted once: the next run goes on from there.
+    # What the ground was before the change outlives the baseline that knew it.
+    assert [row[7]["around"]["before"] for row in found(world)] == [{"forest": 1}]
+    # Fitted once: the next run goes on from there, but not from a state that another version made.
     assert run_until(world, series.until).tiles_fitted == 0
+    with world.database.transaction(see_all=True) as session:
+        session.execute(update(TileState).values(detector="harmonic/2/0000000000000000"))
+    renewed = run_until(world, series.until)
+    assert (renewed.status, renewed.tiles_fitted, renewed.detections_new) == (RunStatus.succeeded, 1, 0)
 
 
 def test_the_history_moves_to_the_end_of_last_year_once(world: World, series: Series) -> None:

@@ -219,8 +219,8 @@ def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Com
 
     listed = desk.get("province", "/calibrations").json()["items"]
     proposed, first = listed
-    assert (proposed["status"], first["version"], first["status"]) == ("proposed", "1", "active")
-    assert (proposed["compared_with"], proposed["is_worse"], proposed["outdated"]) == ("1", False, [])
+    assert (proposed["status"], first["version"], first["status"]) == ("proposed", DEFAULT.version, "active")
+    assert (proposed["compared_with"], proposed["is_worse"], proposed["outdated"]) == (DEFAULT.version, False, [])
     assert proposed["basis"]["decisions"] == 150 and len(proposed["basis"]["digest"]) == 64
     before, after = proposed["comparison"]["before"], proposed["comparison"]["after"]
     assert after["log_loss"] < before["log_loss"]
@@ -254,10 +254,10 @@ def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Com
         assert given.probabilities(scores, looks)[first["code"]] == pytest.approx(first["probability"], abs=1e-3)
     assert desk.post("admin", f"{path}/activate", {}, 2).status_code == 409
     assert desk.post("admin", f"{path}/reject", {"note": "x"}, 2).status_code == 409
-    old = desk.get("admin", "/calibrations/1")
+    old = desk.get("admin", f"/calibrations/{DEFAULT.version}")
     assert (old.json()["status"], old.headers["etag"]) == ("retired", '"2"')
     # And back to the one that came with the program.
-    assert desk.post("admin", "/calibrations/1/activate", {}, 2).status_code == 200
+    assert desk.post("admin", f"/calibrations/{DEFAULT.version}/activate", {}, 2).status_code == 200
     assert desk.get("admin", path).json()["status"] == "retired"
 
 
@@ -310,7 +310,7 @@ def test_of_two_administrators_at_once_one_is_told(world: World, desk: Desk) -> 
         assert list(pool.map(switch_on, ["2020-002", "2020-003"])) == [200, 200]
     with world.database.transaction(see_all=True) as session:
         found = {row.version: row.status for row in session.scalars(select(CalibrationSet))}
-    assert found["1"] == found["2020-001"] == "retired"
+    assert found[DEFAULT.version] == found["2020-001"] == "retired"
     assert {found["2020-002"], found["2020-003"]} == {"active", "retired"}
 
 

@@ -16,11 +16,14 @@ from app.monitoring.models import CalibrationSet, Plan, Run
 from app.monitoring.schemas import PlanChange
 from app.monitoring.service import change_plan
 from detectors.calibration import DEFAULT
+from detectors.taxonomy import TAXONOMY, Kind
 from tests.api.test_publish import SEEN, SURE, Publish
 from tests.api.test_publish import publish_boxes as publish_boxes
 
 BOX = ((10, 10, 5, 8), SEEN, SURE)
 OTHER_BOX = ((40, 40, 5, 8), SEEN, SURE)
+
+HUMAN = {code for code, cause in TAXONOMY.items() if cause.kind == Kind.human}
 
 
 def switch_on(session: Session, version: str, **parameters: Any) -> None:
@@ -41,13 +44,14 @@ def set_up(publish: Publish, **configuration: Any) -> None:
 
 def test_the_next_run_goes_by_the_set_that_is_switched_on(publish_boxes: Publish, session: Session) -> None:
     free, held = publish_boxes(BOX, OTHER_BOX)
-    assert (free.calibration, held.calibration) == ("1", "1")
+    assert (free.calibration, held.calibration) == (DEFAULT.version, DEFAULT.version)
     assert all(isinstance(one["score"], float) for one in free.activities)
-    assert [(c.kind, c.activity, c.calibration) for c in publish_boxes.changes(free)] == [("new", free.activity, "1")]
+    first = ("new", free.activity, DEFAULT.version)
+    assert [(c.kind, c.activity, c.calibration) for c in publish_boxes.changes(free)] == [first]
     before, named = free.activities, free.activity
     held.held_at = utc_now()
     # Another activity becomes so likely that it is named instead.
-    instead = next(one["code"] for one in before if one["code"] not in (named, "fire", "drought", "other"))
+    instead = next(one["code"] for one in before if one["code"] in HUMAN - {named, "other"})
     switch_on(session, "2024-001", offsets={instead: 20.0})
 
     publish_boxes(BOX, OTHER_BOX)
@@ -58,7 +62,7 @@ def test_the_next_run_goes_by_the_set_that_is_switched_on(publish_boxes: Publish
         ("recalibrated", instead, "2024-001")
     ]
     # What somebody works with stands as it was when the decision was made.
-    assert (held.calibration, held.activity) == ("1", named)
+    assert (held.calibration, held.activity) == (DEFAULT.version, named)
     publish_boxes(BOX, OTHER_BOX)
     assert len(publish_boxes.changes(free)) == 2
     # A held one that grows is judged anew as a whole.
@@ -68,7 +72,7 @@ def test_the_next_run_goes_by_the_set_that_is_switched_on(publish_boxes: Publish
 
 def test_a_run_ends_with_the_set_that_it_began_with(publish_boxes: Publish, session: Session) -> None:
     switch_on(session, "2024-001", sharpness=1.0)
-    begun = Run(plan_id=publish_boxes.plan.id, until=SEEN, calibration="1")
+    begun = Run(plan_id=publish_boxes.plan.id, until=SEEN, calibration=DEFAULT.version)
     assert of_run(session, begun) == DEFAULT
     begun.calibration = "2024-001"
     assert of_run(session, begun).sharpness == 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detectors import registry
-from detectors.activities_docs import activities_markdown
+from detectors.detectors_docs import activities_markdown, recognisers_markdown
 from detectors.registry import register
 from tests.casework_steps import Desk
 from tests.conftest import World
@@ -68,3 +68,4 @@ def test_one_file_and_one_line(world: World, tmp_path: Path, monkeypatch: pytest
     assert case["activity"] == "ski_slope"
     assert len(desk.get("officer", "/cases", activity="ski_slope").json()["items"]) == 1
     assert "| `ski_slope` | 滑雪场 | human | 1 | Ski slope: a wide strip" in activities_markdown()
+    assert "#### `ski_slope` 滑雪场, version 1 (human)\n\nSki slope: a wide strip" in recognisers_markdown()

@@ -100,6 +100,7 @@ def pixels(boxes: list[tuple[Box, date, date | None]]) -> bytes:
     table = ChangedPixels(
         row.copy(), col.copy(), seen.copy(), sure.copy(), seen - 5, np.zeros_like(row), before, after,
         np.full((len(places), len(EVIDENCE)), 5, np.float32), BANDS,
+        np.where(sure > 0, 6, 1).astype(np.int32), np.where(sure > 0, sure, seen),
     )  # fmt: skip
     buffer = io.BytesIO()
     np.savez(buffer, **table.to_arrays())

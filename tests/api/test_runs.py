@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -9,13 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 import shapely
 from distributed import LocalCluster
+from rasterio.transform import from_origin
 from shapely.geometry import mapping
 from sqlalchemy import func, select
 
@@ -28,7 +33,7 @@ from app.monitoring.models import Detection, DetectionChange, Plan, Run, RunStat
 from app.monitoring.states import StatePointer, live_keys
 from app.settings import REPOSITORY
 from tests.conftest import World
-from tests.series import CRS, PATTERN, Series, write_series
+from tests.series import BARE, CRS, ORIGIN, PATTERN, Series, write_series
 
 STEP = 0.05
 
@@ -103,9 +108,22 @@ def found(world: World, name: str | None = None) -> list[tuple[Any, ...]]:
         ]
 
 
-def test_a_run_finds_the_cut_on_its_ground_in_its_county(world: World, series: Series) -> None:
+def test_a_run_finds_the_cut_on_its_ground_in_its_county(world: World, series: Series, tmp_path: Path) -> None:
     plan = add_plan(world, series, series.folder)
-    done = run(world)
+    blind = replace(world, settings=world.settings.model_copy(update={"dem": str(series.folder / "no.tif")}))
+    refused = run(blind)
+    assert (refused.status, refused.tiles_done) == (RunStatus.failed, 0)
+    assert refused.detail and "REDLINE_DEM" in refused.detail and str(series.folder) not in refused.detail
+
+    # a slope of 1 in 5 to the south
+    heights = 900 - 2 * np.arange(128, dtype=np.float32).repeat(128).reshape(128, 128)
+    dem = tmp_path / "dem.tif"
+    with rasterio.open(
+        dem, "w", driver="GTiff", height=128, width=128, count=1, dtype="float32", crs=CRS,
+        transform=from_origin(*ORIGIN, 10, 10),
+    ) as file:  # fmt: skip
+        file.write(heights, 1)
+    done = run(replace(world, settings=world.settings.model_copy(update={"dem": str(dem)})))
     assert (done.status, done.tiles_done, done.detail) == (RunStatus.succeeded, 4, None)
     assert done.calibration == "1"
 
@@ -122,6 +140,22 @@ def test_a_run_finds_the_cut_on_its_ground_in_its_county(world: World, series: S
 
     seen = world.client.get("/api/v1/detections", headers=world.headers("county")).json()["items"]
     assert len(seen) == 1
+    shown = seen[0]["evidence"]
+    assert shown["shape"]["area_m2"] == pytest.approx(24 * 22 * 100, rel=0.1)
+    assert shown["shape"]["length_m"] == pytest.approx(240, rel=0.15)
+    assert shown["shape"]["rectangularity"] > 0.9
+    for band in ("blue", "red", "nir", "swir16"):
+        assert shown["after"][band]["median"] == pytest.approx(BARE[band] / 1e4, rel=0.03)
+    assert shown["before"]["ndvi"]["median"] > 0.6 > 0.3 > shown["after"]["ndvi"]["median"]
+    # four tiles meet in its middle, each with a ground of its own
+    assert shown["around"]["before"] == {"forest": 1} == shown["around"]["contact"]
+    assert (shown["around"]["known"], shown["neighbours"]["count"]) == (1, 0)
+    assert shown["terrain"]["slope_deg"] == pytest.approx(math.degrees(math.atan(0.2)), rel=0.01)
+    assert shown["timing"]["peaks"]["2023"] > 0.75 > 0.3 > shown["timing"]["peaks"]["2024"]
+    assert shown["timing"]["persistence_days"] > 150
+    ranked = seen[0]["activities"]
+    assert ranked[0]["code"] == seen[0]["activity"]
+    assert all(-1 <= one["score"] <= 1 for one in ranked)
     assert world.client.get("/api/v1/detections", headers=world.headers("county2")).json()["items"] == []
     tiles = world.client.get(f"/api/v1/runs/{done.id}/tiles", headers=world.headers("county")).json()["items"]
     assert len(tiles) == 4

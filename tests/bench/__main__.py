@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tests.bench import (
     bench_pair_roads,
     bench_pairs,
     bench_peers,
+    bench_recognition,
+    bench_recognition_quality,
     bench_scale,
     bench_scene,
     bench_simulated,
@@ -55,9 +57,15 @@ def vegetation(folder: Path | None) -> None:
     bench_vegetation.run(folder)
 
 
-RUNNERS: dict[str, Callable[[argparse.Namespace], None]] = {
+def recognition(options: argparse.Namespace) -> None:
+    bench_recognition.run()
+    bench_recognition_quality.run(options.seeds, options.worlds)
+
+
+BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "forest-cut": lambda options: forest_cut(options.data, options.picture),
     "simulated": lambda options: bench_simulated.run(options.seeds),
+    "recognition": recognition,
     "peers": lambda options: bench_peers.run(options.seeds),
     "vegetation-series": lambda options: vegetation(options.data_vegetation),
     "pairs": lambda options: bench_pairs.run(options.data_pairs),
@@ -67,7 +75,7 @@ RUNNERS: dict[str, Callable[[argparse.Namespace], None]] = {
     "scene": lambda options: bench_scene.run(options.size),
     "scale": lambda options: bench_scale.run(),
 }
-NAMES = tuple(RUNNERS)
+NAMES = tuple(BENCHMARKS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, metavar="PNG", help="where forest-cut draws what it disagrees on")
     parser.add_argument("--size", type=int, default=bench_scene.SIZE, help="pixels a side of the scene of `scene`")
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
+    parser.add_argument(
+        "--worlds", type=Path, metavar="DIR", help="where `recognition` keeps its worlds; default: they are made anew"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -98,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.names or NAMES:
         print(f"=== {name} ===")
         began = time.perf_counter()
-        RUNNERS[name](options)
+        BENCHMARKS[name](options)
         print(f"{name} took {time.perf_counter() - began:.0f} s\n", flush=True)
     return 0
 

@@ -25,11 +25,15 @@ from app.imagery.acquisitions import acquisitions
 from app.imagery.grid import scene_grid
 from app.imagery.local import scenes_of
 from app.imagery.pixels import MASK, SceneRef, gdal, read_acquisition
+from app.monitoring.ground import unpack_ground
 from app.monitoring.tiles import TileJob, changed_pixels, compute_tile
 from app.sample.spectra import BANDS
+from detectors.evidence import GROUND, PatchEvidence
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.recognise import recognise
 from detectors.registry import make_monitor
+from detectors.sources import GroundRaster
 from detectors.types import BlockHistory, ChangedPixels, Grid, Patch, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule, median, ndvi
 from tests.bench.pictures import disagreement
@@ -134,10 +138,10 @@ def confirmed_map(pixels: ChangedPixels, shape: tuple[int, int]) -> Bools:
     return found
 
 
-def describe(patch: Patch, reference: Bools, seen: Sequence[NDArray[np.float32]]) -> list[str]:
+def describe(patch: Patch, evidence: PatchEvidence, reference: Bools, seen: Sequence[NDArray[np.float32]]) -> list[str]:
     """A line of the table of polygons."""
     days = [str(from_day(d) or "-") for d in (patch.last_clear, patch.first_seen, patch.confirmed)]
-    best = recognise(patch).activities[0]
+    best = recognise(patch, evidence).activities[0]
     share = reference[patch.rows, patch.cols].mean()
     area = f"{patch.shape.area_m2:.0f}"
     green = greens(seen, (patch.rows, patch.cols))
@@ -225,7 +229,8 @@ def run(folder: Path, picture: Path | None = None) -> None:
         rule.update(block)
     with tempfile.TemporaryDirectory() as storage:
         scored = changed_pixels(compute_tile(series.job(SCORED_AT, Path(storage))).changed_pixels)
-        last = changed_pixels(compute_tile(series.job(date.max, Path(storage))).changed_pixels)
+        whole = compute_tile(series.job(date.max, Path(storage)))
+        last = changed_pixels(whole.changed_pixels)
     found = confirmed_map(scored, series.grid.shape)
     show_scores(found, (rule.alert > 0) & (rule.alert <= to_day(SCORED_AT)), reference)
     show_disagreement(found, reference, seen)
@@ -239,5 +244,9 @@ def run(folder: Path, picture: Path | None = None) -> None:
     print(f"Polygons of at least {LEAST_M2:.0f} m²: {counts}. Under the years: median summer NDVI")
     header = ["", "m²", "confidence", "last clear", "first seen", "confirmed", "in reference"]
     header += [*map(str, YEARS), "activity"]
-    show(header, [describe(patch, reference, seen) for patch in patches])
+    kinds = unpack_ground(whole.ground)
+    shares = ", ".join(f"{name} {(kinds == code).mean():.3f}" for code, name in enumerate(GROUND))
+    print(f"Ground before: {shares}")
+    measured = measure(patches, last, series.grid, GroundRaster(kinds))
+    show(header, [describe(p, e, reference, seen) for p, e in zip(patches, measured, strict=True)])
     show_costs(series, blocks, history)

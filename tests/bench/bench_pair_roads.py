@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -17,7 +19,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.draw import line as pixels_between
+from skimage import draw
 
 from app.monitoring.compare import CHANGES, Comparison, compare
 from app.monitoring.pair_changes import LINES, ROAD
@@ -25,6 +27,9 @@ from detectors.lines import centre_lines, split_linear
 from detectors.ridges import ridges_of_all_widths
 from detectors.types import Bools, Floats
 from tests.bench.tables import show
+
+# scikit-image's functions carry no types
+pixels_between: Callable[..., Any] = draw.line
 
 LONG_M = 1500.0
 WITHIN = 2
@@ -82,7 +87,8 @@ def clutter(seed: int) -> Floats:
     """A map of strength without a line: smooth noise with a heavy tail, denser in places."""
     random = np.random.default_rng(seed)
     fine, coarse = (ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), s) for s in (BLUR, 8.0))
-    return (1.3 * np.exp(0.5 * fine / fine.std() + 0.4 * coarse / coarse.std())).astype(np.float32)
+    strength: Floats = (1.3 * np.exp(0.5 * fine / fine.std() + 0.4 * coarse / coarse.std())).astype(np.float32)
+    return strength
 
 
 def roads_of(seed: int, count: int = 12) -> list[NDArray[np.float64]]:

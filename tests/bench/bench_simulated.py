@@ -26,10 +26,12 @@ from app.sample.render import render
 from app.sample.spectra import BANDS, CROPS
 from app.sample.truth import truth_arrays
 from app.sample.world import World, build_world
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.protocol import Monitor
 from detectors.recognise import recognise
 from detectors.registry import make_monitor
+from detectors.sources import GroundRaster
 from detectors.state import pack_dynamic, pack_fixed
 from detectors.types import CLEAR, HIDDEN, BlockHistory, ChangedPixels, Grid, RasterBlock, from_day, to_day
 from tests.bench.peer import HalfMonthRule
@@ -144,17 +146,22 @@ def watch(archive: Archive, history_until: int) -> tuple[Result, Result]:
     ours, theirs = (np.zeros(archive.grid.shape, np.int32) for _ in range(2))
     seconds = np.zeros((2, 2))
     sizes: list[int] = []
+    ground = np.zeros(archive.grid.shape, np.uint8)
     for row in range(0, SIZE_PX, TILE_PX):
         for col in range(0, SIZE_PX, TILE_PX):
-            table, rule, size = _watch_tile(monitor, archive, row, col, history_until, seconds)
+            table, rule, size, kinds = _watch_tile(monitor, archive, row, col, history_until, seconds)
             sizes.append(size)
             tables.append(table)
+            ground[row : row + TILE_PX, col : col + TILE_PX] = kinds
             sure = table.confirmed > 0
             ours[table.row[sure], table.col[sure]] = table.confirmed[sure]
             theirs[row : row + TILE_PX, col : col + TILE_PX] = rule.alert
-    patches = assemble(ChangedPixels.concatenate(tables), archive.grid, min_area_m2=LEAST_M2)
+    pixels = ChangedPixels.concatenate(tables)
+    patches = assemble(pixels, archive.grid, min_area_m2=LEAST_M2)
+    evidence = measure(patches, pixels, archive.grid, GroundRaster(ground))
     sites = [
-        Site(p.rows, p.cols, p.first_seen, p.confirmed, p.confidence == "high", recognise(p).activity) for p in patches
+        Site(p.rows, p.cols, p.first_seen, p.confirmed, p.confidence == "high", recognise(p, e).activity)
+        for p, e in zip(patches, evidence, strict=True)
     ]
     looks = sum(to_day(moment) > history_until for moment in archive.moments)
     return (
@@ -165,7 +172,7 @@ def watch(archive: Archive, history_until: int) -> tuple[Result, Result]:
 
 def _watch_tile(
     monitor: Monitor, archive: Archive, row: int, col: int, history_until: int, seconds: NDArray[np.float64]
-) -> tuple[ChangedPixels, HalfMonthRule, int]:
+) -> tuple[ChangedPixels, HalfMonthRule, int, NDArray[np.uint8]]:
     history: list[RasterBlock] = []
     began = False
     for block in archive.blocks(row, col):
@@ -185,7 +192,8 @@ def _watch_tile(
         rule.update(block)
         at.append(time.perf_counter())
         seconds[:, 1] += np.diff(at)
-    return monitor.changed(state, row, col), rule, len(pack_fixed(state)) + len(pack_dynamic(state))
+    size = len(pack_fixed(state)) + len(pack_dynamic(state))
+    return monitor.changed(state, row, col), rule, size, monitor.ground(state)
 
 
 def _rule_sites(alert: IntArray, grid: Grid) -> list[Site]:

@@ -23,19 +23,21 @@ def summer_colours(blocks: Sequence[RasterBlock], year: int) -> NDArray[np.float
     return np.nan_to_num(np.nanmedian(stack, axis=0)).transpose(1, 2, 0)
 
 
-def paint(colours: NDArray[np.float32]) -> Image.Image:
+def paint(colours: NDArray[np.float32], zoom: int = ZOOM) -> Image.Image:
     """A false-colour picture (y, x, 3), enlarged: plants red, bare ground grey and blue."""
     scaled = np.clip(colours / np.array([5000, 1500, 1500], np.float32), 0, 1) ** 0.7
     picture = Image.fromarray((255 * scaled).astype(np.uint8))
-    return picture.resize((picture.width * ZOOM, picture.height * ZOOM), Image.Resampling.NEAREST)
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
 
 
-def outline(picture: Image.Image, where: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
+def outline(
+    picture: Image.Image, where: NDArray[np.bool_], colour: tuple[int, int, int], zoom: int = ZOOM, thick: int = 1
+) -> None:
     """Draw the pixel edges of a mask ``bool (y, x)`` onto an enlarged picture."""
     draw = ImageDraw.Draw(picture)
     padded = np.pad(where, 1)
     for y, x in zip(*np.nonzero(where), strict=True):
-        left, top, right, bottom = x * ZOOM, y * ZOOM, (x + 1) * ZOOM - 1, (y + 1) * ZOOM - 1
+        left, top, right, bottom = x * zoom, y * zoom, (x + 1) * zoom - 1, (y + 1) * zoom - 1
         edges = (
             (padded[y, x + 1], (left, top, right, top)),
             (padded[y + 2, x + 1], (left, bottom, right, bottom)),
@@ -44,7 +46,7 @@ def outline(picture: Image.Image, where: NDArray[np.bool_], colour: tuple[int, i
         )
         for inside, line in edges:
             if not inside:
-                draw.line(line, fill=colour)
+                draw.line(line, fill=colour, width=thick)
 
 
 def disagreement(

@@ -22,16 +22,19 @@ from shapely.geometry.base import BaseGeometry
 from app.sample.changes import Change
 from app.sample.grid import FloatArray, IntArray
 from app.sample.world import World, build_world
+from detectors.evidence import PatchEvidence
+from detectors.measuring import measure
 from detectors.patches import assemble
 from detectors.protocol import Monitor
 from detectors.registry import make_monitor
+from detectors.sources import GroundRaster, HeightRaster
 from detectors.types import CLEAR, BlockHistory, ChangedPixels, Grid, Patch, to_day
 from tests.bench.bench_simulated import DIVISIONS, LEAST_M2, MONITOR, SIZE_PX, Archive, render_archive
 from tests.bench.tables import ratio, show
 
 SIZES_M2 = (1_000, 2_000, 5_000, 20_000)
 #: Raised whenever cached files of an older form are of no use.
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Planted:
     """A world and what the monitor made of it at its end; rasters are (y, x) on ``grid``.
 
     height: DEM, metres. cover: land cover before (app.sample.spectra.LandCover). earlier, later: int16 (5, y, x),
-    median clear reflectance x 10000 of the last summer of the history and of the last 60 days, 0 where there is none.
+    median clear reflectance x 10000 of the last summer of the history and of the last 60 days, 0 where there is none;
+    kinds: of ground before, places in detectors.evidence.GROUND, as the monitor sees it.
     """
 
     seed: int
@@ -83,10 +87,16 @@ class Planted:
     cover: IntArray
     earlier: NDArray[np.int16]
     later: NDArray[np.int16]
+    kinds: NDArray[np.uint8]
 
     def patches(self) -> list[Patch]:
         """Patches as the service assembles them."""
         return assemble(self.pixels, self.grid, min_area_m2=LEAST_M2)
+
+    def measure(self, patches: Sequence[Patch], *, heights: bool = True) -> list[PatchEvidence]:
+        """Evidence of its patches, with or without the height model."""
+        terrain = HeightRaster(np.asarray(self.height, np.float32)) if heights else None
+        return measure(patches, self.pixels, self.grid, GroundRaster(self.kinds), terrain)
 
 
 @dataclass(frozen=True)
@@ -152,17 +162,19 @@ def make(seed: int, recipe: str = "many") -> Planted:
     archive = render_archive(world)
     history_until, until = to_day(world.history_until), to_day(world.until)
     summer = world.history_until.year - (world.history_until < date(world.history_until.year, 8, 31))
+    monitor, state, pixels = watch(archive, history_until)
     return Planted(
         seed=seed,
         history_until=history_until,
         until=until,
         grid=archive.grid,
-        pixels=watch(archive, history_until)[2],
+        pixels=pixels,
         features=tuple(_feature(n, c) for n, c in enumerate(world.changes, start=1)),
         height=world.landscape.height,
         cover=world.landscape.cover,
         earlier=_composite(archive, to_day(date(summer, 6, 1)), to_day(date(summer, 8, 31))),
         later=_composite(archive, until - 60, until),
+        kinds=monitor.ground(state),
     )
 
 

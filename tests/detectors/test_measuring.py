@@ -206,7 +206,8 @@ def evidence_of_noiseless(
 
 
 # of a ragged patch a skeleton differs when it is turned, and a simplified outline may begin at another pixel
-LOOSE = {"length_m": 0.05, "width_m": 0.05, "elongation": 0.1, "straightness": 0.15, "upstream_m2": 0.2}
+# On filled pits water may take either of two ways out, and which one follows the order of pixels.
+LOOSE = {"length_m": 0.05, "width_m": 0.05, "elongation": 0.1, "straightness": 0.15, "upstream_m2": 1.0}
 
 
 def assert_same(one: Any, other: Any, path: str) -> None:

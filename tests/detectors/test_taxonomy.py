@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from detectors.activities_docs import activities_markdown
 from detectors.change_type import change_type
+from detectors.detectors_docs import activities_markdown
 from detectors.evidence import NAN, Neighbours, PatchEvidence, Surroundings, Timing
 from detectors.registry import ACTIVITIES
 from detectors.taxonomy import TAXONOMY, Kind, known
@@ -40,7 +40,7 @@ def test_a_code_that_nobody_knows_brings_its_words_or_is_refused() -> None:
 
 
 def test_the_page_is_made_from_the_table() -> None:
-    assert PAGE.read_text(encoding="utf-8") == activities_markdown(), "run: python -m detectors.activities_docs"
+    assert PAGE.read_text(encoding="utf-8") == activities_markdown(), "run: python -m detectors.detectors_docs"
 
 
 def evidence(contact: dict[str, float], *, gap: float = NAN, earlier: int = 0) -> PatchEvidence:

@@ -35,12 +35,13 @@ def planted(features: Sequence[Feature], squares: Sequence[tuple[Square, int]]) 
     places = [(row + r, col + c, day) for (row, col, side), day in squares for r in range(side) for c in range(side)]
     rows, cols, days = (np.array(column, np.int32) for column in zip(*places, strict=True))
     n = len(rows)
-    spectrum, kinds = np.full((n, len(BANDS)), 0.1, np.float32), np.ones((n, 4), np.float32)
+    spectrum, strength = np.full((n, len(BANDS)), 0.1, np.float32), np.ones((n, 4), np.float32)
     none = np.full(n, NONE, np.int32)
-    table = ChangedPixels(rows, cols, days - 1, days, days - 5, none, spectrum, spectrum, kinds)
+    table = ChangedPixels(rows, cols, days - 1, days, days - 5, none, spectrum, spectrum, strength)
     raster = np.zeros((SIDE, SIDE), np.float32)
     looks = np.zeros((5, SIDE, SIDE), np.int16)
-    return Planted(1, 50, 500, GRID, table, tuple(features), raster, raster.astype(np.int32), looks, looks)
+    kinds = np.zeros((SIDE, SIDE), np.uint8)
+    return Planted(1, 50, 500, GRID, table, tuple(features), raster, raster.astype(np.int32), looks, looks, kinds)
 
 
 def test_a_change_is_matched_with_the_patch_that_overlaps_it_most() -> None:

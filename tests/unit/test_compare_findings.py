@@ -37,7 +37,7 @@ def test_a_road_through_a_place_is_a_finding_of_its_own(tmp_path: Path) -> None:
     [road] = changes[changes.activity == "road"].itertuples()
     assert road.length_m == pytest.approx(1400, rel=0.05)
     assert road.width_m <= 30
-    assert "elongation is" in road.reasons
+    assert "mean width is 10 m" in road.reasons
     assert lines.change.tolist() == [road.id]
     assert lines.length_m[0] == pytest.approx(road.length_m)
     assert (changes[changes.id != road.id].activity == "other").all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -111,6 +112,10 @@ def test_the_command_gives_what_the_services_tiles_give(series: Series, tmp_path
     assert cut.area_m2 == pytest.approx(geodesic_area_m2(cut.geometry), rel=0.05)
     assert 0 < cut.probability <= 1
     assert cut.evidence_vegetation_loss > 0
+    assert cut.ndvi_before > 0.6 > 0.3 > cut.ndvi_after
+    assert cut.area_m2 == pytest.approx(cut.length_m * cut.width_m, rel=0.05)
+    assert (cut.ground_before, math.isnan(cut.slope_deg)) == ("forest", True)
+    assert " is " in cut.reasons
     assert cut.detector.startswith("harmonic/")
     low = found[found.confidence == "low"]
     assert low.confirmed.isna().all()
