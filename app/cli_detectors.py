@@ -29,6 +29,8 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     # A kind of ground fewer, which the baseline takes as it is.
     warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+    # Of images without a place, whose polygons have none either.
+    warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
     # Of the file of the area; what cannot be read in it is refused.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")
     warnings.filterwarnings("ignore", category=UserWarning, module="pyogrio")
@@ -103,3 +105,30 @@ def monitor(
         markup=False,
         soft_wrap=True,
     )
+
+
+@detectors.command("compare")
+def compare(
+    before: Annotated[Path, typer.Argument(help="GeoTIFF of the earlier image")],
+    after: Annotated[Path, typer.Argument(help="GeoTIFF of the later image; other bands and another sensor are fine")],
+    out: Annotated[Path, typer.Option(help="Folder for change.tif, strength.tif and changes.gpkg")],
+    scale_before: Annotated[
+        float | None, typer.Option(help="Factor from BEFORE's numbers to reflectance; else the file's own, or 1")
+    ] = None,
+    scale_after: Annotated[
+        float | None, typer.Option(help="Factor from AFTER's numbers to reflectance; else the file's own, or 1")
+    ] = None,
+    min_area_px: Annotated[int, typer.Option(min=1, help="Pixels of the smallest change reported")] = 10,
+) -> None:
+    """Find changes between two images: change.tif (0 no data, 1 unchanged, 2 changed), strength.tif, changes.gpkg."""
+    from app.cli import progress_bar, say
+    from app.monitoring.compare import Comparison
+    from app.monitoring.compare import compare as compare_images
+
+    _quiet_libraries()
+    request = Comparison(before, after, out, scale_before, scale_after, min_area_px)
+    with _ended_in_order(), progress_bar("rows compared") as advance:
+        outcome = compare_images(request, advance)
+    for note in outcome.notes:
+        say.print(note, markup=False, soft_wrap=True)
+    say.print(outcome.in_words(), markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Road building: a long, narrow strip that lost its vegetation.
 
 The widest Chinese motorway has a roadbed of 42 m, a forest road one of 4.5 to 7.5 m (JTG B01-2014, LY/T 5005); with
-mixed pixels on both sides a strip of 10 m pixels looks up to 20 m wider. Whatever its surface is, a road is at least
+mixed pixels on both sides a strip looks up to two pixels wider. Whatever its surface is, a road is at least
 seven times as long as it is wide (Song and Civco 2004, on shape measures of road segments).
 """
 
@@ -30,7 +30,7 @@ class Road:
             (
                 larger(m.elongation(e), 7, 1.25, 2),
                 larger(m.length(e), 180, 1.3),
-                smaller(m.width(e), 32, 1.15),
+                smaller(m.width(e), 12 + 2 * e.pixel_m, 1.15),
                 at_most(m.rectangularity(e), 0.75, 0.05, 0.5),
                 vegetated(e),
                 thinned(e),

@@ -19,6 +19,8 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
+    bench_pair_cost,
+    bench_pair_roads,
     bench_pairs,
     bench_peers,
     bench_recognition,
@@ -67,6 +69,8 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "peers": lambda options: bench_peers.run(options.seeds),
     "vegetation-series": lambda options: vegetation(options.data_vegetation),
     "pairs": lambda options: bench_pairs.run(options.data_pairs),
+    "pair-roads": lambda options: bench_pair_roads.run(options.data_pairs),
+    "pair-cost": lambda options: bench_pair_cost.run(),
     "speed": lambda options: bench_speed.run(),
     "scene": lambda options: bench_scene.run(options.size),
     "scale": lambda options: bench_scale.run(),
