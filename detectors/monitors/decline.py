@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from detectors.kernels import decide
+from detectors.kernels import decide, season
 from detectors.kernels.indices import NDVI
 from detectors.monitors import baseline, grounds, seasons, traces
 from detectors.state import Arrays, MonitorState
@@ -132,13 +132,13 @@ def judge(
     past = sum(year <= int(state.fixed["peak_years"][-1]) for year in named)
     levels = seasons.relative(peaks, min(past, len(peaks)))
     now = levels[-1]
-    moved = now - seasons.median(levels[:-1])
+    moved = now - season.medians(levels[:-1])
     moved = moved[np.isfinite(moved)]
     spread = 1.4826 * float(np.median(np.abs(moved - np.median(moved)))) if len(moved) >= seasons.FEW else 0.0
     steps, start, smallest = _run(levels, rule.years - 1)
     until = np.where(np.arange(len(levels))[:, None] <= start, levels, np.float32(np.nan))
     beginning = np.take_along_axis(levels, start[None], axis=0)[0]
-    reference = np.minimum(beginning, seasons.median(until))
+    reference = np.minimum(beginning, season.medians(until))
     noise = np.maximum(state.fixed["sigma"][NDVI, at] * np.float32(1e-4), np.float32(spread))
     candidate = (steps >= rule.years - 1) & (phase[at] & decide.CONFIRMED == 0)
     # how much of what is asked for has gone

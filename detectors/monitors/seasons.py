@@ -1,10 +1,12 @@
 """The yearly peaks of NDVI of grassland since the history, dense but for the grass pixels only.
 
 Of a state's dynamic part: ``grass_tops`` uint8 (3, i), the two highest NDVI of the year's growing season (1/``PEAK``)
-and how many looks they come from; ``grass_year`` int32 (2,), that year and the last one that was closed;
-``grass_peaks`` uint8 (4, i), peaks of the last four closed years, 0 where unknown; ``grass_years`` int32 (4,), which
-they are. Of the fixed part: ``grass`` bool (pixel,), and ``grass_season`` int32 (2,), first and last day of the
-window's growing season, 0 = the first of January. A year is closed by the first scene after its season.
+and how many looks they come from, up to ``baseline.PEAK_LOOKS``; ``grass_year`` int32 (2,), that year and the last one
+that was closed; ``grass_peaks`` uint8 (4, i), peaks of the last four closed years, 0 where unknown; ``grass_years``
+int32 (4,), which they are.
+
+Of the fixed part: ``grass`` bool (pixel,), and ``grass_season`` int32 (2,), first and last day of the window's growing
+season, 0 = the first of January. A year is closed by the first scene after its season.
 """
 
 from __future__ import annotations
@@ -97,7 +99,9 @@ def follow(
         data = block.data.reshape(len(block.bands), -1)
         red, nir = (data[block.bands.index(b)] for b in ("red", "nir"))
         its_red, its_nir = (state.fixed["coefficients"][state.bands.index(b)] for b in ("red", "nir"))
-        season.take(at, note, red, nir, its_red, its_nir, x, state.fixed["peak"], baseline.GROWING, tops)
+        season.take(
+            at, note, red, nir, its_red, its_nir, x, state.fixed["peak"], baseline.GROWING, baseline.PEAK_LOOKS, tops
+        )
         new["grass_tops"] = tops
     return new, ended
 
@@ -138,22 +142,10 @@ def relative(peaks: NDArray[np.uint8], past: int) -> Floats:
     years; 0 in a year of which fewer than ``FEW`` pixels say something.
     """
     ndvi_of = np.where(peaks > 0, peaks / np.float32(PEAK), np.float32(np.nan)).astype(np.float32)
-    usual = median(ndvi_of[:past])
+    usual = season.medians(ndvi_of[:past])
     for row in ndvi_of:
         moved = row - usual
         moved = moved[np.isfinite(moved)]
         if len(moved) >= FEW:
             row -= np.median(moved)
     return ndvi_of
-
-
-def median(values: Floats) -> Floats:
-    """Median over the first axis of what is known, NaN where nothing is."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    count = np.isfinite(values).sum(axis=0)
-    upper, lower = np.maximum(count // 2, 0), np.maximum((count - 1) // 2, 0)
-    if not len(values):
-        return np.full(values.shape[1:], np.nan, np.float32)
-    pick = np.arange(values.shape[1])
-    out: Floats = (ordered[upper, pick] + ordered[lower, pick]) / np.float32(2)
-    return np.where(count > 0, out, np.float32(np.nan))
