@@ -15,8 +15,8 @@ rule is a plain one, and its strength lies in what it asks for besides:
 - half of both is enough for pixels that hang together with such (hysteresis thresholding, Canny 1986): a herd tramples
   the middle more than the rim.
 
-A window of which most grass declines is taken for dry; a decline of one year, or one that began in the first year of
-the history, is not seen.
+What it cannot see: the decline of most grass of a window, which it takes for drought; a decline of which only one step
+is known, so that the first season of grazing is never enough; and what fell before the first year of the history.
 
 What is found is a sparse table beside that of ``traces``, ascending by pixel: ``decline_at`` int32; ``decline_when``
 uint16 (i, 5), days, columns below; ``decline_from`` float32, relative peak before; ``decline_strength`` float32, the
