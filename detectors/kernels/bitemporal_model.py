@@ -53,9 +53,11 @@ CLIPPED: Final = 0.995
 
 
 INSIDE: Final = 1.0
+TWOFOLD: Final = 1.7
 APART: Final = 4.0
-"""Otsu's threshold always parts in two. Below the usual strength and so many of its standard deviations it parts what
-is usual; then nothing says that there are two classes, and what is usual ends at so many standard deviations."""
+"""Otsu's threshold always parts in two. There is only one class where it lies below the usual strength and so many of
+its standard deviations, or where the one part is on average less than so many times as strong as the other: kinds of
+ground differ that much in what is usual. Then what is usual ends at so many standard deviations of all logarithms."""
 
 SAMPLED: Final = 200_000
 
@@ -71,12 +73,12 @@ def threshold(values: Floats) -> float:
         return float("inf")
     logs = np.sort(np.log(positive[:: max(1, len(positive) // SAMPLED)].astype(np.float64)))
     middle = _half_sample_mode(logs)
-    below = middle - logs[logs <= middle]
-    spread = float(np.sqrt(np.mean(below**2))) if len(below) else 0.0
+    spread = float(np.sqrt(np.mean((middle - logs[logs <= middle]) ** 2)))
     found = otsu(values)
-    if found > np.exp(middle + INSIDE * spread):
+    above = values > found
+    if found > np.exp(middle + INSIDE * spread) and values[above].mean() >= TWOFOLD * values[~above].mean():
         return found
-    return float(np.exp(middle + APART * spread))
+    return float(np.exp(logs.mean() + APART * logs.std()))
 
 
 def _half_sample_mode(ascending: NDArray[np.float64]) -> float:
