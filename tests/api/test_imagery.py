@@ -249,7 +249,7 @@ def test_sync_command_says_what_failed(
     def database() -> Iterator[tuple[Settings, Database]]:
         yield world.settings, world.database
 
-    monkeypatch.setattr(cli, "_database", database)
+    monkeypatch.setattr(cli, "open_settings_and_database", database)
     add(world, catalogue)
     cli.scenes_sync("test")
     assert "3 found, 3 added, 0 updated, 0 missing, 0 failed" in capsys.readouterr().err

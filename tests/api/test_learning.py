@@ -264,7 +264,7 @@ def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Com
 def test_a_set_that_did_worse_needs_a_reason(world: World, desk: Desk, command: Command) -> None:
     with world.database.transaction(see_all=True) as session:
         # What the program's own set says is the truth: what is learned beside it is chance.
-        decide_many(session, 40, seed=5, truth=DEFAULT)
+        decide_many(session, 40, seed=6, truth=DEFAULT)
     said = command("detectors", "calibrate", "--min-decisions", "30")
     assert "WORSE" in said
     (proposed, _) = desk.get("admin", "/calibrations").json()["items"]

@@ -281,7 +281,8 @@ def test_traces_are_means_of_the_looks_since_the_change_began(seed: int, scenes:
             datetime.combine(EPOCH, datetime.min.time(), UTC) + timedelta(days=day),
         )  # fmt: skip
         common_ = traces.Look(regressors(day), look.where, CORE_PLACE, look.shift, look.scatter, look.season)
-        table = traces.follow(state, block, common_, past.phase, past.when, traced, fresh)
+        note = np.where(traced, decide.TRACED, 0).astype(np.uint8)
+        table = traces.follow(state, block, common_, past.phase, past.when, note, fresh)
         for p in range(n):
             over = past.phase[p] == 0
             anew = past.phase[p] == SUSPECTED and before.when[p, START] != past.when[p, START]

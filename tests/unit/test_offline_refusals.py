@@ -232,7 +232,7 @@ def test_the_command_says_what_could_not_be_judged(series: Series, tmp_path: Pat
         rewrite(path, lambda plane: np.full_like(plane, 9))
     words = ["--source", str(folder), "--out", str(tmp_path / "out"), "--crs", "EPSG:32651", "--resolution", "20"]
     days = ["--history-until", str(series.history_until), "--until", str(series.until)]
-    ended = CliRunner().invoke(detectors, [*words, *days])
+    ended = CliRunner().invoke(detectors, ["monitor", *words, *days])
     assert ended.exit_code == 0, ended.output
     assert "None of the ground could be judged" in ended.stderr
     assert "Warning" not in ended.stderr
