@@ -315,8 +315,8 @@ class ActivateRequest(BaseModel):
     note: Note | None = None
     force: bool = Field(
         False,
-        description="Although it did worse on held-out decisions, was compared with another set than the active one, was "
-        "fitted on simulated imagery, or recognisers have changed since; needs a note",
+        description="Although it did worse on held-out decisions, was compared with another set than the active one, "
+        "was fitted on simulated imagery, or recognisers have changed since; needs a note",
     )
 
 
