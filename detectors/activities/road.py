@@ -8,12 +8,16 @@ seven times as long as it is wide (Song and Civco 2004, on shape measures of roa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from detectors.activities import measured as m
 from detectors.activities.expect import at_most, judge, larger, smaller
 from detectors.activities.shared import bare, dry, rise, thinned, vegetated
 from detectors.evidence import PatchEvidence
 from detectors.types import Reason
+
+WIDEST_M: Final = 42.0
+"""Roadbed of the widest motorway."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Road:
             (
                 larger(m.elongation(e), 7, 1.25, 2),
                 larger(m.length(e), 180, 1.3),
-                smaller(m.width(e), 12 + 2 * e.pixel_m, 1.15),
+                smaller(m.width(e), WIDEST_M + 2 * e.pixel_m, 1.15),
                 at_most(m.rectangularity(e), 0.75, 0.05, 0.5),
                 vegetated(e),
                 thinned(e),
