@@ -49,18 +49,30 @@ def assemble(pixels: ChangedPixels, grid: Grid, *, min_area_m2: float) -> list[P
         if np.count_nonzero(sure[members]) >= least:
             kept.append((members, True))
             rest[members] = False
+    # a spare column, as in `links`; ascending, as the table is in reading order
+    place = table.row.astype(np.int64) * (grid.shape[1] + 1) + table.col
+    taken = place[~rest]
     for members in _components(table, np.flatnonzero(rest), grid.shape[1]):
-        if len(members) >= least and not _touches(table, members, ~rest, grid.shape[1]):
+        if len(members) >= least and not _touches(place[members], taken, grid.shape[1]):
             kept.append((members, False))
     kept.sort(key=lambda entry: int(entry[0][0]))
     return [_patch(table.take(m), grid, label, least, high) for label, (m, high) in enumerate(kept, start=1)]
 
 
-def _touches(table: ChangedPixels, members: NDArray[np.intp], others: NDArray[np.bool_], columns: int) -> bool:
-    """Whether a member is one of the eight neighbours of another pixel of the table (``bool (n,)``)."""
-    place = table.row.astype(np.int64) * (columns + 1) + table.col  # a spare column, as in `links`
-    around = [place[members] + sign * (down * (columns + 1) + right) for down, right in NEIGHBOURS for sign in (1, -1)]
-    return bool(np.isin(np.concatenate(around), place[others]).any())
+def _touches(place: NDArray[np.int64], others: NDArray[np.int64], columns: int) -> bool:
+    """Whether a pixel is one of the eight neighbours of another one; others are ascending.
+
+    Looked up and not compared one with all: there are as many patches to ask of as a map of noise has.
+    """
+    if not len(others):
+        return False
+    for down, right in NEIGHBOURS:
+        for sign in (1, -1):
+            wanted = place + sign * (down * (columns + 1) + right)
+            at = np.minimum(np.searchsorted(others, wanted), len(others) - 1)
+            if (others[at] == wanted).any():
+                return True
+    return False
 
 
 def _unique(pixels: ChangedPixels, grid: Grid) -> ChangedPixels:

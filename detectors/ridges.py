@@ -4,7 +4,7 @@ A map of change is smoothed, and where a new road leads along new buildings both
 itself the road is a crest. Crests are found by the second derivatives of Gaussians at one scale (Steger 1998, IEEE
 TPAMI 20, 113-125; the response to a spot is taken off by the curvature along the crest, as by Lindeberg 1998, IJCV
 30), drawn along their skeletons, and cut to what runs straight or in wide bends: crests of clutter wander. Pieces that
-go on as one another are strung together, and kept where they are ``detectors.lines.ELONGATION`` times as long as the
+go on as one another are strung together, and kept where they are ``ELONGATION`` times as long as the
 widest line that the scale shows, and stand out. Wider roads are found on means of 3 x 3 and 9 x 9 pixels.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from detectors.lines import ELONGATION, kept_points, simplified
+from detectors.kernels import outline
 from detectors.skeleton import skeleton_of, strokes
 from detectors.types import Floats
 
@@ -29,6 +29,9 @@ Strength = Floats | NDArray[np.float16]
 
 SIGMA: Final = 1.5
 """Of the Gaussian, pixels. A crest of it is a line at most 2 sqrt(3) SIGMA wide (Steger 1998, section 2.3)."""
+
+ELONGATION: Final = 5.0
+"""Length over width from which on a line is a road."""
 
 WIDEST: Final = 2 * math.sqrt(3) * SIGMA
 LEAST_LENGTH: Final = ELONGATION * WIDEST
@@ -62,6 +65,9 @@ CORNER: Final = -0.5
 FWHM: Final = 2 * math.sqrt(2 * math.log(2))
 """Full width at half height of a Gaussian, standard deviations."""
 
+# Ways that lie within this of a straight line, pixels, are drawn straight: the steps of a slanting line of pixels
+# deviate by less.
+_TOLERANCE: Final = 0.75
 _TRUNCATE: Final = 3.0
 _EDGE: Final = math.ceil(_TRUNCATE * SIGMA)
 # Pixels at an end of a way that its direction is taken from.
@@ -225,6 +231,12 @@ def _response(strength: Strength) -> NDArray[np.float16]:
     return response
 
 
+def simplified(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A way ``(n, 2)`` by those of its points that it can be drawn from."""
+    kept: NDArray[np.float64] = path[outline.runs(path, _TOLERANCE)]
+    return kept
+
+
 def _length(path: NDArray[np.float64]) -> float:
     return float(np.hypot(*np.diff(path, axis=0).T).sum()) + 1.0
 
@@ -236,7 +248,7 @@ def _smooth_parts(path: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """
     if len(path) < RUN / math.sqrt(2):
         return []
-    corners = kept_points(ndimage.gaussian_filter1d(path, 1.0, axis=0, mode="nearest"))
+    corners = np.flatnonzero(outline.runs(ndimage.gaussian_filter1d(path, 1.0, axis=0, mode="nearest"), _TOLERANCE))
     steps = np.diff(path[corners], axis=0)
     lengths = np.hypot(*steps.T)
     parts: list[NDArray[np.float64]] = []

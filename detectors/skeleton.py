@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import connected_components
 from skimage import morphology
 
 from detectors.types import Bools
@@ -50,16 +50,6 @@ class Skeleton:
             return 0, part
         count, part[index] = connected_components(self.links[index][:, index], directed=False)
         return int(count), part
-
-    def longest_way(self, members: NDArray[np.intp]) -> float:
-        """Longest shortest way within connected members, found by two searches from its ends, pixels; with both end
-        pixels."""
-        links, far = self.links[members][:, members], 0
-        distance = np.zeros(len(members))
-        for _ in range(2):
-            distance = dijkstra(links, directed=False, indices=np.array([far]))[0]
-            far = int(np.argmax(distance))
-        return float(distance[far]) + 1.0
 
     def length(self, way: NDArray[np.intp]) -> float:
         """Length of a way, with both end pixels."""

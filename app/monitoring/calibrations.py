@@ -150,11 +150,13 @@ def activate(
     Raises:
         NotFound: there is none. StaleVersion: it was decided on meanwhile.
         Conflict: it is active or was rejected; or `force` is not given and it did worse on held-out decisions, was
-            fitted on simulated imagery, or recognisers have changed since.
+            compared with another set than the active one, was fitted on simulated imagery, or recognisers have changed
+            since.
         Invalid: `force` without a note.
     """
     row = _take(session, version, expected, (Status.proposed, Status.retired), "switched on")
-    against = _objections(row)
+    before = active(session)
+    against = _objections(row, before)
     if against and not force:
         raise Conflict(
             f"{' '.join(against)} To switch it on all the same, send `force` with a note that says why.",
@@ -163,7 +165,6 @@ def activate(
         )
     if force and not note:
         raise Invalid("Mend these fields: note.", errors=[{"pointer": "note", "detail": "say why, in words"}])
-    before = active(session)
     _decide(session, caller, before, Status.retired, f"set {version} was switched on")
     _decide(session, caller, row, Status.active, note)
     return row
@@ -186,10 +187,16 @@ def decisions_of(session: Session, rows: Sequence[CalibrationSet]) -> list[Calib
     return list(session.scalars(mine.order_by(CalibrationDecision.id)))
 
 
-def _objections(row: CalibrationSet) -> list[str]:
+def _objections(row: CalibrationSet, standing: CalibrationSet) -> list[str]:
+    """What speaks against a set beside the one that it would take the place of."""
     against = []
     if is_worse(row):
         against.append(f"On held-out decisions set {row.version} did worse than set {row.compared_with}.")
+    if row.status is Status.proposed and row.compared_with not in (None, standing.version):
+        against.append(
+            f"It was compared with set {row.compared_with}, and set {standing.version} has been switched on since; "
+            "propose a new one."
+        )
     if row.basis.get("simulated"):
         against.append("It was fitted on simulated imagery.")
     changed = outdated(row)

@@ -51,6 +51,8 @@ class DetectionChangeKind(StrEnum):
     confirmed = "confirmed"
     # Its probabilities are now by another calibration; the outline stands.
     recalibrated = "recalibrated"
+    # It is named otherwise, by newer images or another threshold; the outline stands.
+    renamed = "renamed"
     # Of a detection that is held: what the imagery says after late or corrected scenes; the detection stands.
     replayed = "replayed"
     # Of a detection that is held: the imagery no longer shows it; the detection stands.

@@ -50,15 +50,15 @@ def common_grid(before: Image, after: Image) -> Common:
     Raises:
         Invalid: they do not lie on one another, or in different CRS, or not north-up.
     """
-    if before.crs is None or after.crs is None:
-        return _unplaced(before, after)
     for image in (before, after):
         t = image.transform
-        if t.b or t.d or t.a <= 0 or t.e >= 0:
+        if image.crs is not None and (t.b or t.d or t.a <= 0 or t.e >= 0):
             raise Invalid(
                 f"{image.label} is rotated, sheared or not north-up; straighten it first with "
                 f"`gdalwarp {image.path.name} straight.tif`."
             )
+    if before.crs is None or after.crs is None:
+        return _unplaced(before, after)
     if not _same_crs(before.crs, after.crs):
         wanted = _short(before.crs)
         raise Invalid(

@@ -36,9 +36,13 @@ class Cells:
 
     def add(self, row0: int, strength: Floats) -> None:
         """A strip of whole rows ``(y, columns)``."""
-        some = strength[-row0 % self.size :: self.size, :: self.size]
-        row = -(-row0 // self.size)
-        self.values[row : row + len(some)] = np.clip(some, -60_000, 60_000)
+        if self.size > 1:
+            # Of any pixel that has one: at the edge of the data the first of a cell may have none.
+            for axis, start in ((0, row0), (1, 0)):
+                ends = np.arange(-start % self.size, strength.shape[axis], self.size)
+                strength = np.fmax.reduceat(strength, np.union1d(0, ends), axis=axis)
+        part = self.values[row0 // self.size :][: len(strength)]
+        np.fmax(part, np.clip(strength, -60_000, 60_000).astype(np.float16), out=part)
 
     def strip(self, row0: int, rows: int, columns: int) -> Floats:
         """Strength of a strip of whole rows, ``float32 (y, x)``."""

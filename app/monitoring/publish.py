@@ -234,10 +234,13 @@ def _follow(this: _Publication, detection: Detection, item: Found) -> None:
         this.run.detections_grown += 1
         _record(this, detection, kind, item)
         return
-    before = detection.calibration
+    named, calibration = detection.activity, detection.calibration
     _explain(this, detection, item)
-    if before not in (None, this.calibration):
+    if calibration not in (None, this.calibration):
         _record(this, detection, Kind.recalibrated, item)
+    elif detection.activity != named:
+        # Or nobody could tell later what it was named when somebody decided on it.
+        _record(this, detection, Kind.renamed, item)
 
 
 def _follow_held(this: _Publication, detection: Detection, item: Found, others: list[Detection]) -> None:

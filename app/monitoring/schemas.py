@@ -12,8 +12,8 @@ from app.monitoring.models import CalibrationStatus, Rebaseline, RunStatus, Tile
 
 # Bands that detectors understand (detectors.types.BANDS).
 Band = Literal["blue", "green", "red", "nir", "swir16", "swir22"]
-# From the first Landsat on; far from the ends of what a date can be, where a day more is an error.
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# From the first Landsat on; far from the ends of what a date can be, where a day more is an error.
 Day = Annotated[date, Field(ge=date(1972, 1, 1), le=date(2200, 1, 1))]
 
 
@@ -315,8 +315,8 @@ class ActivateRequest(BaseModel):
     note: Note | None = None
     force: bool = Field(
         False,
-        description="Although it did worse on held-out decisions, was fitted on simulated imagery, or recognisers have "
-        "changed since; needs a note",
+        description="Although it did worse on held-out decisions, was compared with another set than the active one, "
+        "was fitted on simulated imagery, or recognisers have changed since; needs a note",
     )
 
 

@@ -4,7 +4,8 @@ Each expectation is a fuzzy set over one value: its support rises (or falls) alo
 Supports are joined by their weighted geometric mean, the compensatory "and" of Zimmermann and Zysno (1980, Fuzzy Sets
 and Systems 4, 37-51) without its "or" part, which is also the logarithmic opinion pool of Genest and Zidek (1986,
 Statistical Science 1, 114-135): one thing that cannot be weighs against an activity whatever else fits, and no number
-of things that fit makes up for it. Middles and widths are read off the literature that each recogniser names.
+of things that fit makes up for it. Ends that the literature gives are taken from what each recogniser names; the other
+ends, and the widths, are set by simulated areas and are the first thing to doubt on other ground.
 """
 
 from __future__ import annotations

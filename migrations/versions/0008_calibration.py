@@ -103,13 +103,13 @@ def upgrade() -> None:
     op.add_column("detections", sa.Column("calibration", sa.Text(), nullable=True))
     op.add_column("detection_changes", sa.Column("activity", sa.Text(), nullable=True))
     op.add_column("detection_changes", sa.Column("calibration", sa.Text(), nullable=True))
-    _allow_kinds(*KINDS, "recalibrated")
+    _allow_kinds(*KINDS, "recalibrated", "renamed")
 
 
 def downgrade() -> None:
     op.execute("select set_config('redline.scope', 'all', true)")
     # The outline of such a row is that of the detection.
-    op.execute("update detection_changes set kind = 'redrawn' where kind = 'recalibrated'")
+    op.execute("update detection_changes set kind = 'redrawn' where kind in ('recalibrated', 'renamed')")
     _allow_kinds(*KINDS)
     for table, name in (
         ("detection_changes", "calibration"),

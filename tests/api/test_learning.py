@@ -293,6 +293,22 @@ def test_recognisers_that_changed_since_speak_against_it(world: World, desk: Des
     assert desk.post("admin", "/calibrations/2020-001/activate", {"force": True, "note": "x"}, 2).status_code == 409
 
 
+def test_a_comparison_holds_for_the_set_that_was_active_then(world: World, desk: Desk) -> None:
+    with world.database.transaction(see_all=True) as session:
+        session.add_all(
+            CalibrationSet(
+                version=version, status="proposed", parameters=DEFAULT.to_json(), compared_with=DEFAULT.version
+            )
+            for version in ("2020-001", "2020-002")
+        )
+    assert desk.post("admin", "/calibrations/2020-001/activate", {}, 1).status_code == 200
+    refused = desk.post("admin", "/calibrations/2020-002/activate", {}, 1)
+    assert refused.status_code == 409 and "2020-001 has been switched on since" in refused.json()["detail"]
+    # One that was on before may come back.
+    assert desk.post("admin", f"/calibrations/{DEFAULT.version}/activate", {}, 2).status_code == 200
+    assert desk.post("admin", "/calibrations/2020-001/activate", {}, 3).status_code == 200
+
+
 def test_of_two_administrators_at_once_one_is_told(world: World, desk: Desk) -> None:
     with world.database.transaction(see_all=True) as session:
         session.add_all(

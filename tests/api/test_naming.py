@@ -88,6 +88,9 @@ def test_below_its_threshold_a_change_is_other_and_keeps_its_ranking(publish_box
     set_up(publish_boxes, thresholds={found.activity: first["probability"] + 1e-3})
     publish_boxes(BOX)
     assert (found.activity, found.activities[0]) == ("other", first)
+    # Labels are of the name that was decided on, and read it here.
+    said = [(c.kind, c.activity) for c in publish_boxes.changes(found)]
+    assert said == [("new", first["code"]), ("renamed", "other")]
     # The threshold of one activity counts instead of the general one, upwards and downwards.
     set_up(publish_boxes, min_probability=1.0, thresholds={first["code"]: 0.0})
     publish_boxes(BOX)

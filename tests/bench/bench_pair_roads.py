@@ -23,9 +23,9 @@ from skimage import draw
 
 from app.monitoring.compare import CHANGES, Comparison, compare
 from app.monitoring.pair_changes import LINES, ROAD
-from detectors.lines import centre_lines, split_linear
 from detectors.ridges import ridges_of_all_widths
 from detectors.types import Bools, Floats
+from tests.bench.mask_lines import centre_lines, split_linear
 from tests.bench.tables import show
 
 # scikit-image's functions carry no types

@@ -74,7 +74,7 @@ def test_natural_and_routine_causes_are_no_activity() -> None:
     }  # fmt: skip
 
 
-@every_sure_case
+@pytest.mark.parametrize("case", cases(), ids=name_of)
 @pytest.mark.parametrize("seen", [turned, mirrored, shifted, shuffled, with_another_band])
 def test_the_same_ground_seen_otherwise_is_the_same(
     case: PlantedCase, seen: Callable[[PlantedCase], PlantedCase]
@@ -89,7 +89,7 @@ def test_a_drift_of_two_per_cent_and_any_order_change_no_name(case: PlantedCase,
 
 
 @every_sure_case
-def test_a_coarser_grid_changes_no_name(case: PlantedCase) -> None:
+def test_on_a_coarser_grid_the_name_stays_probable(case: PlantedCase) -> None:
     patch, _ = case.measured()
     if patch.shape.area_px < LEAST_COARSE_PX:
         pytest.skip("too few pixels are left")

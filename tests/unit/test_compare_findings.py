@@ -8,9 +8,12 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from app.monitoring.compare import Comparison, compare
+from app.monitoring.pair_lines import Cells
 from detectors.ridges import corridors, ridge_lines, ridges_of_all_widths
 from tests.pairs import SIZE, Difference, ground, numbers, write
 
@@ -100,3 +103,24 @@ def test_blobs_and_plain_ground_have_no_lines() -> None:
     assert ridges_of_all_widths(np.ones((100, 100), np.float32), 1.0) == []
     assert ridges_of_all_widths(np.full((100, 100), np.nan, np.float32), 1.0) == []
     assert ridges_of_all_widths(5 * smooth(discs), 0.0) == []
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 4),
+    height=st.integers(1, 9),
+    shape=st.tuples(*[st.integers(1, 20)] * 2),
+)
+def test_a_cell_has_the_strength_of_those_of_its_pixels_that_have_one(
+    seed: int, size: int, height: int, shape: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(seed)
+    whole = random.integers(0, 100, (-(-shape[0] // size), -(-shape[1] // size))).astype(np.float32)
+    strength = whole.repeat(size, 0).repeat(size, 1)[: shape[0], : shape[1]]
+    strength[random.random(shape) < 0.4] = np.nan
+    cells = Cells(shape, size)
+    for row0 in range(0, shape[0], height):
+        cells.add(row0, strength[row0 : row0 + height])
+    given_back = cells.strip(0, *shape)
+    known = np.isfinite(strength)
+    assert np.array_equal(given_back[known], strength[known])

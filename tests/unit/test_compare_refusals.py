@@ -134,6 +134,10 @@ CASES: dict[str, tuple[Callable[[Comparison], Comparison], str]] = {
         r"AFTER \(late.tif\) is in EPSG:32651, BEFORE .* EPSG:32652; .*`gdalwarp -t_srs EPSG:32652 late.tif",
     ),
     "turned": (late(lambda p: write(p, LATE, transform=TURNED)), r"AFTER \(late.tif\) is rotated"),
+    "turned, beside one without a place": (
+        lambda r: (write(r.before, EARLY, crs=None), write(r.after, LATE, transform=TURNED)) and r,
+        r"AFTER \(late.tif\) is rotated",
+    ),
     "upside down": (
         late(lambda p: write(p, LATE, transform=Affine(10, 0, 500_000, 0, 10, 4_898_400))), "not north-up",
     ),

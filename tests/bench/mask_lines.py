@@ -1,4 +1,5 @@
-"""Road-like parts of a change mask: centre lines with length and width, and roads cut off the ground they lead to.
+"""The roads of a reference mask, which the benchmark of roads measures by: centre lines with length and width, cut off
+the ground that they lead to. The service finds roads on the strength of change (``detectors.ridges``).
 
 A line is told by its own proportions, at whatever scale: along the skeleton (Zhang and Suen 1984, Communications of the
 ACM 27, by scikit-image) the distance to the edge says how wide the mask is. A connected stretch of skeleton that is at
@@ -16,12 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse.csgraph import dijkstra
 
+from detectors.ridges import ELONGATION, simplified
 from detectors.skeleton import Skeleton, skeleton_of, strokes
 from detectors.types import Bools
-
-ELONGATION: Final = 5.0
-"""Length over width from which on a part is a line; also the side of holes in pixels, whose square is filled."""
 
 # Of the median width: the most along nineteen twentieths of a line, and at crossings.
 _UNEVEN: Final = 2.0
@@ -34,9 +34,6 @@ _UNSURE_WIDTH: Final = 2.0
 _LONG_SHARE: Final = 2 / 3
 # Steps between the scales that are looked at.
 _STEP: Final = 1.25
-# Roads that lie within this of a straight line, in pixels, are drawn straight: the steps of a slanting line of pixels
-# deviate by less.
-_TOLERANCE: Final = 0.75
 _distance: Callable[..., Any] = ndimage.distance_transform_edt
 
 
@@ -151,7 +148,7 @@ def _is_line(bones: Skeleton, stretch: NDArray[np.intp]) -> bool:
     if np.percentile(widths, 95) > _UNEVEN * usual or widths.max() > _CROSSING * usual:
         return False
     least = ELONGATION * max(median, _LEAST_WIDTH)
-    if len(stretch) * math.sqrt(2) < least or bones.longest_way(stretch) < least:
+    if len(stretch) * math.sqrt(2) < least or _longest_way(bones, stretch) < least:
         return False
     # A ragged place has a skeleton as long as a road's, of many short ways; a road or a net of roads of few long ones.
     alone = np.zeros(len(bones), np.bool_)
@@ -159,6 +156,17 @@ def _is_line(bones: Skeleton, stretch: NDArray[np.intp]) -> bool:
     part = bones.take(alone)
     lengths = np.array([part.length(way) for way in strokes(part)])
     return bool(lengths[lengths >= least].sum() >= _LONG_SHARE * lengths.sum())
+
+
+def _longest_way(bones: Skeleton, members: NDArray[np.intp]) -> float:
+    """Longest shortest way within connected members, found by two searches from its ends, pixels; with both end
+    pixels."""
+    links, far = bones.links[members][:, members], 0
+    distance = np.zeros(len(members))
+    for _ in range(2):
+        distance = dijkstra(links, directed=False, indices=np.array([far]))[0]
+        far = int(np.argmax(distance))
+    return float(distance[far]) + 1.0
 
 
 def _discs(bones: Skeleton, chosen: Bools, shape: tuple[int, ...]) -> Bools:
@@ -197,28 +205,3 @@ def _drawn(bones: Skeleton, path: NDArray[np.intp]) -> NDArray[np.float64]:
             along = vertices[end] - vertices[inner]
             vertices[end] += along / np.hypot(*along) * (bones.radius[path[end]] - 0.5)
     return vertices
-
-
-def simplified(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A way of points ``(n, 2)`` by those of them that it can be drawn from, within ``_TOLERANCE``."""
-    return points[kept_points(points)].copy()
-
-
-def kept_points(points: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Douglas and Peucker (1973, Cartographica 10), on a stack instead of by recursion."""
-    keep = np.zeros(len(points), np.bool_)
-    keep[[0, -1]] = True
-    stack = [(0, len(points) - 1)]
-    while stack:
-        first, last = stack.pop()
-        if last - first < 2:
-            continue
-        between, along = points[first + 1 : last] - points[first], points[last] - points[first]
-        reach = float(np.hypot(*along))
-        off = np.abs(between[:, 0] * along[1] - between[:, 1] * along[0]) / reach if reach else np.hypot(*between.T)
-        furthest = int(np.argmax(off))
-        if off[furthest] > _TOLERANCE:
-            middle = first + 1 + furthest
-            keep[middle] = True
-            stack += [(first, middle), (middle, last)]
-    return np.flatnonzero(keep)

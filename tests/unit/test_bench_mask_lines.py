@@ -11,8 +11,8 @@ from scipy import ndimage
 from shapely import LineString, Point, affinity, box, union_all
 from shapely.geometry.base import BaseGeometry
 
-from detectors.lines import centre_lines, split_linear
 from detectors.types import Bools
+from tests.bench.mask_lines import centre_lines, split_linear
 
 SIZE = 200
 CURVE = LineString([(20 + 160 * t, 100 + 50 * np.sin(2 * np.pi * t)) for t in np.linspace(0, 1, 200)])
