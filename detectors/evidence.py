@@ -43,7 +43,7 @@ class Timing:
         gap_days: from the last clear look before to the first sight: the change began in between. NaN: no such look.
         spread_days: between the 10th and the 90th percentile of the pixels' days first seen: how fast it spread.
         looks: median number of clear looks since, the first included, that showed the change.
-        persistence_days: from the first sight to the last clear look that showed it.
+        persistence_days: from the first sight to the last clear look that showed it. NaN: not known.
         recovered: share of the pixels that look again as they did before.
         peaks: yearly peak of NDVI, median over the pixels, by year, history and since; of years that were seen enough.
     """
@@ -52,7 +52,7 @@ class Timing:
     gap_days: float = NAN
     spread_days: float = 0.0
     looks: float = 1.0
-    persistence_days: float = 0.0
+    persistence_days: float = NAN
     recovered: float = 0.0
     peaks: Mapping[int, float] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.evidence import NAN, PatchEvidence, Timing
+from detectors.evidence import NAN, Neighbours, PatchEvidence, Surroundings, Timing
 from detectors.members import Floats64, Members
 from detectors.sources import GroundSource, HeightSource
 from detectors.spectra import columns_of, spreads, textures
@@ -23,6 +23,12 @@ from detectors.types import EVIDENCE, NONE, PEAK, ChangedPixels, Grid, Patch, fr
 
 BATCH_PX: Final = 1 << 19
 """Pixels measured at once, at some 300 bytes each."""
+
+MOST_WINDOW_PX: Final = 1 << 24
+"""Pixels of a window around a patch beyond which nothing is said of what lies around: it would take gigabytes."""
+
+NOBODY: Final = Neighbours(NAN, 0, 0, NAN, False)
+"""Neighbours that were not looked for."""
 
 
 def measure(
@@ -62,8 +68,11 @@ def measure(
             strict=True,
         )
         for number, (patch, was, is_now, strong, timing, texture) in enumerate(parts, start=first):
-            ring = Ring.of(patch, grid)
-            around, neighbours = look_around(ring, number, territory, ground)
+            around, neighbours, relief = Surroundings(), NOBODY, None
+            if patch.mask.size <= MOST_WINDOW_PX:
+                ring = Ring.of(patch, grid)
+                around, neighbours = look_around(ring, number, territory, ground)
+                relief = None if terrain is None else terrain_of(ring, grid, terrain)
             found.append(
                 PatchEvidence(
                     before=was,
@@ -74,7 +83,7 @@ def measure(
                     texture=texture,
                     around=around,
                     neighbours=neighbours,
-                    terrain=None if terrain is None else terrain_of(ring, grid, terrain),
+                    terrain=relief,
                     pixel_m=grid.pixel_size,
                 )
             )
@@ -115,7 +124,7 @@ def _timing(patch: Patch, days: Floats64, recovered: float, peaks: dict[int, flo
         gap_days=float(patch.first_seen - patch.last_clear) if patch.last_clear > NONE else NAN,
         spread_days=float(days[0, 2] - days[0, 0]),
         looks=1.0 if math.isnan(looks) else looks,
-        persistence_days=0.0 if math.isnan(until) else max(0.0, until - patch.first_seen),
+        persistence_days=NAN if math.isnan(until) else max(0.0, until - patch.first_seen),
         recovered=recovered,
         peaks={year: peak for year, peak in peaks.items() if not math.isnan(peak)},
     )

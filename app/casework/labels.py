@@ -31,7 +31,7 @@ from app.casework.vocabulary import DismissReason
 from app.foundation.geometry import from_database
 from app.foundation.time import legal_day
 from app.imagery.models import Scene
-from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER
+from app.monitoring.activities import NOT_AN_ACTIVITY, OTHER, recogniser_versions
 from app.monitoring.calibrations import Basis, Decision
 from app.monitoring.models import Detection, DetectionChange, Plan, PlanSource, Run
 
@@ -258,6 +258,9 @@ def _label(row: Row[Any], truth: str, is_real: bool, reason: str | None, on_grou
     scores = {one["code"]: one.get("score") for one in row.activities if one["code"] != OTHER}
     looks = (row.evidence.get("timing") or {}).get("looks")
     kept = bool(scores) and looks is not None and all(score is not None for score in scores.values())
+    # What an earlier version of a recogniser said says nothing of this one.
+    versions = recogniser_versions()
+    kept = kept and all(one.get("version") in (None, versions.get(one["code"])) for one in row.activities)
     return Label(
         detection_id=row.id,
         decided_at=row.decided_at,

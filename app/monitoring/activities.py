@@ -43,5 +43,15 @@ def check_activities(codes: Iterable[str], field: str) -> None:
         )
 
 
+def check_not_reported(codes: Iterable[str], field: str) -> None:
+    """Raises: Invalid: an unknown code, or `other`: what nobody can name is for an officer to look at."""
+    check_activities(codes, field)
+    if OTHER in codes:
+        raise Invalid(
+            f"Mend these fields: {field}.",
+            errors=[{"pointer": field, "detail": "`other` is always reported: it is what an officer has to look at"}],
+        )
+
+
 # Causes that a recogniser may name and that are nobody's activity.
 NOT_AN_ACTIVITY: Final = frozenset(known_activities()) - frozenset(human_activities())

@@ -23,6 +23,7 @@ from app.boundaries.units import newest_divisions
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
+from app.monitoring.activities import recogniser_versions
 from app.monitoring.calibrations import of_run
 from app.monitoring.findings import Found, find, to_date
 from app.monitoring.jobs import window_ground
@@ -375,9 +376,12 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
 def _explain(this: _Publication, detection: Detection, item: Found) -> None:
     """Write the ranked causes of a finding, and what speaks for them, into a detection."""
     detection.activity, detection.calibration = item.activity, this.calibration
+    versions = recogniser_versions()
     detection.activities = [
         {
             "code": ranked.code,
+            # None for `other`, which no recogniser scores.
+            "version": versions.get(ranked.code),
             "probability": round(ranked.probability, 4),
             "score": round(ranked.score, 6),
             "reasons": [asdict(reason) for reason in ranked.reasons],

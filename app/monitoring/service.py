@@ -24,7 +24,7 @@ from app.foundation.timetable import Job
 from app.imagery.grid import plan_geobox
 from app.imagery.models import Source
 from app.imagery.service import source_by_name
-from app.monitoring.activities import check_activities
+from app.monitoring.activities import check_activities, check_not_reported
 from app.monitoring.models import Plan, PlanSource, Run, RunStatus
 from app.monitoring.schemas import PlanChange, PlanConfiguration, PlanIn
 from detectors.registry import make_monitor
@@ -110,7 +110,7 @@ def _check_detector(configuration: PlanConfiguration) -> None:
     except (ValueError, TypeError) as error:
         raise Invalid(f"monitor: {error}") from None
     check_activities(configuration.thresholds, "configuration/thresholds")
-    check_activities(configuration.not_reported, "configuration/not_reported")
+    check_not_reported(configuration.not_reported, "configuration/not_reported")
 
 
 def _check_grid(configuration: PlanConfiguration, area: BaseGeometry) -> None:
@@ -184,7 +184,7 @@ def change_plan(session: Session, plan: Plan, change: PlanChange, expected_versi
     naming = {name: given.pop(name) for name in ("min_probability", "thresholds", "not_reported") if name in given}
     configuration = PlanConfiguration.model_validate(plan.configuration | naming)
     check_activities(configuration.thresholds, "thresholds")
-    check_activities(configuration.not_reported, "not_reported")
+    check_not_reported(configuration.not_reported, "not_reported")
     plan.configuration = configuration.model_dump(mode="json")
     until = given.get("until", plan.until)
     if until is not None and until <= plan.history_until:

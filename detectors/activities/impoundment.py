@@ -1,8 +1,9 @@
-"""Damming: water that stays where a valley was dry, on sloping ground, often with a barrier beside it.
+"""Damming: water that stays where a valley was dry, by the shape and the mixture of what it covers.
 
 Water is dark beyond 0.8 um (MNDWI, Xu 2006) and the barrier and the shore are not, so that near infrared varies
-sharply over the patch; a reservoir fills a hollow, narrow at its upper end, and no rectangle. A pond on level farmed
-ground is aquaculture. Hydropower has no recogniser: at 10 m its weir and water are those of any dam.
+sharply over the patch; a reservoir fills a hollow, narrow at its upper end, and no rectangle. The barrier is not told
+apart from the shore. A pond on level farmed ground is aquaculture. Hydropower has no recogniser: at 10 m its weir and
+water are those of any dam.
 """
 
 from __future__ import annotations

@@ -115,6 +115,9 @@ def test_thresholds_name_known_activities(publish_boxes: Publish, session: Sessi
         with pytest.raises(Invalid) as refused:
             change_plan(session, plan, PlanChange.model_validate(faulty), plan.version)
         assert "mining" in refused.value.members["errors"][0]["detail"]
+    with pytest.raises(Invalid) as refused:
+        change_plan(session, plan, PlanChange.model_validate({"not_reported": ["other"]}), plan.version)
+    assert "always reported" in refused.value.members["errors"][0]["detail"]
     assert plan.version == 1
 
 

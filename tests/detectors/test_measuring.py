@@ -18,6 +18,7 @@ from detectors.kernels import groups
 from detectors.kernels.drainage import upstream
 from detectors.measuring import measure
 from detectors.patches import assemble
+from detectors.shapes import shape_of
 from detectors.sources import GroundRaster, HeightRaster
 from detectors.types import BANDS, ChangedPixels, Grid, Patch
 from tests.detectors.scenes import DAY, GRID, LEAVES, SPOIL, changed
@@ -130,7 +131,7 @@ def test_what_was_not_measured_is_left_out() -> None:
         assert set(e.after) == {"green", "red", "nir", "ndvi", "water", "visible"}
         assert math.isnan(e.value("after", "nbr"))
         assert e.value("after", "water") == pytest.approx((0.14 - 0.21) / (0.14 + 0.21), abs=0.03)
-        assert (e.timing.looks, e.timing.persistence_days, e.timing.peaks) == (1, 0, {})
+        assert (e.timing.looks, e.timing.peaks) == (1, {}) and math.isnan(e.timing.persistence_days)
         assert (e.around.before, e.around.ring, e.around.known, e.terrain) == ({}, {}, 0, None)
     assert measure([], table, GRID) == []
     with pytest.raises(ValueError, match="lacks pixels"):
@@ -260,3 +261,12 @@ def test_separation_is_the_best_of_all_thresholds() -> None:
     found = groups.separation(np.concatenate([values, [1.0, 1.0]]), np.array([0, 30, 32], np.int64))
     assert found[0] == pytest.approx(best / values.var())
     assert math.isnan(found[1])
+
+
+def test_a_patch_with_a_huge_window_is_measured_in_bounded_time() -> None:
+    side = 5000
+    mask = np.eye(side, dtype=np.bool_)
+    mask[:-1] |= mask[1:]
+    shape = shape_of(mask, 100.0)
+    assert shape.length_m == pytest.approx(side * 10 * math.sqrt(2), rel=0.02)
+    assert shape.width_m < 20 and shape.elongation > 1000
