@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import ConvexHull
 from skimage import measure, morphology
 
@@ -164,7 +165,14 @@ def _straightness(padded: NDArray[np.bool_], pixels: int) -> float:
 
 
 def _skeleton_length(padded: NDArray[np.bool_]) -> float:
-    """Longest shortest way along the skeleton in pixels; of a patch with a large window, in steps of several pixels.
+    """Longest shortest way along the skeleton in pixels."""
+    thin, step = _thinned(padded)
+    return step * float(outline.longest_way(thin))
+
+
+def _thinned(padded: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """The skeleton with a margin of one pixel more, and its step: of a large window it is drawn in steps of several
+    pixels.
 
     What thinning costs grows with the window: that of a road of 100 km would take minutes and gigabytes.
     """
@@ -172,4 +180,32 @@ def _skeleton_length(padded: NDArray[np.bool_]) -> float:
     if step > 1:
         padded = _block_reduce(padded, (step, step), np.max)
     # one more pixel around, or the closing would wear the window's edge
-    return step * float(outline.longest_way(_skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE))))
+    thin: NDArray[np.bool_] = _skeletonize(ndimage.binary_closing(np.pad(padded, 1), SQUARE))
+    return thin, step
+
+
+def centre_line(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The longest shortest way along the skeleton of a connected mask ``bool (y, x)``, as a road's centre line.
+
+    Returns:
+        ``float64 (n, 2)``, vertices as (row, column) of the mask, pixel centres at .5, to within ``TOLERANCE_PX``; of a
+        mask without a way (a pixel, a blob) one vertex or none.
+    """
+    thin, step = _thinned(np.pad(mask, 1))
+    row, col = np.nonzero(thin)
+    if not len(row):
+        return np.zeros((0, 2))
+    graph = links(row.astype(np.int64), col.astype(np.int64), thin.shape[1])
+    start, at = 0, 0
+    before: NDArray[Any] = np.zeros((1, 0), np.int32)
+    for _ in range(2):  # the farthest pixel from anywhere is an end, the farthest from it the other
+        start = at
+        away, before = dijkstra(graph, directed=False, indices=[start], return_predecessors=True)
+        at = int(np.argmax(np.where(np.isfinite(away[0]), away[0], -1)))
+    way = [at]
+    while before[0, at] >= 0:
+        at = int(before[0, at])
+        way.append(at)
+    # two margins: of the pad, and of the thinning
+    points = (np.column_stack([row, col])[way].astype(np.float64) - 0.5) * step - 1
+    return points[outline.runs(points, TOLERANCE_PX)] if len(points) > 1 else points

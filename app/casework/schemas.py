@@ -106,7 +106,7 @@ class DetectionAnswer(BaseModel):
         description=(
             "What was measured (`detectors.evidence.PatchEvidence`): bands and indices before and after "
             "with percentiles 10 and 90, strength, timing, shape, texture, surroundings, neighbours, terrain (null: "
-            "no height model). Null: not measured"
+            "no height model). Null: not measured. Of a road also `centre_line`, a GeoJSON LineString"
         ),
         examples=[
             {

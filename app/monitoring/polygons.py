@@ -13,13 +13,14 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes
-from shapely import MultiPolygon, Polygon
+from shapely import LineString, MultiPolygon, Polygon
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from app.foundation.geometry import CRS, as_multipolygon, transformer
-from detectors.types import Grid
+from detectors.shapes import centre_line
+from detectors.types import Grid, Patch
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -125,6 +126,17 @@ def overlay_masks(parts: Sequence[tuple[Bools, int, int]]) -> tuple[Bools, int, 
     for plane, (mask, row, col) in zip(planes, parts, strict=True):
         plane[row - row0 : row - row0 + mask.shape[0], col - col0 : col - col0 + mask.shape[1]] = mask
     return planes, row0, col0
+
+
+def patch_line(patch: Patch, grid: Grid) -> LineString | None:
+    """The centre line of a patch in EPSG:4490, longitude first; None where it has no length."""
+    vertices = centre_line(patch.mask)
+    if len(vertices) < 2:
+        return None
+    a, b, c, d, e, f = grid.transform
+    row, col = vertices[:, 0] + patch.row0, vertices[:, 1] + patch.col0
+    x, y = transformer(grid.crs, CRS).transform(a * col + b * row + c, d * col + e * row + f)
+    return LineString(np.column_stack([x, y]))
 
 
 def to_geographic(geometry: BaseGeometry, crs: str) -> BaseGeometry:

@@ -9,6 +9,7 @@ where new scenes let it grow; what late or corrected scenes say of its past is r
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Final
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.boundaries.overlay import judge, units_touching_by
 from app.boundaries.units import newest_divisions
-from app.foundation.geometry import from_database, geodesic_area_m2, to_database
+from app.foundation.geometry import from_database, geodesic_area_m2, geojson, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
 from app.monitoring.activities import recogniser_versions
@@ -40,13 +41,15 @@ from app.monitoring.models import (
     TileState,
     TileStatus,
 )
-from app.monitoring.polygons import Bools, overlay_masks, patch_polygons, pixels_of
+from app.monitoring.polygons import Bools, overlay_masks, patch_line, patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 from app.monitoring.service import sources_of
 from detectors.sources import HeightSource
 from detectors.types import NONE, Grid
 
 Kind = DetectionChangeKind
+# What is also given as a line: its length and mean width are in the evidence's shape.
+LINEAR: Final = "road"
 
 
 @dataclass(frozen=True)
@@ -392,6 +395,9 @@ def _explain(this: _Publication, detection: Detection, item: Found) -> None:
         **item.finding.evidence.to_json(),
         "change_type": asdict(item.finding.change_reason),
     }
+    line = patch_line(item.patch, this.grid) if item.activity == LINEAR else None
+    if line is not None:
+        detection.evidence["centre_line"] = geojson(line)
 
 
 def _record(this: _Publication, detection: Detection, kind: DetectionChangeKind, item: Found | None) -> None:

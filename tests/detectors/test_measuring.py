@@ -18,7 +18,7 @@ from detectors.kernels import groups
 from detectors.kernels.drainage import upstream
 from detectors.measuring import measure
 from detectors.patches import assemble
-from detectors.shapes import shape_of
+from detectors.shapes import centre_line, shape_of
 from detectors.sources import GroundRaster, HeightRaster
 from detectors.types import BANDS, ChangedPixels, Grid, Patch
 from tests.detectors.scenes import DAY, GRID, LEAVES, SPOIL, changed
@@ -270,3 +270,18 @@ def test_a_patch_with_a_huge_window_is_measured_in_bounded_time() -> None:
     shape = shape_of(mask, 100.0)
     assert shape.length_m == pytest.approx(side * 10 * math.sqrt(2), rel=0.02)
     assert shape.width_m < 20 and shape.elongation > 1000
+
+
+def test_the_centre_line_runs_down_the_middle_of_a_bend() -> None:
+    mask = np.zeros((80, 90), np.bool_)
+    mask[10:13, 5:70] = mask[10:75, 67:70] = True
+    line = centre_line(mask)
+    length = np.hypot(*np.diff(line, axis=0).T).sum()
+    assert length == pytest.approx(62 + 62, rel=0.05)
+    assert len(line) <= 5
+    ends = {tuple(np.round(line[0])), tuple(np.round(line[-1]))}
+    assert any(abs(r - 11.5) <= 1.5 and abs(c - 5) <= 3 for r, c in ends)
+    assert any(abs(r - 75) <= 3 and abs(c - 68.5) <= 1.5 for r, c in ends)
+    wide = centre_line(np.kron(mask, np.ones((20, 20), np.bool_)))
+    assert np.hypot(*np.diff(wide, axis=0).T).sum() == pytest.approx(20 * length, rel=0.05)
+    assert len(centre_line(np.ones((1, 1), np.bool_))) == 1
