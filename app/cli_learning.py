@@ -67,8 +67,9 @@ def evaluate(
         out.print(_counts("no activity, because of", found.false_alarms.items()))
     if found.confusion:
         out.print(_counts("named → was", [(f"{named} → {truth}", count) for named, truth, count in found.confusion]))
+    error = "unknown" if found.calibration_error is None else f"{found.calibration_error:.3f}"
     out.print(
-        f"Expected calibration error of the probabilities as published: {found.calibration_error:.3f}. "
+        f"Expected calibration error of the probabilities as published: {error}. "
         f"{found.without_scores} detections were published before scores were kept: nothing can be learned from them."
     )
 

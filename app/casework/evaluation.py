@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -70,7 +71,7 @@ class Evaluation:
         tables: by what they are told apart; the largest group first.
         false_alarms: reasons why something was no human activity, by number.
         confusion: named, what it was, how often; where the two differ, the most frequent first.
-        calibration_error: of the probabilities as published; None without decisions.
+        calibration_error: of the probabilities as published; None where no decision has one.
     """
 
     decided: int
@@ -94,7 +95,9 @@ def evaluate(found: Labels, by: Iterable[str] = BY) -> Evaluation:
     """The figures of labels, told apart by some or all of `BY`."""
     labels = found.labels
     mistaken = Counter((label.named, _truth_in_words(label)) for label in labels if not label.is_right)
-    error = calibration_error([label.probability for label in labels], [_first_is_right(label) for label in labels])
+    # What was published before activities were ranked has no probability.
+    rated = [label for label in labels if not math.isnan(label.probability)]
+    error = calibration_error([label.probability for label in rated], [_first_is_right(label) for label in rated])
     return Evaluation(
         decided=len(labels),
         undecided=found.undecided,
@@ -103,7 +106,7 @@ def evaluate(found: Labels, by: Iterable[str] = BY) -> Evaluation:
         tables={name: _groups(labels, BY[name]) for name in by},
         false_alarms=dict(Counter(label.reason for label in labels if label.reason).most_common()),
         confusion=[(*pair, count) for pair, count in sorted(mistaken.items(), key=lambda item: (-item[1], item[0]))],
-        calibration_error=error if labels else None,
+        calibration_error=error if rated else None,
     )
 
 

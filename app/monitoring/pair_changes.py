@@ -183,13 +183,22 @@ def _centre_lines(
 
 
 def _placed(geometries: Geometries, common: Common) -> Geometries:
-    """Outlines (column, row) in the CRS of the file; all at once, as each call of PROJ costs."""
-    t = Affine(*common.grid.transform)
+    """Outlines (column, row) in the CRS of the file; all at once, as each call of PROJ costs.
+
+    Longitudes go on beyond 180 degrees, either way, where the ground does: an outline would go around the Earth.
+    """
+    t, (rows, columns) = Affine(*common.grid.transform), common.grid.shape
+
+    def degrees(column: Any, row: Any) -> tuple[Any, Any]:
+        x, y = t.a * column + t.c, t.e * row + t.f
+        return (x, y) if common.crs is None else transformer(common.grid.crs, CRS).transform(x, y)
+
+    middle, _ = degrees(columns / 2, rows / 2)
 
     def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = t.a * xy[:, 0] + t.c, t.e * xy[:, 1] + t.f
+        x, y = degrees(xy[:, 0], xy[:, 1])
         if common.crs is not None:
-            x, y = transformer(common.grid.crs, CRS).transform(x, y)
+            x = x + 360.0 * ((x < middle - 180).astype(np.int8) - (x > middle + 180).astype(np.int8))
         return np.column_stack([x, y])
 
     placed: Geometries = _transform(geometries, place) if len(geometries) else geometries

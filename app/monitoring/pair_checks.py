@@ -25,7 +25,10 @@ _DARKEST_P99: Final = 0.005
 
 
 def check_paths(before: Path, after: Path) -> None:
-    """Refuse one file given twice."""
+    """Refuse one file given twice, and what is no file: a pipe that nobody writes into is waited for in vain."""
+    for role, path in (("BEFORE", before), ("AFTER", after)):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise Invalid(f"{role} ({path.name}) is a pipe or a device; write it into a file first.")
     if before.exists() and after.exists() and before.samefile(after):
         raise Invalid(f"BEFORE and AFTER are the same file ({after.name}); name two images.")
 

@@ -8,11 +8,13 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS as ProjCRS
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.crs import CRS
 from scipy.sparse import csr_array
 
 from app.foundation.errors import Invalid
+from app.foundation.geometry import CRS as CRS_OF_PLACES
+from app.foundation.geometry import transformer
 from app.monitoring.pair_files import Image
 from detectors.types import Bools, Floats, Grid
 
@@ -48,17 +50,12 @@ def common_grid(before: Image, after: Image) -> Common:
     """The grid on which two images are compared.
 
     Raises:
-        Invalid: they do not lie on one another, or in different CRS, or not north-up.
+        Invalid: they do not lie on one another, or in different CRS, or not north-up, or nowhere on Earth.
     """
-    for image in (before, after):
-        t = image.transform
-        if image.crs is not None and (t.b or t.d or t.a <= 0 or t.e >= 0):
-            raise Invalid(
-                f"{image.label} is rotated, sheared or not north-up; straighten it first with "
-                f"`gdalwarp {image.path.name} straight.tif`."
-            )
     if before.crs is None or after.crs is None:
         return _unplaced(before, after)
+    for image in (before, after):
+        _check_straight(image)
     if not _same_crs(before.crs, after.crs):
         wanted = _short(before.crs)
         raise Invalid(
@@ -66,6 +63,33 @@ def common_grid(before: Image, after: Image) -> Common:
             f"`gdalwarp -t_srs {wanted} {after.path.name} warped.tif`."
         )
     return _overlap(before, after)
+
+
+def _check_straight(image: Image) -> None:
+    t = image.transform
+    if t.b or t.d or t.a <= 0 or t.e >= 0:
+        raise Invalid(
+            f"{image.label} is rotated, sheared or not north-up; straighten it first with "
+            f"`gdalwarp {image.path.name} straight.tif`."
+        )
+
+
+def _check_place(image: Image, grid: Grid) -> None:
+    """Refuse ground whose place on Earth, and so its areas, cannot be known: before anything is computed."""
+    (a, _, c, _, e, f), (rows, columns) = grid.transform, grid.shape
+    x, y = (corner.ravel() for corner in np.meshgrid((c, c + a * columns / 2, c + a * columns), (f, f + e * rows)))
+    try:
+        longitude, latitude = transformer(grid.crs, CRS_OF_PLACES).transform(x, y)
+    except ProjError:
+        raise Invalid(
+            f"{image.label} is in a CRS whose place on Earth is not known; name a known one with "
+            f"`gdal_translate -a_srs EPSG:… {image.path.name} placed.tif`."
+        ) from None
+    if not (np.isfinite(longitude).all() and (np.abs(latitude) <= 90).all()):
+        raise Invalid(
+            f"{image.label} lies where its CRS describes no place on Earth ({_bounds(image)}); correct its "
+            "georeference with `gdal_edit.py -a_ullr`."
+        )
 
 
 def _unplaced(before: Image, after: Image) -> Common:
@@ -82,8 +106,10 @@ def _unplaced(before: Image, after: Image) -> Common:
     if placed is None or placed.crs is None:
         words = "Neither image is georeferenced: they are compared pixel on pixel, areas are in pixels."
         return Common(Grid("", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), before.shape), None, None, *same, words)
+    _check_straight(placed)
     t, other = placed.transform, after if placed is before else before
     grid = Grid(placed.crs.to_string(), (t.a, t.b, t.c, t.d, t.e, t.f), placed.shape)
+    _check_place(placed, grid)
     words = f"{other.label} has no georeference; that of {placed.label} is taken, as both have the same size."
     return Common(grid, placed.crs, t, *same, words)
 
@@ -110,6 +136,7 @@ def _overlap(before: Image, after: Image) -> Common:
     c = coarse.transform @ Affine.translation(col0, row0)
     assert coarse.crs is not None
     grid = Grid(coarse.crs.to_string(), (c.a, c.b, c.c, c.d, c.e, c.f), (row1 - row0, col1 - col0))
+    _check_place(coarse, grid)
     offsets, ratios = [], []
     for image in images:
         own = ~image.transform @ c

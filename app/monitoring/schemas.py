@@ -52,7 +52,7 @@ class PlanConfiguration(BaseModel):
     min_area_m2: float = Field(1000.0, gt=0, allow_inf_nan=False, description="Smallest patch reported, square metres")
     min_probability: Probability = Field(0.0, description=MIN_PROBABILITY)
     thresholds: dict[str, Probability] = Field(default_factory=dict, description=THRESHOLDS)
-    not_reported: tuple[str, ...] = Field((), description=NOT_REPORTED)
+    not_reported: tuple[str, ...] = Field((), max_length=100, description=NOT_REPORTED)
 
     @field_validator("bands")
     @classmethod

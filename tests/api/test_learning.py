@@ -208,6 +208,20 @@ def test_figures_on_the_command_line(world: World, desk: Desk, command: Command)
     assert "0 detections decided" in command("detectors", "evaluate", "--since", "2199-01-01")
 
 
+def test_figures_of_what_was_published_without_ranked_activities(world: World, desk: Desk, command: Command) -> None:
+    with world.database.transaction(see_all=True) as session:
+        old = add_scored(session, QUARRY)
+        old.activities, old.evidence = [], {}
+        found = old.id, add_scored(session, QUARRY, place=1).id
+    desk.post("officer", f"/detections/{found[0]}/authorise", {"legal_ground": "x"}, 0)
+    figures = json.loads(command("detectors", "evaluate", "--json"))
+    assert (figures["decided"], figures["without_scores"], figures["calibration_error"]) == (1, 1, None)
+    assert "as published: unknown." in command("detectors", "evaluate")
+    desk.post("officer", f"/detections/{found[1]}/authorise", {"legal_ground": "x"}, 0)
+    error = json.loads(command("detectors", "evaluate", "--json"))["calibration_error"]
+    assert error == pytest.approx(1 - DEFAULT.probabilities(QUARRY, 4)["quarry"], abs=1e-9)
+
+
 def test_learned_compared_and_switched_on(world: World, desk: Desk, command: Command) -> None:
     assert "are needed" in command("detectors", "calibrate", status=1)
     with world.database.transaction(see_all=True) as session:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -13,7 +14,7 @@ from app.foundation.errors import Invalid, NotFound
 from app.foundation.time import utc_now
 from app.monitoring.calibrations import of_run
 from app.monitoring.models import CalibrationSet, Plan, Run
-from app.monitoring.schemas import PlanChange
+from app.monitoring.schemas import PlanChange, PlanConfiguration
 from app.monitoring.service import change_plan
 from detectors.calibration import DEFAULT
 from detectors.taxonomy import TAXONOMY, Kind
@@ -130,3 +131,9 @@ def test_what_begins_beside_an_older_change_is_published_as_its_expansion(publis
     assert (first.change_type, found[1].change_type, found[0].change_type) == ("new", "expanded", "new")
     reason = found[1].evidence["change_type"]
     assert (reason["name"], reason["value"], reason["unit"]) == ("nearest_change", 10.0, "m")
+
+
+def test_a_plan_names_at_most_a_hundred_activities_that_it_does_not_report() -> None:
+    for model in (PlanChange, PlanConfiguration):
+        with pytest.raises(ValidationError):
+            model.model_validate({"not_reported": ["mining"] * 101})

@@ -82,6 +82,17 @@ def test_the_least_area_is_kept_to(pair: tuple[Path, Path], tmp_path: Path) -> N
     assert "area_m2" in found.columns
 
 
+def test_a_change_on_both_sides_of_the_antimeridian_is_one_small_polygon(tmp_path: Path) -> None:
+    place = {"crs": "EPSG:32660", "transform": Affine(10, 0, 785_970, 0, -10, 3_430_000)}
+    early = write(tmp_path / "early.tif", numbers(ground()), **place)
+    late = write(tmp_path / "late.tif", numbers(changed(ground())), **place)
+    compare(Comparison(early, late, tmp_path / "out"), monitor=Difference())
+    (change,) = geopandas.read_file(tmp_path / "out" / "changes.gpkg", layer="changes").itertuples()
+    assert change.area_m2 == pytest.approx(120_000, rel=0.01)
+    west, _, east, _ = change.geometry.bounds
+    assert west < -180 < east < west + 0.01 and change.geometry.is_valid
+
+
 def test_changes_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     early = ground()
     late = changed(early)

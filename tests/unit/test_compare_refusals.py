@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,19 @@ def scaled(before: float | None = None, after: float | None = None) -> Callable[
     return lambda r: Comparison(r.before, r.after, r.out, before, after)
 
 
+def both_written(
+    early: dict[str, object], later: dict[str, object] | None = None
+) -> Callable[[Comparison], Comparison]:
+    """A pair whose files have other profiles, the later one the same unless given."""
+
+    def spoil(request: Comparison) -> Comparison:
+        write(request.before, EARLY, **early)
+        write(request.after, LATE, **(early if later is None else later))
+        return request
+
+    return spoil
+
+
 def linked(request: Comparison) -> Comparison:
     link = request.before.parent / "link.tif"
     link.symlink_to(request.before)
@@ -143,6 +157,26 @@ CASES: dict[str, tuple[Callable[[Comparison], Comparison], str]] = {
     ),
     "no place, another size": (
         late(lambda p: write(p, LATE[:, :100], crs=None)), r"AFTER \(late.tif\) has no georeference, and",
+    ),
+    "a pipe": (late(lambda p: (p.unlink(), os.mkfifo(p))), r"AFTER \(late.tif\) is a pipe or a device"),
+    "turned, the other without a place": (
+        both_written({"crs": None}, {"transform": TURNED}), r"AFTER \(late.tif\) is rotated",
+    ),
+    "beyond the pole": (
+        both_written({"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 104, 0, -1e-4, 131)}),
+        r"BEFORE \(early.tif\) lies where its CRS describes no place on Earth \(x 104 to 104.016, y 130.984 to 131\)",
+    ),
+    "outside its projection": (
+        both_written({"crs": "EPSG:32648", "transform": Affine(10, 0, 5e9, 0, -10, 4_900_000)}),
+        r"BEFORE \(early.tif\) lies where its CRS describes no place on Earth",
+    ),
+    "outside its projection, the other without a place": (
+        both_written({"crs": None}, {"transform": Affine(10, 0, 5e9, 0, -10, 4_900_000)}),
+        r"AFTER \(late.tif\) lies where its CRS describes no place on Earth",
+    ),
+    "a local CRS": (
+        both_written({"crs": 'LOCAL_CS["mine",UNIT["metre",1]]'}),
+        r"BEFORE \(early.tif\) is in a CRS whose place on Earth",
     ),
     "no data": (late(of_nothing), r"AFTER \(late.tif\) has no valid pixel"),
     "not a number": (
