@@ -113,17 +113,17 @@ class _Raw(NamedTuple):
 class _Look(NamedTuple):
     """Normalised images and features of a window; where both were seen; the inner part."""
 
-    raw: tuple[Floats, Floats]
-    fine: tuple[Floats, Floats]
-    about: tuple[Floats, Floats]
+    before: models.Samples
+    after: models.Samples
     seen: Bools
     inner: tuple[slice, slice]
 
-
-def _rows(planes: Floats, where: Bools | tuple[slice, slice]) -> Floats:
-    """The pixels of ``(band, y, x)`` selected, as contiguous ``(n, band)``."""
-    part = planes[:, where] if isinstance(where, np.ndarray) else planes[:, *where].reshape(len(planes), -1)
-    return np.ascontiguousarray(part.T)
+    def near(self) -> Bools:
+        """Where both were seen, and the strength counts."""
+        near = np.zeros_like(self.seen)
+        part = tuple(slice(max(0, side.start - fields.NEAR), side.stop + fields.NEAR) for side in self.inner)
+        near[part] = self.seen[part]
+        return near
 
 
 class Bitemporal:
@@ -272,21 +272,16 @@ class Bitemporal:
         if total < LEAST_COMMON:
             raise PairRefused("too little ground is left in common once the images are brought together", "both")
         picked = np.sort(np.random.default_rng(self.parameters.seed).permutation(total)[:TRAINED])
-        parts: list[list[Floats]] = [[] for _ in range(6)]
+        parts: list[list[Floats]] = [[] for _ in range(4)]
         start = 0
         for look, n in zip(looks, count, strict=True):
             own = picked[(picked >= start) & (picked < start + n)] - start
             start += n
-            mask = look.seen[look.inner]
-            for store, planes in zip(parts, (*look.raw, *look.fine, *look.about), strict=True):
-                store.append(_rows(planes[:, *look.inner], mask)[own])
-        raw_before, raw_after, before, after, about_before, about_after = (np.concatenate(p) for p in parts)
-        return models.fit(
-            models.Samples(raw_before, before, about_before),
-            models.Samples(raw_after, after, about_after),
-            trees,
-            self.parameters.seed,
-        )
+            at = np.flatnonzero(look.seen[look.inner])[own]
+            for store, planes in zip(parts, (*look.before, *look.after), strict=True):
+                store.append(planes[:, *look.inner].reshape(len(planes), -1)[:, at])
+        samples = [np.concatenate(part, axis=1)[:, None] for part in parts]
+        return models.fit(models.Samples(*samples[:2]), models.Samples(*samples[2:]), trees, self.parameters.seed)
 
 
 def _read(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, shift: tuple[float, float]) -> _Raw:
@@ -334,20 +329,14 @@ def _look(window: _Window, scales: tuple[Scale, Scale], shift: tuple[float, floa
     if shift != (0.0, 0.0):
         after, seen_after = fields.moved(after, seen_after, shift)
     seen = window.seen_before & seen_after
-    fine_before, about_before = fields.features(before, seen)
-    fine_after, about_after = fields.features(after, seen)
-    return _Look((before, after), (fine_before, fine_after), (about_before, about_after), seen, window.inner)
+    about = fields.features((before, after), seen)
+    return _Look(models.Samples(before, about[0]), models.Samples(after, about[1]), seen, window.inner)
 
 
 def _strength(look: _Look, model: models.Model) -> Floats:
-    """``float32 (y, x)``, smoothed, 0 where not seen."""
-    strength = np.zeros(look.seen.shape, np.float32)
-    part = look.seen
-    whole: list[models.Samples] = [
-        models.Samples(*(_rows(planes, part) for planes in (look.raw[k], look.fine[k], look.about[k]))) for k in (0, 1)
-    ]
-    strength[part] = model.strength(whole[0], whole[1])
-    return fields.smooth(strength, look.seen)
+    """``float32 (y, x)``, smoothed, 0 where not seen, and where it counts for nothing."""
+    near = look.near()
+    return fields.smooth(model.strength(look.before, look.after, near), near)
 
 
 def _words(
