@@ -106,31 +106,46 @@ def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Float
 
 @numba.njit(nogil=True, cache=True)
 def reduced(
-    image: NDArray[np.float32], seen: NDArray[np.bool_], factor: int
+    image: NDArray[Any], seen: NDArray[np.bool_], factor: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Means over cells of ``factor`` x ``factor`` pixels of those seen; the last cells may be smaller.
+
+    Args:
+        image: ``(band, y, x)`` of any kind of number, finite everywhere.
 
     Returns:
         ``float32 (band, y, x)`` and where half of a cell was seen ``bool (y, x)``.
     """
     bands, rows, columns = image.shape
-    shape = (-(-rows // factor), -(-columns // factor))
-    total = np.zeros((bands, shape[0], shape[1]), np.float32)
-    count, whole = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for y in range(rows):
-        i = y // factor
-        for j in range(shape[1]):
-            for x in range(j * factor, min(columns, (j + 1) * factor)):
-                usable = seen[y, x]
-                for band in range(bands):
-                    usable &= np.isfinite(image[band, y, x])
-                whole[i, j] += 1
-                if usable:
-                    count[i, j] += 1
-                    for band in range(bands):
-                        total[band, i, j] += image[band, y, x]
-    for band in range(bands):
-        for i in range(shape[0]):
-            for j in range(shape[1]):
-                total[band, i, j] /= max(1, count[i, j])
-    return total, (2 * count >= whole) & (count > 0)
+    down, across = -(-rows // factor), -(-columns // factor)
+    total = np.empty((bands, down, across), np.float32)
+    good = np.empty((down, across), np.bool_)
+    sums, count = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    weight = np.empty((factor, columns), np.float32)
+    least = np.empty(across, np.float32)
+    for i in range(down):
+        last = min(rows, (i + 1) * factor)
+        # Down the columns first, which runs over whole rows at a time.
+        count[:] = 0
+        for y in range(i * factor, last):
+            known, own_weight = seen[y], weight[y % factor]
+            for x in range(columns):
+                own_weight[x] = known[x]
+                count[x] += own_weight[x]
+        for j in range(across):
+            end = min(columns, (j + 1) * factor)
+            number = count[j * factor : end].sum()
+            good[i, j] = number > 0 and 2 * number >= (end - j * factor) * (last - i * factor)
+            least[j] = max(number, np.float32(1))
+        for band in range(bands):
+            sums[:] = 0
+            for y in range(i * factor, last):
+                own, own_weight = image[band, y], weight[y % factor]
+                for x in range(columns):
+                    sums[x] += np.float32(own[x]) * own_weight[x]
+            for j in range(across):
+                part = np.float32(0)
+                for x in range(j * factor, min(columns, (j + 1) * factor)):
+                    part += sums[x]
+                total[band, i, j] = part / least[j]
+    return total, good

@@ -237,7 +237,8 @@ class Model:
         """Change strength ``float32 (y, x)`` of pixels, 0 where not ``seen``: distance of what is there from what is
         expected, in units of the usual spread, the geometric mean of both ways."""
         ways = self.forth.packed(), self.back.packed(), self.linear.packed()
-        return walking.strength_of(*before, *after, seen, *ways, np.float32(self.trust))
+        planes = (np.ascontiguousarray(part) for part in (*before, *after))
+        return walking.strength_of(*planes, np.ascontiguousarray(seen), *ways, np.float32(self.trust))
 
 
 def fit(before: Samples, after: Samples, trees: int, seed: int) -> Model:
