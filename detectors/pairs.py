@@ -48,8 +48,8 @@ class Cells(NamedTuple):
     """One image in cells.
 
     Attributes:
-        values: ``float32 (band, y, x)``, means over cells of what is valid. known: ``bool (y, x)``, where half of a cell
-            is. valid: ``bool (y, x)`` of pixels.
+        values: ``float32 (band, y, x)``, means over cells of what is valid. known: ``bool (y, x)``, where half of a
+            cell is. valid: ``bool (y, x)`` of pixels.
     """
 
     values: Floats

@@ -105,9 +105,7 @@ def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Float
 
 
 @numba.njit(nogil=True, cache=True)
-def reduced(
-    image: NDArray[Any], seen: NDArray[np.bool_], factor: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def reduced(image: NDArray[Any], seen: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Means over cells of ``factor`` x ``factor`` pixels of those seen; the last cells may be smaller.
 
     Args:

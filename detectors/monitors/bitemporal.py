@@ -43,6 +43,9 @@ TRAINED: Final = 20_000
 LEAST_COMMON: Final = 100
 """Cells valid in both images below which nothing can be learned."""
 
+MOST_CELL: Final = 64
+"""Pixels a side of the largest cells that may be asked for."""
+
 WORKERS: Final = 2
 
 STRIP_PIXELS: Final = 1 << 23
@@ -64,7 +67,7 @@ class BitemporalParameters(Parameters):
 
     block: int = Field(default=512, ge=64)
     most_cells: int = Field(default=1 << 22, ge=10_000)
-    cell: int = Field(default=0, ge=0, le=64)
+    cell: int = Field(default=0, ge=0, le=MOST_CELL)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
