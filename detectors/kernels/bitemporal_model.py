@@ -127,8 +127,8 @@ class OneWay:
     def packed(self) -> walking.Way:
         """As ``bitemporal_walk.strength_of`` takes it."""
         nodes = walking.packed(self.feature, self.cut, self.left)
-        parts = (np.ascontiguousarray(part, np.float32) for part in (self.value, self.slope, self.root))
-        return walking.Way(nodes, *parts, np.float32(self.usual))
+        value, slope, root = (np.ascontiguousarray(part, np.float32) for part in (self.value, self.slope, self.root))
+        return walking.Way(nodes, value, slope, root, np.float32(self.usual))
 
 
 def _slope(here: Floats, there: Floats) -> Floats:
@@ -237,8 +237,9 @@ class Model:
         """Change strength ``float32 (y, x)`` of pixels, 0 where not ``seen``: distance of what is there from what is
         expected, in units of the usual spread, the geometric mean of both ways."""
         ways = self.forth.packed(), self.back.packed(), self.linear.packed()
-        planes = (np.ascontiguousarray(part) for part in (*before, *after))
-        return walking.strength_of(*planes, np.ascontiguousarray(seen), *ways, np.float32(self.trust))
+        first, second = (Samples(*(np.ascontiguousarray(part) for part in one)) for one in (before, after))
+        arguments = first.raw, first.about, second.raw, second.about, np.ascontiguousarray(seen), *ways
+        return walking.strength_of(*arguments, np.float32(self.trust))
 
 
 def fit(before: Samples, after: Samples, trees: int, seed: int) -> Model:

@@ -348,19 +348,21 @@ def _strips(pair: Pair, cell: int, prepared: Prepared) -> Iterator[_Part]:
     own = read(0)
     for number, row0 in enumerate(starts):
         below = read(number + 1) if number + 1 < len(starts) else None
-        stacked = []
-        for which in (0, 1):
-            parts = [own[which]] if above is None else [above[which], own[which]]
-            planes = [part.values for part in parts] + ([below[which].values[:, :reach]] if below else [])
-            known = [part.known for part in parts] + ([below[which].known[:reach]] if below else [])
-            stacked += [np.concatenate(planes, axis=1), np.concatenate(known)]
+        before, after = (_stacked(above and above[k], own[k], below and below[k], reach) for k in (0, 1))
         first = 0 if above is None else above[0].known.shape[0]
         inner = slice(first, first + own[0].known.shape[0]), slice(0, own[0].known.shape[1])
-        window = _Window(stacked[0], stacked[1], stacked[2], stacked[3], inner)
+        window = _Window(*before, *after, inner)
         yield _Part(row0, 0, window, (own[0].valid, own[1].valid))
         if below:
             kept = [Cells(one.values[:, -reach:], one.known[-reach:], one.valid[:0]) for one in own]
             above, own = (kept[0], kept[1]), below
+
+
+def _stacked(above: Cells | None, own: Cells, below: Cells | None, reach: int) -> tuple[Floats, Bools]:
+    """A strip with what was kept from above and the first cells from below, where there are any."""
+    values = [part.values for part in (above, own) if part] + ([below.values[:, :reach]] if below else [])
+    known = [part.known for part in (above, own) if part] + ([below.known[:reach]] if below else [])
+    return np.concatenate(values, axis=1), np.concatenate(known)
 
 
 def _equal(windows: list[_Window]) -> bool:
