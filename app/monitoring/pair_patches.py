@@ -118,11 +118,14 @@ class Gatherer:
         joining = np.zeros(count + 1, np.bool_)
         joining[label[[0, -1]]] = True
         wanted = np.flatnonzero(joining | (pixels >= self._least))
-        boxes = ndimage.find_objects(label)
+        wanted = wanted[wanted > 0]
+        number = np.zeros(count + 1, np.int32)
+        number[wanted] = np.arange(1, len(wanted) + 1)
+        boxes = ndimage.find_objects(number[label])
         names = np.zeros(count + 1, np.int64)
         groups = self._open
-        for k in wanted[wanted > 0].tolist():
-            names[k], box = self._next, boxes[k - 1]
+        for k, box in zip(wanted.tolist(), boxes, strict=True):
+            names[k] = self._next
             piece = row0 + box[0].start, box[1].start, label[box] == k
             groups[self._next] = ChangedPatch([piece], int(pixels[k]), float(sums[k]), int(edges[k]))
             self._next += 1
