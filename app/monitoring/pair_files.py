@@ -191,7 +191,7 @@ class Image:
                 valid &= self._file.read_masks(1, window=window) > 0
         declared = [self._file.nodatavals[i - 1] for i in self.indexes]
         if self.fill or (all(value == 0 for value in declared) and raw.dtype.kind == "u"):
-            valid &= (raw != 0).any(axis=0)
+            valid &= np.bitwise_or.reduce(raw, axis=0) != 0
             return valid
         for plane, value in zip(raw, declared, strict=True):
             if value is not None and not math.isnan(value):

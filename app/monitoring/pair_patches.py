@@ -109,9 +109,10 @@ class Gatherer:
 
     def _add(self, row0: int, strength: Floats, changed: Bools) -> list[ChangedPatch]:
         label, count = ndimage.label(changed, np.ones((3, 3)))
-        pixels = np.bincount(label.ravel(), minlength=count + 1)
-        sums = np.bincount(label.ravel(), np.where(changed, strength, 0).ravel(), minlength=count + 1)
         flat = label.ravel()
+        at = np.flatnonzero(flat)
+        pixels = np.bincount(flat[at], minlength=count + 1)
+        sums = np.bincount(flat[at], strength.ravel()[at], minlength=count + 1)
         turns = np.flatnonzero(flat[1:] != flat[:-1])
         edges = np.bincount(flat[turns], minlength=count + 1) + np.bincount(flat[turns + 1], minlength=count + 1)
         # Those that neither reach the strip above nor the one below are whole, and most are too small to keep.
