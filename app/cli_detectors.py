@@ -119,6 +119,10 @@ def compare(
         float | None, typer.Option(help="Factor from AFTER's numbers to reflectance; else the file's own, or 1")
     ] = None,
     min_area_px: Annotated[int, typer.Option(min=1, help="Pixels of the smallest change reported")] = 10,
+    cell_px: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Compare cells of so many pixels a side, 1: each pixel; else by size"),
+    ] = None,
 ) -> None:
     """Find changes between two images: change.tif (0 no data, 1 unchanged, 2 changed), strength.tif, changes.gpkg."""
     from app.cli import progress_bar, say
@@ -126,7 +130,7 @@ def compare(
     from app.monitoring.compare import compare as compare_images
 
     _quiet_libraries()
-    request = Comparison(before, after, out, scale_before, scale_after, min_area_px)
+    request = Comparison(before, after, out, scale_before, scale_after, min_area_px, cell_px)
     with _ended_in_order(), progress_bar("rows compared") as advance:
         outcome = compare_images(request, advance)
     for note in outcome.notes:

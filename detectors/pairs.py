@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,27 @@ class Pair(Protocol):
             ``float32 (band_before, y, x)``, valid ``bool (y, x)``, ``float32 (band_after, y, x)``, valid
             ``bool (y, x)``: values as in the files times the scale; anything where not valid.
         """
+
+
+class Cells(NamedTuple):
+    """One image in cells.
+
+    Attributes:
+        values: ``float32 (band, y, x)``, means over cells of what is valid. known: ``bool (y, x)``, where half of a
+            cell is. valid: ``bool (y, x)`` of pixels.
+    """
+
+    values: Floats
+    known: Bools
+    valid: Bools
+
+
+@runtime_checkable
+class PairInCells(Protocol):
+    """A pair that averages while it reads, which saves most of the work on a large one."""
+
+    def read_cells(self, row0: int, col0: int, shape: tuple[int, int], cell: int) -> tuple[Cells, Cells]:
+        """A window as of ``Pair.read``, in cells of ``cell`` x ``cell`` pixels from its first pixel on."""
 
 
 class ArrayPair:

@@ -193,11 +193,16 @@ def _parts(response: NDArray[np.float16], low: float, high: float) -> list[NDArr
     label, count = ndimage.label(response > low, np.ones((3, 3)))
     sure = np.zeros(count + 1, np.bool_)
     sure[label[response > high]] = True
-    for number, box in enumerate(ndimage.find_objects(label), start=1):
-        sure[number] &= math.hypot(*(side.stop - side.start for side in box)) >= RUN
+    # A map of clutter has a million crests of a few pixels, which cannot reach far: they are not even measured.
+    sure &= np.bincount(label.ravel(), minlength=count + 1) >= RUN / math.sqrt(2)
     sure[0] = False
+    number = np.zeros(count + 1, np.int32)
+    number[sure] = np.arange(1, np.count_nonzero(sure) + 1)
+    label = number[label]
+    boxes = ndimage.find_objects(label)
+    long = [math.hypot(*(side.stop - side.start for side in box)) >= RUN for box in boxes]
     # All at once: most crests are short, and each call would cost more than they do.
-    bones = skeleton_of(sure[label])
+    bones = skeleton_of(np.array([False, *long])[label])
     parts = []
     for way in strokes(bones):
         parts += _smooth_parts(np.column_stack([bones.row[way], bones.col[way]]).astype(np.float64))

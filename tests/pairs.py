@@ -40,6 +40,9 @@ class Difference:
     name = "difference"
     version = "1"
 
+    def __init__(self, parameters: object = None) -> None:
+        """Has none, and takes those of the monitor that it stands in for."""
+
     def parameter_hash(self) -> str:
         return "none"
 

@@ -24,7 +24,7 @@ from app.monitoring.pair_grid import FilePair, common_grid
 from app.monitoring.pair_lines import Cells, Roads
 from app.monitoring.pair_patches import ChangedPatch, Gatherer
 from app.monitoring.pair_rasters import Rasters, spoken, strips
-from detectors.monitors.bitemporal import Bitemporal
+from detectors.monitors.bitemporal import MOST_CELL, Bitemporal, BitemporalParameters
 from detectors.pairs import Pair, PairRefused
 from detectors.types import Codes, Floats
 
@@ -52,6 +52,7 @@ class Comparison:
         before, after: image files. out: folder for the three files.
         scale_before, scale_after: factors of the files' numbers; None: the files' own.
         least_px: pixels of the smallest change reported.
+        cell_px: pixels a side of the cells that are compared, 1: each pixel; None: by the size of the pair.
     """
 
     before: Path
@@ -60,6 +61,7 @@ class Comparison:
     scale_before: float | None = None
     scale_after: float | None = None
     least_px: int = LEAST_PX
+    cell_px: int | None = None
 
 
 class Learned(Protocol):
@@ -113,7 +115,8 @@ class Counts:
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of it. notes: how the images were brought together, in sentences."""
+    """What came of it. notes: how the images were brought together, in sentences. cell: pixels a side of what was
+    compared."""
 
     out: Path
     counts: Counts
@@ -121,6 +124,7 @@ class Compared:
     method: str
     shift: tuple[float, float]
     notes: tuple[str, ...]
+    cell: int = 1
 
     def in_words(self) -> str:
         """The closing sentences."""
@@ -141,7 +145,13 @@ class Compared:
             else "all of the ground could be compared"
         )
         changes = f"{self.changes:,} change{'' if self.changes == 1 else 's'}"
-        said = "; ".join(part for part in (f"Compared by {self.method}", shift, changed, ground) if part)
+        cells = (
+            f"compared in cells of {self.cell} x {self.cell} pixels, and what is smaller was not looked for (--cell-px "
+            "names another size, 1 for each pixel)"
+            if self.cell > 1
+            else ""
+        )
+        said = "; ".join(part for part in (f"Compared by {self.method}", cells, shift, changed, ground) if part)
         return f"{said}. {changes}: {', '.join(str(self.out / name) for name in FILES)}"
 
 
@@ -167,6 +177,8 @@ def compare(
     """
     if request.least_px < 1:
         raise Invalid("--min-area-px must be at least 1.")
+    if request.cell_px is not None and not 1 <= request.cell_px <= MOST_CELL:
+        raise Invalid(f"--cell-px must be 1 to {MOST_CELL}.")
     check_paths(request.before, request.after)
     inputs = {request.before.resolve(), request.after.resolve()}
     if taken := next((name for name in FILES if (request.out / name).resolve() in inputs), None):
@@ -180,14 +192,14 @@ def compare(
         check_days(before, after)
         pair = FilePair(before, after, common_grid(before, after))
         check_numbers(pair)
-        monitor = monitor or Bitemporal()
+        monitor = monitor or Bitemporal(BitemporalParameters(cell=request.cell_px or 0))
         prepared = _prepared(monitor, pair)
         counts, changes = _write(aside, request, pair, monitor, prepared, progress)
         publish(aside, request.out, FILES)
         notes = tuple(
             word for word in (pair.common.words, *_filled(before, after), *prepared.words, *_specks(counts)) if word
         )
-    return Compared(request.out, counts, changes, prepared.method, prepared.shift, notes)
+    return Compared(request.out, counts, changes, prepared.method, prepared.shift, notes, prepared.cell)
 
 
 def _filled(*images: Image) -> Iterator[str]:

@@ -21,10 +21,12 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from app.foundation.errors import Invalid
+from detectors.kernels.bitemporal_fields import reduced
+from detectors.pairs import Cells
 from detectors.types import Bools, Floats
 
 # GDAL keeps whole blocks that are read in parts: windows of the common grid rarely begin where blocks do.
-GDAL: Final[dict[str, Any]] = {"GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "1"}
+GDAL: Final[dict[str, Any]] = {"GDAL_CACHEMAX": 256, "GDAL_NUM_THREADS": "2"}
 # Formats that hold their pixels themselves and can be read window by window.
 _DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "HFA", "ENVI", "PNG", "JPEG")
 _COLOURS: Final = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
@@ -160,6 +162,25 @@ class Image:
         values[:, ~valid] = 0
         return values, valid
 
+    def cells(self, row0: int, col0: int, height: int, width: int, cell: int) -> Cells:
+        """A window as of `read`, averaged over cells without becoming floating point first.
+
+        Raises:
+            Invalid: the file is cut short or damaged.
+        """
+        raw = self._numbers(row0, col0, height, width)
+        valid = self._unmasked(raw, Window(col0, row0, width, height))
+        if raw.dtype.kind == "f":
+            with np.errstate(over="ignore", invalid="ignore"):
+                raw = raw.astype(np.float32, copy=False)
+            valid &= np.isfinite(raw).all(axis=0)
+            raw[:, ~valid] = 0
+        values, known = reduced(raw, valid, cell)
+        if (self.scale != 1).any() or self.offset.any():
+            values *= self.scale.astype(np.float32)
+            values += self.offset.astype(np.float32)
+        return Cells(values, known, valid)
+
     def _unmasked(self, raw: NDArray[Any], window: Window) -> Bools:
         """What the file declares to be data, `bool (y, x)`."""
         valid: Bools = np.ones(raw.shape[1:], np.bool_)
@@ -170,7 +191,7 @@ class Image:
                 valid &= self._file.read_masks(1, window=window) > 0
         declared = [self._file.nodatavals[i - 1] for i in self.indexes]
         if self.fill or (all(value == 0 for value in declared) and raw.dtype.kind == "u"):
-            valid &= (raw != 0).any(axis=0)
+            valid &= np.bitwise_or.reduce(raw, axis=0) != 0
             return valid
         for plane, value in zip(raw, declared, strict=True):
             if value is not None and not math.isnan(value):

@@ -16,6 +16,8 @@ from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS as CRS_OF_PLACES
 from app.foundation.geometry import transformer
 from app.monitoring.pair_files import Image
+from detectors.kernels.bitemporal_fields import reduced
+from detectors.pairs import Cells
 from detectors.types import Bools, Floats, Grid
 
 # Pixels of two grids that lie closer than this, in pixels over the whole overlap, are the same: files round their
@@ -210,12 +212,35 @@ class FilePair:
         after, seen_after = self.read_one(1, row0, col0, shape)
         return before, seen_before, after, seen_after
 
+    def read_cells(self, row0: int, col0: int, shape: tuple[int, int], cell: int) -> tuple[Cells, Cells]:
+        """See `detectors.pairs.PairInCells.read_cells`.
+
+        Raises:
+            Invalid: a file is cut short or damaged.
+        """
+        found = []
+        for which in (0, 1):
+            start = self._exact(which)
+            if start is None:
+                values, valid = self.read_one(which, row0, col0, shape)
+                found.append(Cells(*reduced(values, valid, cell), valid))
+            else:
+                found.append(self.images[which].cells(start[0] + row0, start[1] + col0, *shape, cell))
+        return found[0], found[1]
+
+    def _exact(self, which: int) -> tuple[int, int] | None:
+        """Row and column of an image where the grid begins, if its pixels are the grid's."""
+        top, left = self.common.offsets[which]
+        if self.common.ratios[which] == (1.0, 1.0) and top.is_integer() and left.is_integer():
+            return int(top), int(left)
+        return None
+
     def read_one(self, which: int, row0: int, col0: int, shape: tuple[int, int]) -> tuple[Floats, Bools]:
         """One image's part of a window; which: 0 before, 1 after."""
         image, (top, left) = self.images[which], self.common.offsets[which]
         down, across = self.common.ratios[which]
-        if (down, across) == (1.0, 1.0) and top.is_integer() and left.is_integer():
-            return image.read(int(top) + row0, int(left) + col0, *shape)
+        if (start := self._exact(which)) is not None:
+            return image.read(start[0] + row0, start[1] + col0, *shape)
         if down * shape[0] * across * shape[1] > _MOST_HELD and max(shape) > 1:
             axis = int(shape[1] > shape[0])
             half = shape[axis] // 2

@@ -109,20 +109,24 @@ class Gatherer:
 
     def _add(self, row0: int, strength: Floats, changed: Bools) -> list[ChangedPatch]:
         label, count = ndimage.label(changed, np.ones((3, 3)))
-        pixels = np.bincount(label.ravel(), minlength=count + 1)
-        sums = np.bincount(label.ravel(), np.where(changed, strength, 0).ravel(), minlength=count + 1)
         flat = label.ravel()
+        at = np.flatnonzero(flat)
+        pixels = np.bincount(flat[at], minlength=count + 1)
+        sums = np.bincount(flat[at], strength.ravel()[at], minlength=count + 1)
         turns = np.flatnonzero(flat[1:] != flat[:-1])
         edges = np.bincount(flat[turns], minlength=count + 1) + np.bincount(flat[turns + 1], minlength=count + 1)
         # Those that neither reach the strip above nor the one below are whole, and most are too small to keep.
         joining = np.zeros(count + 1, np.bool_)
         joining[label[[0, -1]]] = True
         wanted = np.flatnonzero(joining | (pixels >= self._least))
-        boxes = ndimage.find_objects(label)
+        wanted = wanted[wanted > 0]
+        number = np.zeros(count + 1, np.int32)
+        number[wanted] = np.arange(1, len(wanted) + 1)
+        boxes = ndimage.find_objects(number[label])
         names = np.zeros(count + 1, np.int64)
         groups = self._open
-        for k in wanted[wanted > 0].tolist():
-            names[k], box = self._next, boxes[k - 1]
+        for k, box in zip(wanted.tolist(), boxes, strict=True):
+            names[k] = self._next
             piece = row0 + box[0].start, box[1].start, label[box] == k
             groups[self._next] = ChangedPatch([piece], int(pixels[k]), float(sums[k]), int(edges[k]))
             self._next += 1

@@ -36,7 +36,8 @@ class Rasters:
         # Tiles as any reader likes them; the lowest level, as strength is noise that no level makes much smaller.
         profile: dict[str, Any] = {
             "driver": "GTiff", "width": columns, "height": rows, "count": 1, "tiled": True, "blockxsize": _BLOCK,
-            "blockysize": _BLOCK, "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer", **placed,
+            "blockysize": _BLOCK, "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer",
+            "num_threads": 2, **placed,
         }  # fmt: skip
         with spoken(), ExitStack() as stack:
             self._change = stack.enter_context(

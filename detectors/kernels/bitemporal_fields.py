@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from detectors.kernels import bitemporal_blur as blurring
 from detectors.types import Bools, Floats
 
 FINE: Final = 1.0
@@ -23,43 +24,46 @@ TRUNCATE: Final = 3.0
 GROWTH: Final = 12
 """Steps by which what is surely changed grows into what is probably changed, pixels."""
 
-REACH: Final = round(TRUNCATE * (COARSE + FINE)) + GROWTH + 3
-"""Pixels around a block that its result depends on, beside the shift between the images."""
+NEAR: Final = round(TRUNCATE * FINE) + GROWTH
+REACH: Final = round(TRUNCATE * COARSE) + NEAR + 3
+"""Pixels around a block whose strength its decision depends on; and that its result depends on, beside the shift
+between the images."""
 
 LEAST_WEIGHT: Final = 1e-3
 
 
-def _mean(planes: Floats, seen: Bools, sigma: float) -> Floats:
-    """Gaussian mean over the pixels that were seen (normalised convolution, Knutsson and Westin 1993)."""
-    weight = ndimage.gaussian_filter(seen.astype(np.float32), sigma, mode="constant", truncate=TRUNCATE)
-    scale = 1 / np.maximum(weight, np.float32(LEAST_WEIGHT))
-    result = np.empty_like(planes)
-    for plane, out in zip(planes, result, strict=True):
-        ndimage.gaussian_filter(plane, sigma, mode="constant", truncate=TRUNCATE, output=out)
-        out *= scale
-    return result
+FINE_KERNEL: Final = blurring.weights(FINE, TRUNCATE)
+KERNELS: Final = (FINE_KERNEL, blurring.weights(COARSE, TRUNCATE), blurring.weights(TEXTURE, TRUNCATE))
 
 
-def features(image: Floats, seen: Bools) -> tuple[Floats, Floats]:
-    """What a pixel looks like, and what it stands in.
+def _share(seen: Bools, kernel: Floats) -> Floats:
+    """What a Gaussian sum over the pixels that were seen must be multiplied by to be their mean (normalised
+    convolution, Knutsson and Westin 1993)."""
+    share = np.empty(seen.shape, np.float32)
+    blurring.blur(seen.astype(np.float32), kernel, share)
+    return np.asarray(1 / np.maximum(share, np.float32(LEAST_WEIGHT)), np.float32)
+
+
+def features(images: tuple[Floats, Floats], seen: Bools) -> tuple[Floats, Floats]:
+    """What a pixel looks like, and what it stands in, of two images of one ground.
 
     Args:
-        image: ``float32 (band, y, x)``, normalised, anything where not ``seen``.
+        images: ``float32 (band, y, x)``, normalised, anything where not ``seen``.
 
     Returns:
-        Fine means ``float32 (band, y, x)``, and ``float32 (3 band, y, x)``: fine means, coarse means, texture (the
-        standard deviation within a few pixels).
+        Of each ``float32 (3 band, y, x)``: fine means of all bands, coarse means, texture (the standard deviation
+        within a few pixels).
     """
-    image = np.where(seen, image, np.float32(0))
-    fine, coarse, middle = (_mean(image, seen, sigma) for sigma in (FINE, COARSE, TEXTURE))
-    square = _mean(image * image, seen, TEXTURE)
-    texture = np.sqrt(np.maximum(square - middle * middle, np.float32(0)))
-    return fine, np.concatenate([fine, coarse, texture])
+    shares = tuple(_share(seen, kernel) for kernel in KERNELS)
+    first, second = (blurring.features(np.ascontiguousarray(image), seen, KERNELS, shares) for image in images)
+    return first, second
 
 
 def smooth(strength: Floats, seen: Bools) -> Floats:
     """Fine mean of a strength ``float32 (y, x)``, 0 where not seen."""
-    return np.where(seen, _mean(np.where(seen, strength, np.float32(0))[None], seen, FINE)[0], np.float32(0))
+    mean = np.empty(seen.shape, np.float32)
+    blurring.blur(np.where(seen, strength, np.float32(0)), FINE_KERNEL, mean)
+    return np.where(seen, mean * _share(seen, FINE_KERNEL), np.float32(0))
 
 
 def decide(strength: Floats, low: float, high: float) -> Bools:
@@ -101,32 +105,45 @@ def moved(image: Floats, seen: Bools, shift: tuple[float, float]) -> tuple[Float
 
 
 @numba.njit(nogil=True, cache=True)
-def reduced(
-    image: NDArray[np.float32], seen: NDArray[np.bool_], factor: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def reduced(image: NDArray[Any], seen: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Means over cells of ``factor`` x ``factor`` pixels of those seen; the last cells may be smaller.
+
+    Args:
+        image: ``(band, y, x)`` of any kind of number, finite everywhere.
 
     Returns:
         ``float32 (band, y, x)`` and where half of a cell was seen ``bool (y, x)``.
     """
     bands, rows, columns = image.shape
-    shape = (-(-rows // factor), -(-columns // factor))
-    total = np.zeros((bands, shape[0], shape[1]), np.float32)
-    count, whole = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for y in range(rows):
-        i = y // factor
-        for j in range(shape[1]):
-            for x in range(j * factor, min(columns, (j + 1) * factor)):
-                usable = seen[y, x]
-                for band in range(bands):
-                    usable &= np.isfinite(image[band, y, x])
-                whole[i, j] += 1
-                if usable:
-                    count[i, j] += 1
-                    for band in range(bands):
-                        total[band, i, j] += image[band, y, x]
-    for band in range(bands):
-        for i in range(shape[0]):
-            for j in range(shape[1]):
-                total[band, i, j] /= max(1, count[i, j])
-    return total, (2 * count >= whole) & (count > 0)
+    down, across = -(-rows // factor), -(-columns // factor)
+    total = np.empty((bands, down, across), np.float32)
+    good = np.empty((down, across), np.bool_)
+    sums, count = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    weight = np.empty((factor, columns), np.float32)
+    least = np.empty(across, np.float32)
+    for i in range(down):
+        last = min(rows, (i + 1) * factor)
+        # Down the columns first, which runs over whole rows at a time.
+        count[:] = 0
+        for y in range(i * factor, last):
+            known, own_weight = seen[y], weight[y % factor]
+            for x in range(columns):
+                own_weight[x] = known[x]
+                count[x] += own_weight[x]
+        for j in range(across):
+            end = min(columns, (j + 1) * factor)
+            number = count[j * factor : end].sum()
+            good[i, j] = number > 0 and 2 * number >= (end - j * factor) * (last - i * factor)
+            least[j] = max(number, np.float32(1))
+        for band in range(bands):
+            sums[:] = 0
+            for y in range(i * factor, last):
+                own, own_weight = image[band, y], weight[y % factor]
+                for x in range(columns):
+                    sums[x] += np.float32(own[x]) * own_weight[x]
+            for j in range(across):
+                part = np.float32(0)
+                for x in range(j * factor, min(columns, (j + 1) * factor)):
+                    part += sums[x]
+                total[band, i, j] = part / least[j]
+    return total, good

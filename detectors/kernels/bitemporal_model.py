@@ -11,6 +11,7 @@ from scipy import linalg
 from scipy.stats import chi2
 
 from detectors.kernels import bitemporal_forest as forest
+from detectors.kernels import bitemporal_walk as walking
 from detectors.types import Bools, Floats
 
 TREES: Final = 16
@@ -125,18 +126,11 @@ class OneWay:
     usual: float
     gain: float
 
-    def length(self, here: Floats, features: Floats, there: Floats) -> Floats:
-        """Distance of what is there from what is expected, ``float32 (n,)``, in units of the usual spread.
-
-        Args:
-            here: float32 (n, band) fine means of the image that tells; features: float32 (n, feature) of it;
-            there: float32 (n, band) fine means of the image that is told.
-        """
-        told = forest.predict(features, self.feature, self.cut, self.left, self.value)
-        residual = there - here @ self.slope[:-1] - self.slope[-1] - told[:, :-1]
-        raw = np.sqrt(((residual @ self.root) ** 2).sum(axis=1))
-        spread = np.exp(told[:, -1]) / np.float32(self.usual)
-        return np.asarray(raw / np.sqrt(np.float32(0.5) + np.float32(0.5) * spread**2), np.float32)
+    def packed(self) -> walking.Way:
+        """As ``bitemporal_walk.strength_of`` takes it."""
+        nodes = walking.packed(self.feature, self.cut, self.left)
+        value, slope, root = (np.ascontiguousarray(part, np.float32) for part in (self.value, self.slope, self.root))
+        return walking.Way(nodes, value, slope, root, np.float32(self.usual))
 
 
 def _slope(here: Floats, there: Floats) -> Floats:
@@ -146,7 +140,12 @@ def _slope(here: Floats, there: Floats) -> Floats:
 
 
 def one_way(here: Floats, features: Floats, there: Floats, trees: int, seed: int) -> OneWay:
-    """Fit on samples that are taken as unchanged; arguments as in ``OneWay.length``."""
+    """Fit on samples that are taken as unchanged.
+
+    Args:
+        here: float32 (n, band) fine means of the image that tells; features: float32 (n, feature) of it;
+        there: float32 (n, band) fine means of the image that is told.
+    """
     slope = _slope(here, there)
     rest = there - here @ slope[:-1] - slope[-1]
     feature, cut, left, value, unseen = forest.grow(features, rest, trees, LEAF, seed)
@@ -179,10 +178,9 @@ class Variates:
     constant: Floats
     correlation: Floats
 
-    def length(self, before: Floats, after: Floats) -> Floats:
-        """Root of the mean square of the variates, ``float32 (n,)``, about 1 in unchanged ground."""
-        change = before @ self.before - after @ self.after - self.constant
-        return np.asarray(np.sqrt((change**2).mean(axis=1)), np.float32)
+    def packed(self) -> walking.Linear:
+        """As ``bitemporal_walk.strength_of`` takes it."""
+        return walking.Linear(*(np.ascontiguousarray(part) for part in (self.before, self.after, self.constant)))
 
 
 def variates(before: Floats, after: Floats) -> Variates:
@@ -213,11 +211,19 @@ def variates(before: Floats, after: Floats) -> Variates:
 
 
 class Samples(NamedTuple):
-    """Pixels of one image: normalised values and fine means float32 (n, band), and features float32 (n, feature)."""
+    """Of one image, ``float32 (band, y, x)`` and ``float32 (feature, y, x)``: normalised values, and features of which
+    the first are the fine means of the bands."""
 
     raw: Floats
-    fine: Floats
     about: Floats
+
+    @property
+    def fine(self) -> Floats:
+        return self.about[: len(self.raw)]
+
+    def rows(self, planes: Floats, where: Bools) -> Floats:
+        """Some of the pixels, contiguous ``(n, plane)``."""
+        return np.ascontiguousarray(planes[:, where].T)
 
 
 @dataclass(frozen=True)
@@ -229,30 +235,31 @@ class Model:
     linear: Variates
     trust: float
 
-    def strength(self, before: Samples, after: Samples) -> Floats:
-        """Change strength ``float32 (n,)`` of pixels."""
-        forth = self.forth.length(before.fine, before.about, after.fine)
-        back = self.back.length(after.fine, after.about, before.fine)
-        own = np.sqrt(forth * back)
-        if self.trust == 0:
-            return np.asarray(own, np.float32)
-        linear = self.linear.length(before.raw, after.raw)
-        return np.asarray(own ** (1 - self.trust) * linear**self.trust, np.float32)
+    def strength(self, before: Samples, after: Samples, seen: Bools) -> Floats:
+        """Change strength ``float32 (y, x)`` of pixels, 0 where not ``seen``: distance of what is there from what is
+        expected, in units of the usual spread, the geometric mean of both ways."""
+        ways = self.forth.packed(), self.back.packed(), self.linear.packed()
+        first, second = (Samples(*(np.ascontiguousarray(part) for part in one)) for one in (before, after))
+        arguments = first.raw, first.about, second.raw, second.about, np.ascontiguousarray(seen), *ways
+        return walking.strength_of(*arguments, np.float32(self.trust))
 
 
 def fit(before: Samples, after: Samples, trees: int, seed: int) -> Model:
     """Learn what goes with what, leaving out in each pass what the pass before found changed."""
-    kept: Bools = np.ones(len(before.raw), np.bool_)
-    linear = variates(before.raw, after.raw)
+    kept: Bools = np.ones(before.raw.shape[1:], np.bool_)
+    seen = kept
+    linear = variates(before.rows(before.raw, seen), after.rows(after.raw, seen))
     model: Any = None
     for last in (False,) * (PASSES - 1) + (True,):
         many = trees if last else TREES_FIRST
-        forth = one_way(before.fine[kept], before.about[kept], after.fine[kept], many, seed)
-        back = one_way(after.fine[kept], after.about[kept], before.fine[kept], many, seed)
+        fine = before.rows(before.fine, kept), after.rows(after.fine, kept)
+        forth = one_way(fine[0], before.rows(before.about, kept), fine[1], many, seed)
+        back = one_way(fine[1], after.rows(after.about, kept), fine[0], many, seed)
         model = Model(forth, back, linear, 0.0)
-        strength = model.strength(before, after)
-        kept = strength < otsu(strength)
+        if not last:
+            strength = model.strength(before, after, seen)
+            kept = strength < otsu(strength)
     gain = (model.forth.gain + model.back.gain) / 2
-    most = MOST_TRUST if before.raw.shape[1] == after.raw.shape[1] else MOST_TRUST_OTHER
+    most = MOST_TRUST if len(before.raw) == len(after.raw) else MOST_TRUST_OTHER
     trust = most * float(np.clip((NONLINEAR - gain) / (NONLINEAR - LINEAR), 0, 1))
     return Model(model.forth, model.back, linear, trust)

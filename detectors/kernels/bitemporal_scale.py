@@ -63,7 +63,7 @@ class Scale:
         result = image[list(self.kept)]
         if self.logarithm:
             result = np.log(np.maximum(result + up(self.offset), up(self.offset) * np.float32(0.5)))
-        return np.asarray((np.clip(result, up(self.low), up(self.high)) - up(self.centre)) / up(self.spread))
+        return np.ascontiguousarray((np.clip(result, up(self.low), up(self.high)) - up(self.centre)) / up(self.spread))
 
 
 def speckled(images: list[Floats], seen: list[Bools]) -> bool:

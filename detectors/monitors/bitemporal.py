@@ -22,7 +22,7 @@ from pydantic import Field
 from detectors.kernels import bitemporal_fields as fields
 from detectors.kernels import bitemporal_model as models
 from detectors.kernels.bitemporal_scale import Scale, scale_of, shift_between, speckled
-from detectors.pairs import Pair, PairRefused, Which
+from detectors.pairs import Cells, Pair, PairInCells, PairRefused, Which
 from detectors.protocol import Parameters
 from detectors.types import Bools, Codes, Floats
 
@@ -43,10 +43,13 @@ TRAINED: Final = 20_000
 LEAST_COMMON: Final = 100
 """Cells valid in both images below which nothing can be learned."""
 
+MOST_CELL: Final = 64
+"""Pixels a side of the largest cells that may be asked for."""
+
 WORKERS: Final = 2
 
-LARGE_BLOCK: Final = 2048
-"""Pixels a side of the blocks of a pair that is compared in cells, so that what surrounds them is a small part."""
+STRIP_PIXELS: Final = 1 << 23
+"""Pixels of the strips of a pair that is compared in cells."""
 
 T = TypeVar("T", bound=np.generic)
 
@@ -57,12 +60,14 @@ class BitemporalParameters(Parameters):
     Attributes:
         block (pixels): side of the blocks that are given, unless in cells; no result depends on it.
         most_cells (cells): a pair with more pixels is compared in cells of 2 x 2, 3 x 3… pixels, at most so many.
+        cell (pixels): side of the cells, whatever the size of the pair; 0: by ``most_cells``.
         reach_down (share of threshold): strength down to which what is joined to a change counts as changed.
         seed (none): where the random samples and trees start from.
     """
 
     block: int = Field(default=512, ge=64)
     most_cells: int = Field(default=1 << 22, ge=10_000)
+    cell: int = Field(default=0, ge=0, le=MOST_CELL)
     reach_down: float = Field(default=0.8, gt=0, le=1)
     seed: int = Field(default=0, ge=0)
 
@@ -100,30 +105,29 @@ class _Window(NamedTuple):
     inner: tuple[slice, slice]
 
 
-class _Raw(NamedTuple):
-    """As read, in pixels: ``float32 (band, y, x)``, valid ``bool (y, x)``, and the inner part."""
+class _Part(NamedTuple):
+    """What a block is computed from. valid: pixels of it before and after, ``bool (y, x)``."""
 
-    before: Floats
-    seen_before: Bools
-    after: Floats
-    seen_after: Bools
-    inner: tuple[slice, slice]
+    row0: int
+    col0: int
+    window: _Window
+    valid: tuple[Bools, Bools]
 
 
 class _Look(NamedTuple):
     """Normalised images and features of a window; where both were seen; the inner part."""
 
-    raw: tuple[Floats, Floats]
-    fine: tuple[Floats, Floats]
-    about: tuple[Floats, Floats]
+    before: models.Samples
+    after: models.Samples
     seen: Bools
     inner: tuple[slice, slice]
 
-
-def _rows(planes: Floats, where: Bools | tuple[slice, slice]) -> Floats:
-    """The pixels of ``(band, y, x)`` selected, as contiguous ``(n, band)``."""
-    part = planes[:, where] if isinstance(where, np.ndarray) else planes[:, *where].reshape(len(planes), -1)
-    return np.ascontiguousarray(part.T)
+    def near(self) -> Bools:
+        """Where both were seen, and the strength counts."""
+        near = np.zeros_like(self.seen)
+        part = tuple(slice(max(0, side.start - fields.NEAR), side.stop + fields.NEAR) for side in self.inner)
+        near[part] = self.seen[part]
+        return near
 
 
 class Bitemporal:
@@ -151,7 +155,7 @@ class Bitemporal:
                 too little ground that both images show.
         """
         rows, columns = pair.grid.shape
-        cell = int(np.ceil(np.sqrt(rows * columns / self.parameters.most_cells)))
+        cell = self.parameters.cell or int(np.ceil(np.sqrt(rows * columns / self.parameters.most_cells)))
         windows = self._windows(pair, cell)
         self._check(windows)
         scales = self._scales(windows)
@@ -183,28 +187,24 @@ class Bitemporal:
             ``(row0, col0, strength, change)``: strength ``float32 (y, x)``, NaN where there are no data; change
             ``uint8 (y, x)``: 0 no data, 1 unchanged, 2 changed.
         """
-        rows, columns = pair.grid.shape
-        side = self.parameters.block if prepared.cell == 1 else LARGE_BLOCK // prepared.cell * prepared.cell
+        cell = prepared.cell
+        parts = _blocks(pair, self.parameters.block, prepared) if cell == 1 else _strips(pair, cell, prepared)
         waiting: deque[tuple[int, int, Future[tuple[Floats, Codes]]]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:
-            for row0 in range(0, rows, side):
-                for col0 in range(0, columns, side):
-                    shape = min(side, rows - row0), min(side, columns - col0)
-                    raw = _read(pair, row0, col0, shape, prepared.cell, prepared.shift)
-                    waiting.append((row0, col0, pool.submit(self._block, raw, prepared)))
-                    if len(waiting) >= WORKERS:
-                        done = waiting.popleft()
-                        yield done[0], done[1], *done[2].result()
+            for part in parts:
+                waiting.append((part.row0, part.col0, pool.submit(self._block, part, prepared)))
+                if len(waiting) > WORKERS:
+                    done = waiting.popleft()
+                    yield done[0], done[1], *done[2].result()
             for row0, col0, result in waiting:
                 yield row0, col0, *result.result()
 
-    def _block(self, raw: _Raw, prepared: Prepared) -> tuple[Floats, Codes]:
-        cell = prepared.cell
-        window = _cells(raw, cell)
+    def _block(self, part: _Part, prepared: Prepared) -> tuple[Floats, Codes]:
+        cell, window = prepared.cell, part.window
         # Where the image after is moved, its own mask moves with it, and the look has that.
-        valid = raw.seen_before[raw.inner]
+        valid = part.valid[0]
         if prepared.shift == (0.0, 0.0):
-            valid = valid & raw.seen_after[raw.inner]
+            valid = valid & part.valid[1]
         look = _look(window, prepared.scales, (prepared.shift[0] / cell, prepared.shift[1] / cell))
         strength = _strength(look, prepared.model)
         low = prepared.threshold * self.parameters.reach_down
@@ -234,7 +234,7 @@ class Bitemporal:
         result = []
         for r, c in corners:
             shape = min(side, rows - r), min(side, columns - c)
-            result.append(_cells(_read(pair, r, c, shape, cell, (0.0, 0.0)), cell))
+            result.append(_part(pair, r, c, shape, cell, fields.REACH).window)
         return result
 
     def _check(self, windows: list[_Window]) -> None:
@@ -272,46 +272,97 @@ class Bitemporal:
         if total < LEAST_COMMON:
             raise PairRefused("too little ground is left in common once the images are brought together", "both")
         picked = np.sort(np.random.default_rng(self.parameters.seed).permutation(total)[:TRAINED])
-        parts: list[list[Floats]] = [[] for _ in range(6)]
+        parts: list[list[Floats]] = [[] for _ in range(4)]
         start = 0
         for look, n in zip(looks, count, strict=True):
             own = picked[(picked >= start) & (picked < start + n)] - start
             start += n
-            mask = look.seen[look.inner]
-            for store, planes in zip(parts, (*look.raw, *look.fine, *look.about), strict=True):
-                store.append(_rows(planes[:, *look.inner], mask)[own])
-        raw_before, raw_after, before, after, about_before, about_after = (np.concatenate(p) for p in parts)
-        return models.fit(
-            models.Samples(raw_before, before, about_before),
-            models.Samples(raw_after, after, about_after),
-            trees,
-            self.parameters.seed,
-        )
+            at = np.flatnonzero(look.seen[look.inner])[own]
+            for store, planes in zip(parts, (*look.before, *look.after), strict=True):
+                store.append(planes[:, *look.inner].reshape(len(planes), -1)[:, at])
+        samples = [np.concatenate(part, axis=1)[:, None] for part in parts]
+        return models.fit(models.Samples(*samples[:2]), models.Samples(*samples[2:]), trees, self.parameters.seed)
 
 
-def _read(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, shift: tuple[float, float]) -> _Raw:
-    """A window with what its result depends on."""
-    reach = (fields.REACH + int(np.ceil(max(map(abs, shift)) / cell))) * cell
-    top, left = max(0, row0 - reach), max(0, col0 - reach)
-    bottom = min(pair.grid.shape[0], row0 + shape[0] + reach)
-    right = min(pair.grid.shape[1], col0 + shape[1] + reach)
-    images = pair.read(top, left, (bottom - top, right - left))
-    return _Raw(*images, (slice(row0 - top, row0 - top + shape[0]), slice(col0 - left, col0 - left + shape[1])))
+def _reach(shift: tuple[float, float], cell: int) -> int:
+    """Cells around a block that its result depends on."""
+    return fields.REACH + int(np.ceil(max(map(abs, shift)) / cell))
 
 
-def _cells(raw: _Raw, cell: int) -> _Window:
-    """In cells, and without what is not a number."""
-    rows, columns = raw.inner
-    inner = (
-        slice(rows.start // cell, -(-rows.stop // cell)),
-        slice(columns.start // cell, -(-columns.stop // cell)),
-    )
+def _in_cells(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int) -> tuple[Cells, Cells]:
+    """A window in cells, without what is not a number."""
+    if cell > 1 and isinstance(pair, PairInCells):
+        return pair.read_cells(row0, col0, shape, cell)
+    read = pair.read(row0, col0, shape)
+    before, after = (_one_in_cells(values, seen, cell) for values, seen in (read[:2], read[2:]))
+    return before, after
+
+
+def _one_in_cells(values: Floats, seen: Bools, cell: int) -> Cells:
+    known = seen & np.isfinite(values).all(axis=0)
     if cell == 1:
-        finite = np.isfinite(raw.before).all(axis=0), np.isfinite(raw.after).all(axis=0)
-        return _Window(raw.before, raw.seen_before & finite[0], raw.after, raw.seen_after & finite[1], inner)
-    first = fields.reduced(raw.before, raw.seen_before, cell)
-    second = fields.reduced(raw.after, raw.seen_after, cell)
-    return _Window(*first, *second, inner)
+        return Cells(values, known, seen)
+    finite = np.ascontiguousarray(np.where(known, values, np.float32(0)))
+    return Cells(*fields.reduced(finite, known, cell), seen)
+
+
+def _part(pair: Pair, row0: int, col0: int, shape: tuple[int, int], cell: int, reach: int) -> _Part:
+    """A block with so many cells around it, where there are any."""
+    top, left = max(0, row0 - reach * cell), max(0, col0 - reach * cell)
+    bottom, right = (
+        min(whole, first + size + reach * cell)
+        for whole, first, size in zip(pair.grid.shape, (row0, col0), shape, strict=True)
+    )
+    before, after = _in_cells(pair, top, left, (bottom - top, right - left), cell)
+    down, across = row0 - top, col0 - left
+    inner = (
+        slice(down // cell, -(-(down + shape[0]) // cell)),
+        slice(across // cell, -(-(across + shape[1]) // cell)),
+    )
+    window = _Window(before.values, before.known, after.values, after.known, inner)
+    pixels = np.s_[down : down + shape[0], across : across + shape[1]]
+    return _Part(row0, col0, window, (before.valid[pixels], after.valid[pixels]))
+
+
+def _blocks(pair: Pair, side: int, prepared: Prepared) -> Iterator[_Part]:
+    """Squares, each read with what surrounds it."""
+    rows, columns = pair.grid.shape
+    reach = _reach(prepared.shift, 1)
+    for row0 in range(0, rows, side):
+        for col0 in range(0, columns, side):
+            yield _part(pair, row0, col0, (min(side, rows - row0), min(side, columns - col0)), 1, reach)
+
+
+def _strips(pair: Pair, cell: int, prepared: Prepared) -> Iterator[_Part]:
+    """Whole rows, each pixel read once: what surrounds a strip is kept in cells, or read ahead."""
+    rows, columns = pair.grid.shape
+    reach = _reach(prepared.shift, cell)
+    height = max(2 * reach, STRIP_PIXELS // columns // cell) * cell
+    starts = list(range(0, rows, height))
+
+    def read(number: int) -> tuple[Cells, Cells]:
+        row0 = starts[number]
+        return _in_cells(pair, row0, 0, (min(height, rows - row0), columns), cell)
+
+    above: tuple[Cells, Cells] | None = None
+    own = read(0)
+    for number, row0 in enumerate(starts):
+        below = read(number + 1) if number + 1 < len(starts) else None
+        before, after = (_stacked(above and above[k], own[k], below and below[k], reach) for k in (0, 1))
+        first = 0 if above is None else above[0].known.shape[0]
+        inner = slice(first, first + own[0].known.shape[0]), slice(0, own[0].known.shape[1])
+        window = _Window(*before, *after, inner)
+        yield _Part(row0, 0, window, (own[0].valid, own[1].valid))
+        if below:
+            kept = [Cells(one.values[:, -reach:], one.known[-reach:], one.valid[:0]) for one in own]
+            above, own = (kept[0], kept[1]), below
+
+
+def _stacked(above: Cells | None, own: Cells, below: Cells | None, reach: int) -> tuple[Floats, Bools]:
+    """A strip with what was kept from above and the first cells from below, where there are any."""
+    values = [part.values for part in (above, own) if part] + ([below.values[:, :reach]] if below else [])
+    known = [part.known for part in (above, own) if part] + ([below.known[:reach]] if below else [])
+    return np.concatenate(values, axis=1), np.concatenate(known)
 
 
 def _equal(windows: list[_Window]) -> bool:
@@ -334,20 +385,14 @@ def _look(window: _Window, scales: tuple[Scale, Scale], shift: tuple[float, floa
     if shift != (0.0, 0.0):
         after, seen_after = fields.moved(after, seen_after, shift)
     seen = window.seen_before & seen_after
-    fine_before, about_before = fields.features(before, seen)
-    fine_after, about_after = fields.features(after, seen)
-    return _Look((before, after), (fine_before, fine_after), (about_before, about_after), seen, window.inner)
+    about = fields.features((before, after), seen)
+    return _Look(models.Samples(before, about[0]), models.Samples(after, about[1]), seen, window.inner)
 
 
 def _strength(look: _Look, model: models.Model) -> Floats:
-    """``float32 (y, x)``, smoothed, 0 where not seen."""
-    strength = np.zeros(look.seen.shape, np.float32)
-    part = look.seen
-    whole: list[models.Samples] = [
-        models.Samples(*(_rows(planes, part) for planes in (look.raw[k], look.fine[k], look.about[k]))) for k in (0, 1)
-    ]
-    strength[part] = model.strength(whole[0], whole[1])
-    return fields.smooth(strength, look.seen)
+    """``float32 (y, x)``, smoothed, 0 where not seen, and where it counts for nothing."""
+    near = look.near()
+    return fields.smooth(model.strength(look.before, look.after, near), near)
 
 
 def _words(

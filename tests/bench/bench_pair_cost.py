@@ -17,7 +17,7 @@ from detectors.types import Codes, Floats
 from tests.bench.pairs_made import patchwork
 from tests.bench.tables import show
 
-SIZES = (2000, 4000)
+SIZES = (2000, 4000, 10_000)
 BANDS = 4
 BLOCK = 512
 

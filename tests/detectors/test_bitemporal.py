@@ -172,6 +172,18 @@ def test_a_large_pair_is_compared_in_cells_with_a_decision_for_every_pixel() -> 
     assert f1(change == 2, TRUE[:-1, :-2]) > 0.5
 
 
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after, _ = ground(2, (0.8, 0.4))
+    pair = ArrayPair(*(np.concatenate([i, i[:, ::-1], i], axis=1)[:, :-3] for i in (before, after)))
+    monitor = Bitemporal(BitemporalParameters(cell=2))
+    whole = decided(pair, monitor)
+    monkeypatch.setattr("detectors.monitors.bitemporal.STRIP_PIXELS", 1)
+    assert len(list(monitor.compare(pair, whole[0]))) > 2
+    parts = decided(pair, monitor)
+    assert np.array_equal(whole[2], parts[2])
+    assert np.allclose(whole[1], parts[1], rtol=1e-3, atol=1e-3, equal_nan=True)
+
+
 def test_no_data_stay_no_data_and_spoil_nothing_around(plain: Codes) -> None:
     hidden = np.zeros((SIZE, SIZE), np.bool_)
     hidden[40:60, 30:80] = True

@@ -16,7 +16,9 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.features import rasterize
+from typer.testing import CliRunner
 
+from app.cli_detectors import detectors
 from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS as GEOGRAPHIC
 from app.monitoring.compare import FILES, Comparison, compare
@@ -73,6 +75,19 @@ def test_the_command_finds_what_changed(pair: tuple[Path, Path], tmp_path: Path)
     assert found.id.tolist() == list(range(1, len(found) + 1))
     assert largest.strength == pytest.approx(float(np.mean(strength[(change == 2) & PLANTED])), rel=0.05)
     assert largest.detector.startswith("bitemporal/")
+
+
+def test_the_command_compares_in_the_cells_that_it_is_told(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["compare", *map(str, pair), "--out", str(tmp_path / "out"), "--cell-px", "4"]
+    ended = CliRunner().invoke(detectors, words)
+    assert ended.exit_code == 0, ended.output
+    assert "compared in cells of 4 x 4 pixels, and what is smaller was not looked for" in ended.output
+    with rasterio.open(tmp_path / "out" / "change.tif") as file:
+        change = file.read(1)
+    assert np.array_equal(change, change[::4, ::4].repeat(4, 0).repeat(4, 1))
+    assert overlap(change == 2) > 0.7
+    with pytest.raises(Invalid, match="--cell-px must be 1 to 64"):
+        compare(Comparison(*pair, tmp_path / "out", cell_px=65))
 
 
 def test_the_least_area_is_kept_to(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -72,6 +73,31 @@ def overlap_means(image: NDArray[np.float64], t: Affine, shape: tuple[int, int])
     return out
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_cells_are_the_means_of_the_pixels_that_are_read(tmp_path: Path, dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    paths = []
+    for name in ("before", "after"):
+        values = rng.integers(0, 9, (2, 43, 61)).astype(dtype)
+        if dtype == "float32":
+            values[1, 5:9, 3:8] = np.nan
+        paths.append(tmp_path / f"{name}.tif")
+        with rasterio.open(paths[-1], "w", driver="GTiff", width=61, height=43, count=2, dtype=dtype, nodata=4) as file:
+            file.write(values)
+    with opened(paths[0], "BEFORE", 0.5) as before, opened(paths[1], "AFTER", None) as after:
+        pair = FilePair(before, after, common_grid(before, after))
+        cells = pair.read_cells(6, 3, (35, 58), 3)
+        for which, got in enumerate(cells):
+            values, valid = pair.read_one(which, 6, 3, (35, 58))
+            assert np.array_equal(got.valid, valid)
+            for i, j in np.ndindex(got.known.shape):
+                part = np.s_[3 * i : 3 * i + 3, 3 * j : 3 * j + 3]
+                known = valid[part]
+                assert got.known[i, j] == (known.any() and 2 * known.sum() >= known.size)
+                if known.any():
+                    assert got.values[:, i, j] == pytest.approx(values[:, *part][:, known].mean(axis=1), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["finer", "oblong", "half a pixel off"])
 def test_averages_are_by_area(tmp_path: Path, name: str) -> None:
     early = write(tmp_path / "early.tif", numbers(ground(size=SIZE)))
@@ -119,8 +145,6 @@ def test_what_a_file_declares_to_be_no_data(tmp_path: Path) -> None:
 
 
 def test_scale_offset_and_band_names(tmp_path: Path) -> None:
-    import rasterio
-
     path = write(tmp_path / "image.tif", np.full((3, 8, 8), 100, np.int16))
     with rasterio.open(path, "r+") as file:
         file.scales, file.offsets = (0.01, 0.02, 0.03), (-0.1, 0, 0)
