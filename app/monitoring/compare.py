@@ -197,7 +197,14 @@ def compare(
         counts, changes = _write(aside, request, pair, monitor, prepared, progress)
         publish(aside, request.out, FILES)
         notes = tuple(
-            word for word in (pair.common.words, *_filled(before, after), *prepared.words, *_specks(counts)) if word
+            word
+            for word in (
+                pair.common.words,
+                *_filled(before, after),
+                *(f"{word[0].upper()}{word[1:]}." for word in prepared.words[1:]),
+                *_specks(counts),
+            )
+            if word
         )
     return Compared(request.out, counts, changes, prepared.method, prepared.shift, notes, prepared.cell)
 

@@ -66,16 +66,18 @@ SAMPLED: Final = 200_000
 def threshold(values: Floats) -> float:
     """Strength from which a pixel counts as changed, of ``float32 (n,)``: Otsu's, unless it lies within what is usual.
 
-    What is usual is taken as log-normal: its middle is the half-sample mode (Robertson and Cryer 1974), its spread
-    that of the values below, where there are no changes.
+    What is usual is taken as log-normal: its middle is the half-sample mode (Robertson and Cryer 1974) of what lies
+    below Otsu's threshold, its spread that of the values below that.
     """
     positive = values[values > 0]
     if not len(positive):
         return float("inf")
     logs = np.sort(np.log(positive[:: max(1, len(positive) // SAMPLED)].astype(np.float64)))
-    middle = _half_sample_mode(logs)
-    spread = float(np.sqrt(np.mean((middle - logs[logs <= middle]) ** 2)))
     found = otsu(values)
+    lower = logs[logs <= np.log(found)]
+    middle = _half_sample_mode(lower) if len(lower) else float(logs[0])
+    below = lower[lower <= middle]
+    spread = float(np.sqrt(np.mean((middle - below) ** 2))) if len(below) else 0.0
     above = values > found
     if found > np.exp(middle + INSIDE * spread) and values[above].mean() >= TWOFOLD * values[~above].mean():
         return found
@@ -115,6 +117,7 @@ class OneWay:
         root: float32 (band, band): a residual times it has the length that counts.
         usual: the length that is usual.
         gain: share of the variance left by the linear part that the trees explain, 0..1.
+        told: share of all variance of the expected image that both explain, 0..1.
     """
 
     slope: Floats
@@ -125,6 +128,7 @@ class OneWay:
     root: Floats
     usual: float
     gain: float
+    told: float
 
     def packed(self) -> walking.Way:
         """As ``bitemporal_walk.strength_of`` takes it."""
@@ -161,7 +165,10 @@ def one_way(here: Floats, features: Floats, there: Floats, trees: int, seed: int
     usual = float(np.exp(np.median(log_length[used])))
     left_over = float((error[used] ** 2).sum() / max(float((rest[used] ** 2).sum()), 1e-12))
     both = np.concatenate([value, spread[:, :, None]], axis=2)
-    return OneWay(slope, feature, cut, left, both, root, usual, float(np.clip(1 - left_over, 0, 1)))
+    whole = float(((there[used] - there[used].mean(axis=0)) ** 2).sum())
+    told = 1 - float((error[used] ** 2).sum()) / max(whole, 1e-12)
+    gain, told = (float(np.clip(share, 0, 1)) for share in (1 - left_over, told))
+    return OneWay(slope, feature, cut, left, both, root, usual, gain, told)
 
 
 @dataclass(frozen=True)
@@ -228,12 +235,14 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """Both ways, the variates, and how much the variates count (0..1)."""
+    """Both ways, the variates, how much the variates count (0..1), and the share of the variance of either image that
+    the other explains before any change is left out (0..1)."""
 
     forth: OneWay
     back: OneWay
     linear: Variates
     trust: float
+    told: float
 
     def strength(self, before: Samples, after: Samples, seen: Bools) -> Floats:
         """Change strength ``float32 (y, x)`` of pixels, 0 where not ``seen``: distance of what is there from what is
@@ -250,16 +259,20 @@ def fit(before: Samples, after: Samples, trees: int, seed: int) -> Model:
     seen = kept
     linear = variates(before.rows(before.raw, seen), after.rows(after.raw, seen))
     model: Any = None
+    told = 0.0
     for last in (False,) * (PASSES - 1) + (True,):
         many = trees if last else TREES_FIRST
         fine = before.rows(before.fine, kept), after.rows(after.fine, kept)
         forth = one_way(fine[0], before.rows(before.about, kept), fine[1], many, seed)
         back = one_way(fine[1], after.rows(after.about, kept), fine[0], many, seed)
-        model = Model(forth, back, linear, 0.0)
+        model = Model(forth, back, linear, 0.0, told)
+        if kept.all():
+            # Later rounds are told more: what they are not told is left out of them.
+            told = max(forth.told, back.told)
         if not last:
             strength = model.strength(before, after, seen)
             kept = strength < otsu(strength)
     gain = (model.forth.gain + model.back.gain) / 2
     most = MOST_TRUST if len(before.raw) == len(after.raw) else MOST_TRUST_OTHER
     trust = most * float(np.clip((NONLINEAR - gain) / (NONLINEAR - LINEAR), 0, 1))
-    return Model(model.forth, model.back, linear, trust)
+    return Model(model.forth, model.back, linear, trust, told)

@@ -40,6 +40,13 @@ LEARNED_LARGE: Final = 400_000
 TRAINED: Final = 20_000
 """Cells at most, out of those, that the trees are grown on."""
 
+LEAST_TOLD: Final = 0.35
+"""Share of the variance of either image that the other must explain: less is left where most of the ground changed,
+where the images show other ground, and between radar and optical images."""
+
+MOST_CHANGED: Final = 1 / 3
+"""Share of changed ground above which it is said that the lesser part need not be what changed."""
+
 LEAST_COMMON: Final = 100
 """Cells valid in both images below which nothing can be learned."""
 
@@ -82,7 +89,7 @@ class Prepared:
         threshold: strength from which a pixel counts as changed.
         changed_share: of the ground looked at while learning that is changed, 0..1.
         cell: pixels a side of the cells that are compared.
-        words: sentences for people.
+        words: the method, then remarks for people, if there are any.
     """
 
     method: str
@@ -175,7 +182,7 @@ class Bitemporal:
             int(fields.decide(s, low, threshold)[look.inner].sum()) for s, look in zip(strengths, looks, strict=True)
         )
         pixels = shift[0] * cell, shift[1] * cell
-        words = _words(scales, model, pixels, cell, threshold, changed / len(inner))
+        words = _words(scales, model, threshold, changed / len(inner))
         return Prepared(words[0], pixels, threshold, changed / len(inner), cell, words, scales, model)
 
     def compare(self, pair: Pair, prepared: Prepared) -> Iterator[tuple[int, int, Floats, Codes]]:
@@ -398,11 +405,10 @@ def _strength(look: _Look, model: models.Model) -> Floats:
 def _words(
     scales: tuple[Scale, Scale],
     model: models.Model,
-    shift: tuple[float, float],
-    cell: int,
     threshold: float,
     share: float,
 ) -> tuple[str, ...]:
+    """The method, and what a reader has to know beside the shift, the cells and the share that are given as numbers."""
     method = "each image predicted from the other by regression and randomised trees"
     if model.trust > 0:
         method += f", with alteration variates (IR-MAD) at a weight of {model.trust:.2f}"
@@ -410,12 +416,17 @@ def _words(
     for which, scale in zip(("before", "after"), scales, strict=True):
         if scale.logarithm:
             words.append(f"the image {which} has multiplicative noise, as radar has: its logarithm was compared")
-    words.append(
-        f"the image after lies {shift[0]:+.2f} rows and {shift[1]:+.2f} columns off the image before"
-        if shift != (0.0, 0.0)
-        else "no shift between the images"
-    )
-    if cell > 1:
-        words.append(f"compared in cells of {cell} x {cell} pixels")
-    words.append(f"threshold of strength {threshold:.2f}; {share:.1%} of the ground changed")
+    if not np.isfinite(threshold):
+        words.append("the images are copies of each other")
+    elif model.told < LEAST_TOLD:
+        words.append(
+            f"the one image lets expect only {model.told:.0%} of the other: radar does that beside optical images, "
+            "so do images of other ground, and ground that changed for the most part: what is said of it then is not to be "
+            "relied on"
+        )
+    elif share > MOST_CHANGED:
+        words.append(
+            f"{share:.0%} of the ground differs from the rest: where most of it changed, what is called changed and "
+            "what is not are exchanged"
+        )
     return tuple(words)

@@ -336,7 +336,8 @@ def pair_picture() -> Image.Image:
             f"strength, white: {3 * prepared.threshold:.1f} and more",
             f"decision at {prepared.threshold:.2f} (blue), rule (yellow)",
         ],
-        f"Sentinel-2 over forest in Romania, 1 km wide: {'; '.join(prepared.words)}. Of {int(changed.sum())} pixels "
+        f"Sentinel-2 over forest in Romania, 1 km wide: {'; '.join(prepared.words)}; threshold of strength "
+        f"{prepared.threshold:.2f}. Of {int(changed.sum())} pixels "
         f"called changed, {both} are among the {int(rule.sum())} that a plain rule calls cut (median summer NDVI at "
         f"least {FALL} lower in 2019 than in 2017).",
     )

@@ -48,3 +48,13 @@ def test_two_classes_are_parted_by_otsu_and_one_class_is_not_parted() -> None:
     assert (usual > otsu(usual)).mean() > 0.1
     assert (usual > threshold(usual)).mean() < 0.001
     assert threshold(np.zeros(10, np.float32)) == np.inf
+
+
+def test_ground_that_changed_for_the_most_part_and_other_ground_are_told_of() -> None:
+    before = ground(3, 3)
+    after = before + np.random.default_rng(9).normal(0, 2, before.shape).astype(np.float32)
+    assert len(Bitemporal().prepare(ArrayPair(before, after)).words) == 1
+    after[:, :, :110] = np.random.default_rng(8).normal(900, 20, (3, 160, 110))
+    for other in (after, ground(4, 3)):
+        words = Bitemporal().prepare(ArrayPair(before, other)).words
+        assert any("not to be relied on" in word for word in words[1:]), words
