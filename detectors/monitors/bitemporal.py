@@ -421,8 +421,8 @@ def _words(
     elif model.told < LEAST_TOLD:
         words.append(
             f"the one image lets expect only {model.told:.0%} of the other: radar does that beside optical images, "
-            "so do images of other ground, and ground that changed for the most part: what is said of it then is not to be "
-            "relied on"
+            "so do images of other ground, and ground that changed for the most part: what is said of it then is not "
+            "to be relied on"
         )
     elif share > MOST_CHANGED:
         words.append(
