@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,12 +192,12 @@ class Image:
                 valid &= self._file.read_masks(1, window=window) > 0
         declared = [self._file.nodatavals[i - 1] for i in self.indexes]
         if self.fill or (all(value == 0 for value in declared) and raw.dtype.kind == "u"):
-            valid &= np.bitwise_or.reduce(raw, axis=0) != 0
+            # Plane by plane, which numpy does several times as fast as a reduction over the first axis.
+            valid &= reduce(np.bitwise_or, raw) != 0
             return valid
         for plane, value in zip(raw, declared, strict=True):
             if value is not None and not math.isnan(value):
-                # The tag is a double; numbers of single precision hold what it was rounded to.
-                valid &= plane != (np.float32(value) if plane.dtype == np.float32 else value)
+                valid &= _differs(plane, value)
         return valid
 
     def blocks(self, row0: int, col0: int, height: int, width: int, most: int) -> list[tuple[int, int, int, int]]:
@@ -218,6 +219,17 @@ class Image:
             yield
         except (RasterioError, OSError, ValueError):
             raise Invalid(f"{self.label} is damaged or cut short; its pixels cannot be read.") from None
+
+
+def _differs(plane: NDArray[Any], value: float) -> Bools | bool:
+    """Where a plane does not hold a value that the tag gives as a double, compared as the plane's own type: numbers of
+    single precision hold what it was rounded to, and whole numbers need not become doubles."""
+    if plane.dtype.kind == "f":
+        return np.asarray(plane != plane.dtype.type(value))
+    limits = np.iinfo(plane.dtype)
+    if not value.is_integer() or not limits.min <= value <= limits.max:
+        return True
+    return np.asarray(plane != plane.dtype.type(int(value)))
 
 
 @contextmanager
