@@ -360,7 +360,7 @@ def _password_file(password: str, account: ServerAccount) -> Iterator[int]:
 def _make_socket_directory(account: ServerAccount) -> Path:
     """A fresh private directory with a name short enough for a socket; ``postmaster.pid`` remembers it."""
     # mkdtemp makes a directory of its own, so a planted name in a shared place (S108) is never used.
-    for base in ("/run", "/tmp") if account.switch else ("/tmp", tempfile.gettempdir()):  # noqa: S108
+    for base in ("/run", "/tmp") if account.switch else ("/tmp", tempfile.gettempdir()):  # noqa: S108  # as above
         with suppress(OSError):
             directory = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=base))
             if len(os.fsencode(directory / f".s.PGSQL.{PORT}.lock")) > _SOCKET_PATH_BYTES:

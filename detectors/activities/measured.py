@@ -5,7 +5,7 @@ Every value is exactly what the evidence holds, or a difference or ratio of what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -116,9 +116,8 @@ def contact(e: PatchEvidence, *kinds: str) -> Measured:
     return _ground("contact", e.around.contact, kinds, "of its boundary lies on {}")
 
 
-def _ground(name: str, shares: object, kinds: Iterable[str], said: str) -> Measured:
-    table = dict(shares) if shares else {}  # type: ignore[call-overload]
-    value = sum(table.get(kind, 0.0) for kind in kinds) if table else NAN
+def _ground(name: str, shares: Mapping[str, float], kinds: Iterable[str], said: str) -> Measured:
+    value = sum(shares.get(kind, 0.0) for kind in kinds) if shares else NAN
     words = said.format(" or ".join(kinds))
     return Measured(f"{name}_{'_'.join(kinds)}", value, words, kind="share", said=f"{value:.0%} {words}")
 

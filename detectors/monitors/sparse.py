@@ -24,7 +24,6 @@ from detectors.pairs import ArrayPair, PairRefused
 from detectors.protocol import Coverage
 from detectors.state import MonitorState
 from detectors.types import (
-    BANDS,
     BASIS_NOTHING,
     BASIS_OWN,
     CLEAR,
@@ -230,12 +229,7 @@ class SparseMonitor:
         """See ``Monitor.changed``."""
         self.check(state)
         at, when = state.dynamic["at"], state.dynamic["when"].astype(np.int32)
-        spectra = []
-        for name in ("trace_before", "trace_after"):
-            out = np.full((len(at), len(BANDS)), np.nan, np.float32)
-            for i, band in enumerate(state.bands):
-                out[:, BANDS.index(band)] = state.dynamic[name][:, i] / np.float32(SCALE)
-            spectra.append(out)
+        before, after, evidence = traces.read(state, np.arange(len(at)))
         return ChangedPixels(
             row=(at // state.grid.shape[1] + row0).astype(np.int32),
             col=(at % state.grid.shape[1] + col0).astype(np.int32),
@@ -243,9 +237,9 @@ class SparseMonitor:
             confirmed=when[:, CONFIRMED].copy(),
             last_clear=when[:, PRIOR].copy(),
             recovered=when[:, RECOVERED].copy(),
-            before=spectra[0],
-            after=spectra[1],
-            evidence=state.dynamic["trace_evidence"].astype(np.float32),
+            before=before,
+            after=after,
+            evidence=evidence,
             looks=state.dynamic["trace_looks"].astype(np.int32),
             seen_until=when[:, UNTIL].copy(),
         )

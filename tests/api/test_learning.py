@@ -15,6 +15,7 @@ from sqlalchemy import select
 from app.casework.labels import Label, collect
 from app.cli import main
 from app.imagery.models import Scene
+from app.monitoring.activities import recogniser_versions
 from app.monitoring.calibrations import active
 from app.monitoring.models import CalibrationSet, Detection, DetectionChange, Plan, PlanSource, Run
 from app.settings import get_settings
@@ -117,6 +118,18 @@ def test_every_decision_is_a_label(world: World, desk: Desk) -> None:
     assert (one.season, one.size, one.confidence, one.sensors) == ("spring", "2,000 to 5,000 m²", "high", ("unknown",))
     assert one.area.startswith("220621 ")
     assert whole.ledger_sequence > 0
+
+
+def test_scores_of_an_earlier_recogniser_are_not_learned_from(world: World) -> None:
+    with world.database.transaction(see_all=True) as session:
+        decide_many(session, 2)
+        old, new = session.scalars(select(Detection).order_by(Detection.id))
+        versions = recogniser_versions()
+        for detection, known in ((old, {**versions, "quarry": "0"}), (new, versions)):
+            detection.activities = [{**one, "version": known.get(one["code"])} for one in detection.activities]
+        session.flush()
+        made = {label.detection_id: label.decision for label in collect(session).labels}
+        assert made[old.id] is None and made[new.id] is not None
 
 
 def test_the_sensor_is_that_of_the_scenes_that_showed_it(world: World, desk: Desk) -> None:

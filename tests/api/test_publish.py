@@ -8,12 +8,14 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 import shapely
+from pyproj import Geod
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, to_database
 from app.foundation.time import day_number, utc_now
 from app.imagery.models import Source, SourceKind
+from app.monitoring import publish as publishing
 from app.monitoring.committing import STANDING, past_of, standing_of
 from app.monitoring.generations import at_baseline, remember
 from app.monitoring.models import (
@@ -320,3 +322,14 @@ def test_what_was_said_before_the_grid_was_laid_anew_is_no_growth(publish_boxes:
     publish_boxes(((9, 9, 6, 8), SEEN, SURE), ((15, 9, 2, 8), SEEN, SURE))
     assert pixel_count(detection) == 24 + 16
     assert publish_boxes.changes(detection)[-1].kind == "grown"
+
+
+def test_a_road_has_its_centre_line(publish_boxes: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    (strip,) = publish_boxes(((40, 10, 2, 80), SEEN, SURE))
+    monkeypatch.setattr(publishing, "LINEAR", strip.activity)
+    publish_boxes(((40, 10, 2, 80), SEEN, SURE))
+    line = shapely.geometry.shape(strip.evidence["centre_line"])
+    ground = from_database(strip.geom)
+    assert line.geom_type == "LineString" and ground.buffer(1e-6).contains(line)
+    # 80 pixels of 10 m, less about half a width at either end.
+    assert Geod(ellps="GRS80").geometry_length(line) == pytest.approx(780, abs=25)
