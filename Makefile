@@ -81,19 +81,20 @@ help: ## List the targets
 	@echo 'make TARGET [ARGS="…"]'
 	sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 16
 
-system: ## Install missing system packages (Debian): PostgreSQL with PostGIS, python3-venv, curl, jq
+system: ## Install missing system packages (Debian): PostgreSQL with PostGIS, python3-venv, curl, jq, gdal-bin
 	@$(FUNCTIONS)
 	missing=()
 	has_postgis || missing+=(postgis)
 	command -v curl >/dev/null || missing+=(curl)
 	command -v jq >/dev/null || missing+=(jq)
+	command -v ogrinfo >/dev/null || missing+=(gdal-bin)
 	if ! [ -x .venv/bin/python ]; then
 	    python="$$(pick_python)" || fail 'Python 3.11 or newer is needed; name one with make PYTHON=/path/to/python3'
 	    makes_venvs "$$python" || missing+=(python3-venv)
 	fi
 	[ $${#missing[@]} -gt 0 ] || exit 0
 	command -v apt-get >/dev/null || fail "Missing: $${missing[*]}. This is not a Debian system: install PostgreSQL 15" \
-	    "or newer with PostGIS 3, curl, jq and Python's venv yourself, or set REDLINE_DATABASE_URL."
+	    "or newer with PostGIS 3, curl, jq, GDAL's programs and Python's venv yourself, or set REDLINE_DATABASE_URL."
 	sudo=()
 	if [ "$$(id -u)" -ne 0 ]; then
 	    command -v sudo >/dev/null || fail "Missing: $${missing[*]}. Installing needs root: run 'make system' as root once."

@@ -44,6 +44,16 @@ class Unit(Base):
     valid_to: Mapped[date | None] = mapped_column()
 
 
+class UnitSuccession(Base):
+    """A unit whose ground, cases and history passed to another (renamed, moved, merged, split) on a day."""
+
+    __tablename__ = "unit_successions"
+
+    predecessor_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"), primary_key=True)
+    successor_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"), primary_key=True, index=True)
+    on: Mapped[date] = mapped_column()
+
+
 class Account(Base):
     __tablename__ = "accounts"
 

@@ -19,6 +19,11 @@ ZONES = {
     "reserve_experimental": "实验区",
 }
 AREA_LEVELS = {"national": "国家级", "provincial": "省级", "prefecture": "市级", "county": "县级"}
+# 风景名胜区总体规划标准 GB/T 50298-2018: the first-grade zone is the core scenic area.
+SCENIC_ZONES = {"scenic_core": "核心景区", "scenic_general": "一般景区"}
+# 水污染防治法 第六十三条
+WATER_ZONES = {"water_grade_1": "一级保护区", "water_grade_2": "二级保护区", "water_quasi": "准保护区"}
+WETLAND_LEVELS = {"international": "国际重要湿地", "national": "国家重要湿地", "provincial": "省级重要湿地"}
 _UNIT_LEVELS = {level.value: level.value for level in UnitLevel}
 _DATE = re.compile(r"(\d{4})[-/]?(\d{2})[-/]?(\d{2})(?:[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 
@@ -54,13 +59,28 @@ COLUMNS: dict[Layer, LayerColumns] = {
         vocabularies={"level": AREA_LEVELS, "zone": ZONES},
         identity=("code", "zone"),
     ),
+    Layer.key_function_zones: LayerColumns(("code", "name", "main_function"), category="main_function"),
+    Layer.biodiversity_priority_areas: LayerColumns(("code", "name")),
+    Layer.scenic_areas: LayerColumns(
+        ("code", "name", "level", "zone"),
+        category="zone",
+        vocabularies={"level": AREA_LEVELS, "zone": SCENIC_ZONES},
+        identity=("code", "zone"),
+    ),
+    Layer.drinking_water_sources: LayerColumns(
+        ("code", "name", "zone"),
+        category="zone",
+        vocabularies={"level": AREA_LEVELS, "zone": WATER_ZONES},
+        identity=("code", "zone"),
+    ),
+    Layer.important_wetlands: LayerColumns(("code", "name", "level"), vocabularies={"level": WETLAND_LEVELS}),
     Layer.permits: LayerColumns(
         ("code", "name", "permit_kind", "holder", "document", "valid_from", "valid_to"),
         may_be_blank=("valid_to",),  # a right without an end
         category="permit_kind",
     ),
 }
-_KNOWN = ("code", "name", "level", "holder", "document", "valid_from", "valid_to")
+_KNOWN = ("code", "name", "level", "holder", "document", "valid_from", "valid_to", "established_on")
 
 
 def known_columns(layer: Layer) -> tuple[str, ...]:

@@ -46,11 +46,12 @@ class Feature:
     valid_to: date | None
     attributes: dict[str, Any]
     geometry: MultiPolygon
+    established_on: date | None = None
 
     def digest(self) -> str:
         """SHA-256 of the content, the same for any order of columns, rings and parts."""
         facts = [self.code, self.name, self.level, self.category, self.holder, self.document]
-        days = [day.isoformat() if day else None for day in (self.valid_from, self.valid_to)]
+        days = [day.isoformat() if day else None for day in (self.valid_from, self.valid_to, self.established_on)]
         told = json.dumps([*facts, *days, self.attributes], sort_keys=True, ensure_ascii=False)
         return sha256(told.encode() + shapely.normalize(self.geometry).wkb).hexdigest()
 
@@ -240,7 +241,9 @@ def _feature(
                 findings.refuse(index, code, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
             text = coded
         told[column] = text
-    valid_from, valid_to = (_day(column, told[column], index, code, findings) for column in ("valid_from", "valid_to"))
+    valid_from, valid_to, established_on = (
+        _day(column, told[column], index, code, findings) for column in ("valid_from", "valid_to", "established_on")
+    )
     if valid_from and valid_to and valid_to < valid_from:
         findings.refuse(index, code, "valid_to lies before valid_from")
     cleaned = _clean_geometry(index, code, geometry, transformer, findings)
@@ -261,6 +264,7 @@ def _feature(
             **{name: value for name, value in record.items() if name not in names},
         },
         geometry=cleaned,
+        established_on=established_on,
     )
 
 

@@ -141,9 +141,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
     return resource
 
 
-routers = (
-    _resource(Layer.divisions, "divisions", "divisions", "division"),
-    _resource(Layer.redlines, "redlines", "redlines", "redline"),
-    _resource(Layer.protected_areas, "protected-areas", "protected_areas", "protected_area"),
-    _resource(Layer.permits, "permits", "permits", "permit"),
+routers = tuple(
+    _resource(layer, layer.value, layer.value.replace("-", "_"), layer.value.replace("-", "_").removesuffix("s"))
+    for layer in Layer
 )

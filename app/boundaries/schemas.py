@@ -26,6 +26,7 @@ class FeatureProperties(BaseModel):
     document: str | None = Field(description="The document that a permit stands on")
     valid_from: date
     valid_to: date | None = Field(description="Last day in force; null: no end is set")
+    established_on: date | None = Field(description="When the area was first established by law; null: not told")
     area_m2: float = Field(description="Geodesic area", examples=[6150000000.0])
     version_id: UUID = Field(description="The import that this feature came with")
     attributes: dict[str, Any] = Field(description="Further columns of the imported file, as they came")

@@ -11,10 +11,17 @@ from typing import cast
 from uuid import UUID
 
 from shapely import MultiPolygon
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, text
 from sqlalchemy.orm import Session
 
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
+from app.boundaries.models import (
+    BoundaryFeature,
+    Layer,
+    LayerVersion,
+    PermitRevocation,
+    VersionKind,
+    VersionStatus,
+)
 from app.boundaries.reading import Feature, read_layer
 from app.boundaries.schemas import ImportReport
 from app.boundaries.units import check_hierarchy, check_periods, grounds, replace_unit_ids, upsert_units
@@ -92,25 +99,45 @@ def import_layer(
     )
 
 
+def versions_in_force(layer: Layer, on: date) -> Select[tuple[UUID]]:
+    """The ids of the versions that together are a layer on a day: the newest confirmed whole version of those that
+    began by then, and the confirmed additions to it that did.
+    """
+    confirmed = and_(
+        LayerVersion.layer == layer, LayerVersion.status == VersionStatus.confirmed, LayerVersion.valid_from <= on
+    )
+    whole = (
+        select(LayerVersion.id, LayerVersion.number)
+        .where(confirmed, LayerVersion.kind == VersionKind.whole)
+        .order_by(LayerVersion.valid_from.desc(), LayerVersion.number.desc())
+        .limit(1)
+        .cte("whole")
+    )
+    since = func.coalesce(select(whole.c.number).scalar_subquery(), 0)
+    additions = select(LayerVersion.id).where(
+        confirmed, LayerVersion.kind == VersionKind.addition, LayerVersion.number > since
+    )
+    return cast("Select[tuple[UUID]]", select(whole.c.id).union_all(additions))
+
+
 def in_force(layer: Layer, on: date) -> ColumnElement[bool]:
     """The condition that a feature of a layer is in force on a day.
 
-    Its version is the newest of those that began by then, and the day lies within the feature's own period, both
-    ends included.
+    Its version is, the day lies within the feature's own period, both ends included, and no permit of its code was
+    revoked by then.
     """
-    version = (
-        select(LayerVersion.id)
-        .where(LayerVersion.layer == layer, LayerVersion.valid_from <= on)
-        .order_by(LayerVersion.valid_from.desc(), LayerVersion.number.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    return and_(
+    condition = and_(
         BoundaryFeature.layer == layer,
-        BoundaryFeature.version_id == version,
+        BoundaryFeature.version_id.in_(versions_in_force(layer, on)),
         BoundaryFeature.valid_from <= on,
         or_(BoundaryFeature.valid_to.is_(None), BoundaryFeature.valid_to >= on),
     )
+    if layer is not Layer.permits:
+        return condition
+    revoked = select(PermitRevocation.id).where(
+        PermitRevocation.code == BoundaryFeature.code, PermitRevocation.revoked_on <= on
+    )
+    return and_(condition, ~revoked.exists())
 
 
 def within_box(box: tuple[float, float, float, float]) -> ColumnElement[bool]:
@@ -133,6 +160,7 @@ def _features_of(session: Session, version: LayerVersion) -> dict[tuple[str, str
             valid_to=row.valid_to,
             attributes=row.attributes,
             geometry=cast("MultiPolygon", from_database(row.geom)),
+            established_on=row.established_on,
         )
         for row in rows
     }
@@ -229,6 +257,7 @@ def _row(version: LayerVersion, feature: Feature, ground: MultiPolygon | None) -
         "document": feature.document,
         "valid_from": feature.valid_from or version.valid_from,
         "valid_to": feature.valid_to,
+        "established_on": feature.established_on,
         "attributes": feature.attributes,
         "area_m2": geodesic_area_m2(feature.geometry),
         "geom": to_database(feature.geometry),

@@ -6,12 +6,47 @@ from enum import StrEnum
 
 
 class Layer(StrEnum):
-    """A layer's code: the word of `redline import` and, but for divisions' units, of the HTTP path."""
+    """A layer's code: the word of `redline import`, and the HTTP path."""
 
     divisions = "divisions"
     redlines = "redlines"
     protected_areas = "protected-areas"
+    key_function_zones = "key-function-zones"
+    biodiversity_priority_areas = "biodiversity-priority-areas"
+    scenic_areas = "scenic-areas"
+    drinking_water_sources = "drinking-water-sources"
+    important_wetlands = "important-wetlands"
     permits = "permits"
+
+
+LAYER_LABELS: dict[Layer, str] = {
+    Layer.divisions: "监管单元",
+    Layer.redlines: "生态保护红线",
+    Layer.protected_areas: "自然保护地",
+    Layer.key_function_zones: "重点生态功能区",
+    Layer.biodiversity_priority_areas: "生物多样性优先区",
+    Layer.scenic_areas: "风景名胜区",
+    Layer.drinking_water_sources: "饮用水水源保护区",
+    Layer.important_wetlands: "重要湿地",
+    Layer.permits: "有限人为活动认定/审批",
+}
+# What restricts activity on its ground. Divisions say who answers, permits what is allowed.
+RESTRICTING: tuple[Layer, ...] = tuple(layer for layer in Layer if layer not in (Layer.divisions, Layer.permits))
+
+
+class VersionStatus(StrEnum):
+    """What became of an import: nothing but a confirmed version judges anything."""
+
+    proposed = "proposed"
+    confirmed = "confirmed"
+    discarded = "discarded"
+
+
+class VersionKind(StrEnum):
+    """Whether a version is its whole layer, or adds to the newest whole version before it (the register of permits)."""
+
+    whole = "whole"
+    addition = "addition"
 
 
 class Verdict(StrEnum):
@@ -22,3 +57,48 @@ class Verdict(StrEnum):
     allowed = "allowed"
     boundary = "boundary"
     undetermined = "undetermined"
+
+
+VERDICT_LABELS: dict[Verdict, str] = {
+    Verdict.prohibited: "禁止",
+    Verdict.needs_recognition: "待认定",
+    Verdict.allowed: "合规",
+    Verdict.boundary: "压线",
+    Verdict.undetermined: "无法判定",
+}
+
+
+class Severity(StrEnum):
+    """How grave a finding is, by the rule that decided; `none` where nothing restricts or only a border is touched."""
+
+    none = "none"
+    low = "low"
+    medium = "medium"
+    high = "high"
+
+
+class Establishment(StrEnum):
+    """Whether the activity was there before the area was established (历史遗留) or came after (新增)."""
+
+    legacy = "legacy"
+    new = "new"
+
+
+class PermitKind(StrEnum):
+    """Kinds of permit: the ten limited human activities of 自然资发〔2022〕142号, and two rights beside them.
+
+    The labels are short forms; the texts of the notice were not checked against the gazette.
+    """
+
+    residents_living = "residents_living"
+    resource_survey = "resource_survey"
+    research_monitoring = "research_monitoring"
+    archaeology_heritage = "archaeology_heritage"
+    low_impact_tourism = "low_impact_tourism"
+    linear_infrastructure = "linear_infrastructure"
+    mineral_survey = "mineral_survey"
+    restoration = "restoration"
+    border_survey = "border_survey"
+    other_allowed = "other_allowed"
+    national_major_project = "national_major_project"
+    lawful_right = "lawful_right"

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
-from app.boundaries.models import Verdict
+from app.boundaries.models import Establishment, Severity, Verdict
 from app.foundation.database import Base
 from app.foundation.geometry import multipolygon_column
 from app.foundation.identity import new_id
@@ -274,8 +274,21 @@ class Detection(Placed, Base):
     unit_areas: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
     overlaps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list)
     verdict: Mapped[Verdict] = mapped_column(text_enum(Verdict, "verdict"))
+    # Why, in words: English, Chinese.
     verdict_ground: Mapped[str] = mapped_column(Text)
+    verdict_ground_zh: Mapped[str] = mapped_column(Text, default="", server_default="")
+    severity: Mapped[Severity] = mapped_column(
+        text_enum(Severity, "severity"), default=Severity.none, server_default="none"
+    )
+    establishment: Mapped[Establishment | None] = mapped_column(text_enum(Establishment, "establishment"))
+    # To the nearest red line in force then; 0 inside, None where there is none.
+    redline_distance_m: Mapped[float | None] = mapped_column()
+    # One verdict a period, where what was in force changed while the change can have happened (overlay.Overlay).
+    verdicts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
     judged_by: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    # What it would be judged now, after a boundary, a permit or the rules changed; None: nothing changed since. The
+    # verdict above stands: it is that of the day of the change.
+    verdict_now: Mapped[Verdict | None] = mapped_column(text_enum(Verdict, "verdict_now"))
 
 
 class DetectionChange(Base):
@@ -296,6 +309,62 @@ class DetectionChange(Base):
     activity: Mapped[str | None] = mapped_column(Text)
     calibration: Mapped[str | None] = mapped_column(Text)
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class JudgementCause(StrEnum):
+    """Why a detection was judged."""
+
+    published = "published"
+    grown = "grown"
+    boundary_changed = "boundary_changed"
+    permit_added = "permit_added"
+    permit_revoked = "permit_revoked"
+    permit_expired = "permit_expired"
+    rules_changed = "rules_changed"
+
+
+class Judgement(Base):
+    """Each legal overlay of a detection, the first and every later one; append-only. Seen with its detection."""
+
+    __tablename__ = "judgements"
+    __table_args__ = (Index("ix_judgements_detection_id", "detection_id", "recorded_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"))
+    cause: Mapped[JudgementCause] = mapped_column(text_enum(JudgementCause, "cause"))
+    # What set it off: the layer's version, the permit's code, the rule set's version; None for a run.
+    because_of: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"))
+    # The legal day by which it was judged.
+    on: Mapped[date] = mapped_column()
+    verdict: Mapped[Verdict] = mapped_column(text_enum(Verdict, "verdict"))
+    severity: Mapped[Severity] = mapped_column(text_enum(Severity, "severity"))
+    # The whole overlay (overlay.Overlay.to_json).
+    overlay: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
+
+
+class Rejudgement(Base):
+    """Ground or rules that changed: the detections there wait to be judged again by the worker. One row a cause."""
+
+    __tablename__ = "rejudgements"
+    __table_args__ = (
+        Index("ix_rejudgements_pending", "requested_at", postgresql_where=text("done_at IS NULL")),
+        UniqueConstraint("cause", "because_of", "on"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    cause: Mapped[JudgementCause] = mapped_column(text_enum(JudgementCause, "cause"))
+    because_of: Mapped[str] = mapped_column(Text)
+    on: Mapped[date] = mapped_column()
+    # Where it changed; None: everywhere.
+    ground: Mapped[WKBElement | None] = mapped_column(multipolygon_column())
+    requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # The last detection judged, so that a job that was cut off goes on from there.
+    reached_id: Mapped[UUID | None] = mapped_column()
+    done_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    judged: Mapped[int] = mapped_column(default=0)
+    changed: Mapped[int] = mapped_column(default=0)
 
 
 class CalibrationSet(Base):

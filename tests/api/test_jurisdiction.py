@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.access import service as access
 from app.access.models import Account
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, Verdict
+from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, Severity, Verdict
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation, Review
@@ -30,6 +30,8 @@ from app.monitoring.models import (
     Detection,
     DetectionChange,
     DetectionChangeKind,
+    Judgement,
+    JudgementCause,
     Plan,
     PlanSource,
     PlanTile,
@@ -151,7 +153,14 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
     change = DetectionChange(
         detection_id=detection.id, run_id=run.id, kind=DetectionChangeKind.new, geom=GROUND, area_m2=1
     )
-    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change)
+    judgement = Judgement(
+        detection_id=detection.id, cause=JudgementCause.published, on=date(2022, 1, 1), verdict=Verdict.undetermined,
+        severity=Severity.none, overlay={},
+    )  # fmt: skip
+    revocation = PermitRevocation(
+        code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
+    )
+    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
     session.add_all(hanging)
     for layer in Layer:
         version = LayerVersion(

@@ -1,0 +1,246 @@
+"""Further layers, proposed versions, permits' ends, column mappings, rule sets, judgements, unit successions"""
+
+import geoalchemy2
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+APPLICATION = "redline_app"
+OLD_LAYERS = ("divisions", "redlines", "protected-areas", "permits")
+LAYERS = (
+    "divisions",
+    "redlines",
+    "protected-areas",
+    "key-function-zones",
+    "biodiversity-priority-areas",
+    "scenic-areas",
+    "drinking-water-sources",
+    "important-wetlands",
+    "permits",
+)
+VERDICTS = ("prohibited", "needs_recognition", "allowed", "boundary", "undetermined")
+SEVERITIES = ("none", "low", "medium", "high")
+# As in 0004.
+VISIBLE = """
+    (select current_setting('redline.scope', true)) = 'all'
+    or ((select current_setting('redline.scope', true)) = 'units'
+        and unit_ids && (select nullif(current_setting('redline.units', true), '')::uuid[]))
+"""
+
+
+def _choice(name: str, values: tuple[str, ...]) -> sa.Enum:
+    return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=40)
+
+
+def _layers_may_be(values: tuple[str, ...]) -> None:
+    listed = ", ".join(f"'{value}'" for value in values)
+    for table in ("layer_versions", "boundary_features"):
+        op.execute(f"alter table {table} drop constraint ck_{table}_layer")
+        op.execute(f"alter table {table} add constraint ck_{table}_layer check (layer in ({listed}))")
+
+
+def upgrade() -> None:
+    _layers_may_be(LAYERS)
+    _version_columns()
+    op.add_column("boundary_features", sa.Column("established_on", sa.Date(), nullable=True))
+    _tables_of_boundaries()
+    _detection_columns()
+    _tables_of_monitoring()
+    _walls()
+
+
+def _version_columns() -> None:
+    status = _choice("status", ("proposed", "confirmed", "discarded"))
+    kind = _choice("kind", ("whole", "addition"))
+    for column in (
+        sa.Column("status", status, server_default="confirmed", nullable=False),
+        sa.Column("kind", kind, server_default="whole", nullable=False),
+        sa.Column("accuracy_m", sa.Double(), nullable=True),
+        sa.Column("warnings", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
+        sa.Column("comparison", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("decided_by", sa.Uuid(), nullable=True),
+    ):
+        op.add_column("layer_versions", column)
+    op.create_foreign_key(op.f("fk_layer_versions_decided_by"), "layer_versions", "accounts", ["decided_by"], ["id"])
+
+
+def _tables_of_boundaries() -> None:
+    op.create_table(
+        "unit_successions",
+        sa.Column("predecessor_id", sa.Uuid(), nullable=False),
+        sa.Column("successor_id", sa.Uuid(), nullable=False),
+        sa.Column("on", sa.Date(), nullable=False),
+        sa.ForeignKeyConstraint(["predecessor_id"], ["units.id"], name=op.f("fk_unit_successions_predecessor_id")),
+        sa.ForeignKeyConstraint(["successor_id"], ["units.id"], name=op.f("fk_unit_successions_successor_id")),
+        sa.PrimaryKeyConstraint("predecessor_id", "successor_id", name=op.f("pk_unit_successions")),
+    )
+    op.create_index(op.f("ix_unit_successions_successor_id"), "unit_successions", ["successor_id"])
+    op.create_table(
+        "permit_revocations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("revoked_on", sa.Date(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("recorded_by", sa.Uuid(), nullable=False),
+        sa.Column("unit_ids", postgresql.ARRAY(sa.UUID()), nullable=False),
+        sa.ForeignKeyConstraint(["recorded_by"], ["accounts.id"], name=op.f("fk_permit_revocations_recorded_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_permit_revocations")),
+    )
+    op.create_index("ix_permit_revocations_code", "permit_revocations", ["code"])
+    op.create_index("ix_permit_revocations_unit_ids", "permit_revocations", ["unit_ids"], postgresql_using="gin")
+    op.create_table(
+        "column_mappings",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("layer", _choice("layer", LAYERS), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("columns", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("codes", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("updated_by", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(["updated_by"], ["accounts.id"], name=op.f("fk_column_mappings_updated_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_column_mappings")),
+        sa.UniqueConstraint("layer", "name", name=op.f("uq_column_mappings_layer_name")),
+    )
+    op.create_table(
+        "rule_sets",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("content", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("source_document", sa.Text(), nullable=False),
+        sa.Column("imported_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("imported_by", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(["imported_by"], ["accounts.id"], name=op.f("fk_rule_sets_imported_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rule_sets")),
+        sa.UniqueConstraint("version", name=op.f("uq_rule_sets_version")),
+    )
+    op.create_index(
+        "uq_rule_sets_active", "rule_sets", ["is_active"], unique=True, postgresql_where=sa.text("is_active")
+    )
+
+
+def _detection_columns() -> None:
+    for column in (
+        sa.Column("verdict_ground_zh", sa.Text(), server_default="", nullable=False),
+        sa.Column("severity", _choice("severity", SEVERITIES), server_default="none", nullable=False),
+        sa.Column("establishment", _choice("establishment", ("legacy", "new")), nullable=True),
+        sa.Column("redline_distance_m", sa.Double(), nullable=True),
+        sa.Column("verdicts", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
+        sa.Column("verdict_now", _choice("verdict_now", VERDICTS), nullable=True),
+    ):
+        op.add_column("detections", column)
+
+
+def _tables_of_monitoring() -> None:
+    causes = (
+        "published",
+        "grown",
+        "boundary_changed",
+        "permit_added",
+        "permit_revoked",
+        "permit_expired",
+        "rules_changed",
+    )
+    op.create_table(
+        "judgements",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("detection_id", sa.Uuid(), nullable=False),
+        sa.Column("cause", _choice("cause", causes), nullable=False),
+        sa.Column("because_of", sa.Text(), nullable=True),
+        sa.Column("run_id", sa.Uuid(), nullable=True),
+        sa.Column("on", sa.Date(), nullable=False),
+        sa.Column("verdict", _choice("verdict", VERDICTS), nullable=False),
+        sa.Column("severity", _choice("severity", SEVERITIES), nullable=False),
+        sa.Column("overlay", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "recorded_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.ForeignKeyConstraint(["detection_id"], ["detections.id"], name=op.f("fk_judgements_detection_id")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_judgements_run_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_judgements")),
+    )
+    op.create_index("ix_judgements_detection_id", "judgements", ["detection_id", "recorded_at"])
+    op.create_table(
+        "rejudgements",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("cause", _choice("cause", causes), nullable=False),
+        sa.Column("because_of", sa.Text(), nullable=False),
+        sa.Column("on", sa.Date(), nullable=False),
+        sa.Column(
+            "ground",
+            geoalchemy2.types.Geometry(
+                geometry_type="MULTIPOLYGON",
+                srid=4490,
+                dimension=2,
+                spatial_index=False,
+                from_text="ST_GeomFromEWKT",
+                name="geometry",
+            ),
+            nullable=True,
+        ),
+        sa.Column("requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("reached_id", sa.Uuid(), nullable=True),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("judged", sa.Integer(), nullable=False),
+        sa.Column("changed", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rejudgements")),
+        sa.UniqueConstraint("cause", "because_of", "on", name=op.f("uq_rejudgements_cause_because_of_on")),
+    )
+    op.create_index(
+        "ix_rejudgements_pending", "rejudgements", ["requested_at"], postgresql_where=sa.text("done_at IS NULL")
+    )
+
+
+def _walls() -> None:
+    for table in ("permit_revocations", "judgements"):
+        op.execute(f"alter table {table} enable row level security")
+        op.execute(f"alter table {table} force row level security")
+    op.execute(f"create policy jurisdiction on permit_revocations using ({VISIBLE}) with check ({VISIBLE})")
+    seen = "exists (select 1 from detections p where p.id = judgements.detection_id)"
+    op.execute(f"create policy jurisdiction on judgements using ({seen}) with check ({seen})")
+    op.execute(f"grant select, insert on judgements to {APPLICATION}")
+    op.execute(f"grant select, insert, update on rejudgements, column_mappings, rule_sets to {APPLICATION}")
+    op.execute(f"grant select, insert, update on unit_successions, permit_revocations to {APPLICATION}")
+    # A version that was discarded, or never confirmed, may go; what was ever in force may not.
+    op.execute(f"grant delete on boundary_features to {APPLICATION}")
+    op.execute(
+        "create policy undecided_only on boundary_features as restrictive for delete using (exists ("
+        "select 1 from layer_versions v where v.id = boundary_features.version_id and v.status <> 'confirmed'))"
+    )
+
+
+def downgrade() -> None:
+    op.execute("drop policy undecided_only on boundary_features")
+    op.execute(f"revoke delete on boundary_features from {APPLICATION}")
+    for table in ("rejudgements", "judgements", "rule_sets", "column_mappings", "permit_revocations"):
+        op.drop_table(table)
+    op.drop_table("unit_successions")
+    for column in (
+        "verdict_now",
+        "verdicts",
+        "redline_distance_m",
+        "establishment",
+        "severity",
+        "verdict_ground_zh",
+    ):
+        op.drop_column("detections", column)
+    op.drop_column("boundary_features", "established_on")
+    # What the tables before cannot say: versions that are not in force, and layers that there were not.
+    op.execute("alter table boundary_features no force row level security")
+    gone = f"layer not in {OLD_LAYERS!r} or status <> 'confirmed' or kind <> 'whole'"
+    op.execute(f"delete from boundary_features where version_id in (select id from layer_versions where {gone})")
+    op.execute(f"delete from layer_versions where {gone}")
+    op.execute("alter table boundary_features force row level security")
+    for column in ("decided_by", "decided_at", "comparison", "warnings", "accuracy_m", "kind", "status"):
+        op.drop_column("layer_versions", column)
+    _layers_may_be(OLD_LAYERS)
