@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import WKBElement
-from sqlalchemy import DateTime, ForeignKey, Index, Text, UniqueConstraint, func, text
+from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -81,6 +81,8 @@ class BoundaryFeature(Placed, Base):
     # Columns of the imported file that have no column here, kept as they came.
     attributes: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     area_m2: Mapped[float] = mapped_column()
+    # Of the content; two features of one code (and zone) with the same digest are the same.
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
     # Divisions only: the ground this unit answers for, its polygon less the enclaves that override it.
     ground: Mapped[WKBElement | None] = mapped_column(multipolygon_column())

@@ -48,6 +48,7 @@ def upgrade() -> None:
     _layers_may_be(LAYERS)
     _version_columns()
     op.add_column("boundary_features", sa.Column("established_on", sa.Date(), nullable=True))
+    op.add_column("boundary_features", sa.Column("digest", sa.LargeBinary(), nullable=True))
     _tables_of_boundaries()
     _detection_columns()
     _tables_of_monitoring()
@@ -234,6 +235,7 @@ def downgrade() -> None:
         "verdict_ground_zh",
     ):
         op.drop_column("detections", column)
+    op.drop_column("boundary_features", "digest")
     op.drop_column("boundary_features", "established_on")
     # What the tables before cannot say: versions that are not in force, and layers that there were not.
     op.execute("alter table boundary_features no force row level security")
