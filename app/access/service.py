@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,8 +15,8 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Select, select, text
+from sqlalchemy.orm import Session
 
 from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
 from app.foundation.database import set_scope
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=Any)
 class Caller:
     """The account behind a request, and its jurisdiction.
 
-    `units` is its unit with everything below; None is the whole province and what lies outside it.
+    `units` is its unit with everything below (`units_below`); None is the whole province and what lies outside it.
     """
 
     account_id: UUID
@@ -64,12 +65,57 @@ def in_jurisdiction(statement: S, caller: Caller, entity: type[Placed]) -> S:
     return limited
 
 
+_BELOW = text(
+    """
+    with recursive tree (id) as (
+        select cast(:top as uuid)
+        union
+        select related.id
+        from tree
+        cross join lateral (
+            select u.id from units u
+            where u.parent_id = tree.id
+                and not exists (select 1 from unit_successions s where s.predecessor_id = u.id)
+            union all
+            select s.predecessor_id from unit_successions s where s.successor_id = tree.id
+        ) related
+    )
+    select id from tree
+    """
+)
+
+
 def units_below(session: Session, unit_id: UUID) -> list[UUID]:
-    """A unit and all units below it."""
-    tree = select(Unit.id).where(Unit.id == unit_id).cte("tree", recursive=True)
-    child = aliased(Unit)
-    tree = tree.union_all(select(child.id).join(tree, child.parent_id == tree.c.id))
-    return list(session.scalars(select(tree.c.id)))
+    """A unit, all units below it, and those that one of them follows: their history is its own.
+
+    A unit that others follow stands below these, and no longer below its old parent, who reads the cases in which it
+    took part itself (docs/decisions/0020).
+    """
+    return list(session.scalars(_BELOW, {"top": unit_id}))
+
+
+_FOLLOWERS = text(
+    """
+    with recursive chain (origin, id) as (
+        select origin, origin from unnest(cast(:units as uuid[])) as origin
+        union
+        select chain.origin, s.successor_id from chain join unit_successions s on s.predecessor_id = chain.id
+    )
+    select chain.origin, chain.id
+    from chain
+    where not exists (select 1 from unit_successions s where s.predecessor_id = chain.id)
+    order by chain.origin, chain.id
+    """
+)
+
+
+def followers(session: Session, unit_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+    """Who stands today where each unit stood: itself while nobody follows it, else the last of those that do."""
+    wanted = list(dict.fromkeys(unit_ids))
+    found: dict[UUID, list[UUID]] = {unit_id: [] for unit_id in wanted}
+    for origin, follower in session.execute(_FOLLOWERS, {"units": wanted}) if wanted else ():
+        found[origin].append(follower)
+    return found
 
 
 def units_above(session: Session, unit_id: UUID) -> list[UUID]:
