@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.boundaries.models import Layer, Verdict
+from app.boundaries.models import Establishment, Layer, Severity, Verdict
 from app.boundaries.rules import CLASSES, REDLINE, RULES_VERSION, Rule, strictest
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
 
@@ -23,6 +23,26 @@ NEARLY_COVERED_SHARE = 0.90
 # A part inside that is smaller than both is 压线: about four pixels of 10 m, and a tenth of the polygon.
 SLIVER_M2 = 400.0
 SLIVER_SHARE = 0.10
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged.
+
+    Attributes:
+        geometry: valid, EPSG:4490.
+        last_clear_on: day of the last clear view before; the change happened after it, up to `first_seen_on`.
+        activity: code of the activity (detectors.taxonomy); None: not known.
+        pixel_m: edge of a pixel of the imagery; None: not known.
+        min_area_m2: the smallest area that the plan looks for; it applies to the part inside.
+    """
+
+    geometry: BaseGeometry
+    first_seen_on: date
+    last_clear_on: date | None
+    activity: str | None = None
+    pixel_m: float | None = None
+    min_area_m2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,41 @@ class Overlay:
     verdict: Verdict
     verdict_ground: str
     judged_by: dict[str, Any]
+    verdict_ground_zh: str = ""
+    severity: Severity = Severity.none
+    establishment: Establishment | None = None
+    redline_distance_m: float | None = None
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+
+    def columns(self) -> dict[str, Any]:
+        """Values of the columns of a detection."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole overlay as plain JSON."""
+        return {
+            **self.columns(),
+            "area_m2": self.area_m2,
+            "lead_unit_id": str(self.lead_unit_id) if self.lead_unit_id else None,
+            "verdict": self.verdict.value,
+            "severity": self.severity.value,
+            "establishment": self.establishment.value if self.establishment else None,
+        }
+
+
+COLUMNS = (
+    "lead_unit_id",
+    "unit_areas",
+    "overlaps",
+    "verdict",
+    "verdict_ground",
+    "verdict_ground_zh",
+    "severity",
+    "establishment",
+    "redline_distance_m",
+    "verdicts",
+    "judged_by",
+)
 
 
 # Edges are straight in longitude and latitude: cut to 0.001 degrees (about 100 m) before cutting and measuring on the
@@ -56,7 +111,7 @@ _VERSIONS = text(
     """
     select distinct on (layer) layer, id, number, valid_from
     from layer_versions
-    where valid_from <= :on or layer = 'divisions'
+    where status = 'confirmed' and kind = 'whole' and (valid_from <= :on or layer = 'divisions')
     order by layer, (valid_from <= :on) desc, abs(valid_from - :on), number desc
     """
 )
@@ -118,6 +173,11 @@ _GROUND = text(
     order by f.code
     """
 )
+
+
+def judge_many(session: Session, subjects: Sequence[Subject], *, on: date | None = None) -> list[Overlay]:
+    """The overlay of each subject, by what was in force on its own days, or all by what was on one day."""
+    return [judge(session, subject.geometry, on or subject.first_seen_on) for subject in subjects]
 
 
 def judge(session: Session, geometry: BaseGeometry, on: date) -> Overlay:

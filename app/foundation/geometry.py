@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import shapely
 from geoalchemy2 import Geometry
 from geoalchemy2.elements import WKBElement
 from geoalchemy2.shape import from_shape, to_shape
+from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from shapely import MultiPolygon, Polygon
 from shapely.geometry import mapping
@@ -93,3 +95,52 @@ def geodesic_area_m2(geometry: BaseGeometry) -> float:
             ring = shapely.geometry.polygon.orient(part)
             total += abs(GEOD.geometry_area_perimeter(ring)[0])
     return total
+
+
+# Gauss–Legendre nodes and weights of three points on (0, 1).
+_NODES = (0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15))
+_WEIGHTS = (5 / 18, 8 / 18, 5 / 18)
+_E = float(np.sqrt(GEOD.es))
+
+
+def _authalic(latitude: NDArray[np.float64]) -> NDArray[np.float64]:
+    """q / 2 of Snyder (1987), Map Projections — A Working Manual, USGS PP 1395, eq. 3-12, on GRS80: the ellipsoid's
+    area between the equator and a latitude (degrees), per radian of longitude and square of the semi-major axis.
+    """
+    sine = np.sin(np.radians(latitude))
+    return 0.5 * (1 - GEOD.es) * (sine / (1 - GEOD.es * sine * sine) + np.arctanh(_E * sine) / _E)
+
+
+def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) -> NDArray[np.float64]:
+    """Area on the ellipsoid of each geometry, in square metres, all at once; edges straight in longitude and latitude.
+
+    In the cylindrical equal-area projection (Snyder 1987) an area is the integral of the authalic function over
+    longitude along the rings, which three points of Gauss–Legendre give exactly for edges of less than a degree or so.
+    It is what `geodesic_area_m2` comes to as its pieces of edges become short. What is no polygon has no area.
+
+    Args:
+        geometries: object (n), EPSG:4490; polygons of any kind, and collections.
+
+    Returns:
+        float64 (n).
+    """
+    whole = np.asarray(geometries, dtype=object)
+    parts, owner = shapely.get_parts(whole, return_index=True)
+    if (shapely.get_type_id(parts) > shapely.GeometryType.POLYGON).any():  # multipolygons in collections
+        parts, inner = shapely.get_parts(parts, return_index=True)
+        owner = owner[inner]
+    flat = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    parts, owner = parts[flat], owner[flat]
+    rings, polygon = shapely.get_rings(parts, return_index=True)
+    if not len(rings):
+        return np.zeros(len(whole))
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    first = np.searchsorted(ring, np.arange(len(rings)))
+    at_edge = ring[1:] == ring[:-1]
+    x, y = points[:, 0], points[:, 1]
+    mean = sum(w * _authalic(y[:-1] + (y[1:] - y[:-1]) * t) for t, w in zip(_NODES, _WEIGHTS, strict=True))
+    # From the ring's first latitude, so that small rings lose no digits.
+    strip = np.radians(np.diff(x)) * (mean - _authalic(y[first])[ring[:-1]]) * at_edge
+    area = np.abs(np.bincount(ring[:-1], weights=strip, minlength=len(rings))) * GEOD.a**2
+    outer = np.r_[True, polygon[1:] != polygon[:-1]]
+    return np.bincount(owner[polygon], weights=np.where(outer, area, -area), minlength=len(whole))
