@@ -11,7 +11,7 @@ from typing import cast
 from uuid import UUID
 
 from shapely import MultiPolygon
-from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import (
@@ -25,13 +25,12 @@ from app.boundaries.models import (
 from app.boundaries.reading import Feature, read_layer
 from app.boundaries.schemas import ImportReport
 from app.boundaries.units import check_hierarchy, check_periods, grounds, replace_unit_ids, upsert_units
+from app.boundaries.versions import lock_versions
 from app.foundation.errors import Invalid
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day, utc_now
 
-# Any number, the same in every process: imports run one after the other.
-_LOCK = 7_351_202_612
 _BATCH = 500
 
 
@@ -70,7 +69,7 @@ def import_layer(
             "on that day or after it."
         )
     read = read_layer(path, layer, crs=crs, encoding=encoding, max_unpacked_bytes=max_unpacked_bytes)
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    lock_versions(session)
     newest = session.scalar(
         select(LayerVersion).where(LayerVersion.layer == layer).order_by(LayerVersion.number.desc()).limit(1)
     )

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit, UnitLevel, UnitPeriod, UnitSuccession
-from app.boundaries.models import Layer, LayerVersion
+from app.boundaries.models import Layer, LayerVersion, VersionStatus
 from app.boundaries.reading import Feature
 from app.foundation.errors import Invalid
 from app.foundation.geometry import as_multipolygon
@@ -263,13 +263,13 @@ def replace_unit_ids(session: Session, version_id: UUID | None = None) -> None:
 
 
 def newest_divisions(session: Session) -> UUID | None:
-    """The version of divisions by which jurisdiction goes now; None before the first import.
+    """The version of divisions by which jurisdiction goes now; None before the first.
 
-    It is the newest, because none is imported before it counts.
+    It is the newest that was confirmed, because none is confirmed before it counts.
     """
     return session.scalar(
         select(LayerVersion.id)
-        .where(LayerVersion.layer == Layer.divisions)
+        .where(LayerVersion.layer == Layer.divisions, LayerVersion.status == VersionStatus.confirmed)
         .order_by(LayerVersion.number.desc())
         .limit(1)
     )

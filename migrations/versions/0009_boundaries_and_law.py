@@ -53,6 +53,7 @@ def upgrade() -> None:
     _detection_columns()
     _tables_of_monitoring()
     _walls()
+    _nothing_is_overwritten()
 
 
 def _version_columns() -> None:
@@ -252,7 +253,66 @@ def _walls() -> None:
     )
 
 
+# All that a feature says; who sees it (unit_ids) follows the units, which change.
+FEATURE_CONTENT = (
+    "id, version_id, layer, code, name, level, category, holder, document, valid_from, valid_to, established_on, "
+    "attributes, area_m2, digest, geom, ground"
+)
+
+
+def _nothing_is_overwritten() -> None:
+    """What was decided stays as it was, for the owner of the tables too; and a proposal is the province's alone."""
+    op.execute(
+        """
+        create function redline_refuse_feature_change() returns trigger language plpgsql as $$
+        begin
+            if exists (
+                select 1 from layer_versions v
+                where v.id in (old.version_id, new.version_id) and v.status <> 'proposed'
+            ) then
+                raise exception 'a feature of a version that was decided on is never changed'
+                    using errcode = 'insufficient_privilege';
+            end if;
+            return new;
+        end $$
+        """
+    )
+    op.execute(
+        f"create trigger nothing_overwritten before update of {FEATURE_CONTENT} on boundary_features "
+        "for each row execute function redline_refuse_feature_change()"
+    )
+    # A version may be compared after it was confirmed, once.
+    op.execute(
+        """
+        create function redline_refuse_version_change() returns trigger language plpgsql as $$
+        begin
+            if to_jsonb(new) - 'comparison' is distinct from to_jsonb(old) - 'comparison'
+                or (old.comparison is not null and new.comparison is distinct from old.comparison)
+            then
+                raise exception 'a version that was decided on is never changed'
+                    using errcode = 'insufficient_privilege';
+            end if;
+            return new;
+        end $$
+        """
+    )
+    op.execute(
+        "create trigger nothing_overwritten before update on layer_versions "
+        "for each row when (old.status <> 'proposed') execute function redline_refuse_version_change()"
+    )
+    op.execute(
+        "create policy confirmed_or_all on boundary_features as restrictive for select using ("
+        "(select current_setting('redline.scope', true)) = 'all' "
+        "or version_id in (select v.id from layer_versions v where v.status = 'confirmed'))"
+    )
+
+
 def downgrade() -> None:
+    op.execute("drop policy confirmed_or_all on boundary_features")
+    op.execute("drop trigger nothing_overwritten on layer_versions")
+    op.execute("drop trigger nothing_overwritten on boundary_features")
+    op.execute("drop function redline_refuse_version_change()")
+    op.execute("drop function redline_refuse_feature_change()")
     op.execute("drop policy undecided_only on boundary_features")
     op.execute(f"revoke delete on boundary_features from {APPLICATION}")
     op.drop_index("uq_case_events_case_id_judgement_id", "case_events")
