@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import __version__
 from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
+from app.boundaries import permit_routes
 from app.boundaries import routes as boundaries
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
@@ -28,6 +29,8 @@ from app.statistics import routes as statistics
 
 ROUTERS = (
     access.router,
+    # Before the layers: its paths are longer than /permits/{feature_id}.
+    permit_routes.router,
     *boundaries.routers,
     *imagery.routers,
     *monitoring.routers,
