@@ -33,12 +33,13 @@ router = APIRouter(prefix="/permits", tags=["permits"])
 def _entry(
     feature: BoundaryFeature, version: LayerVersion, revocation: PermitRevocation | None, on: date
 ) -> PermitEntry:
-    known = feature.category in PermitKind
+    # Registers from before kinds were checked may hold any word.
+    kind = next((kind for kind in PermitKind if kind.value == feature.category), None)
     return PermitEntry(
         code=feature.code,
         name=feature.name,
         kind=feature.category,
-        kind_label=PERMIT_LABELS[PermitKind(feature.category)] if known else None,
+        kind_label=PERMIT_LABELS[kind] if kind else None,
         holder=feature.holder,
         document=feature.document,
         valid_from=feature.valid_from,

@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 import shapely
 from shapely import MultiPolygon
-from shapely.errors import GEOSException
+from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
@@ -272,7 +272,7 @@ def _ground(session: Session, given: Addition) -> tuple[MultiPolygon, list[str]]
         return _ground_of(session, *given.ground, given.valid_from), []
     try:
         geometry: BaseGeometry = shape(given.ground)
-    except (GEOSException, ValueError, TypeError, KeyError, AttributeError, IndexError):
+    except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise _invalid("geometry", "is no GeoJSON geometry that can be read") from None
     refused: list[str] = []
     warnings: list[str] = []

@@ -162,6 +162,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
     )
     hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
     session.add_all(hanging)
+    code = uuid4()
     for layer in Layer:
         version = LayerVersion(
             layer=layer, number=99, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1
@@ -169,8 +170,8 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         session.add(version)
         session.flush()
         feature = BoundaryFeature(
-            version_id=version.id, layer=layer, code="c", name="n", valid_from=date(2020, 1, 1), area_m2=1, geom=GROUND,
-            **place,
+            version_id=version.id, layer=layer, code=str(code), name="n", valid_from=date(2020, 1, 1), area_m2=1,
+            geom=GROUND, **place,
         )  # fmt: skip
         session.add(feature)
         session.flush()
@@ -186,6 +187,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
+            ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
             ("calibrations", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
