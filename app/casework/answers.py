@@ -68,6 +68,7 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         verdict=row.verdict,
         verdict_ground=row.verdict_ground,
         judged_by=row.judged_by,
+        verdict_now=row.verdict_now,
         review=_review(review),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -26,7 +26,8 @@ from app.foundation.errors import Conflict, Invalid, NotFound
 from app.foundation.geometry import SRID, from_database
 from app.foundation.identity import new_id
 from app.foundation.time import utc_now
-from app.monitoring.models import Confidence, Detection
+from app.monitoring.models import Confidence, Detection, Judgement
+from app.monitoring.rejudging import otherwise
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class DetectionFilter:
     activity: str | None = None
     confidence: Confidence | None = None
     verdict: Verdict | None = None
+    verdict_now: Verdict | None = None
+    # Whether a later judgement came out otherwise.
+    rejudged: bool | None = None
     bbox: tuple[float, float, float, float] | None = None
     withdrawn: bool = False
 
@@ -54,6 +58,12 @@ def select_detections(caller: Caller, given: DetectionFilter) -> Select[Detectio
         conditions.append(Detection.confidence == given.confidence)
     if given.verdict is not None:
         conditions.append(Detection.verdict == given.verdict)
+    if given.verdict_now is not None:
+        # Where nothing changed since, what was judged holds today.
+        conditions.append(func.coalesce(Detection.verdict_now, Detection.verdict) == given.verdict_now.value)
+    if given.rejudged is not None:
+        again = exists().where(Judgement.detection_id == Detection.id, otherwise())
+        conditions.append(again if given.rejudged else ~again)
     if given.bbox is not None:
         envelope = func.ST_MakeEnvelope(*given.bbox, SRID)
         conditions += [Detection.geom.op("&&")(envelope), func.ST_Intersects(Detection.geom, envelope)]

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.models import Role
 from app.access.schemas import UnitAnswer
-from app.boundaries.models import Verdict
+from app.boundaries.models import Severity, Verdict
 from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
 from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
-from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind
+from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind, JudgementBasis, JudgementCause
 
 
 class _Request(BaseModel):
@@ -123,7 +123,38 @@ class DetectionAnswer(BaseModel):
     verdict: Verdict
     verdict_ground: str
     judged_by: dict[str, Any]
+    verdict_now: Verdict | None = Field(
+        description=(
+            "What it would be judged today, after a boundary, a permit or the rules changed; null: nothing changed "
+            "since. `verdict` stands: it is that of the day of the change. How it came: `judgements`"
+        )
+    )
     review: ReviewAnswer
+
+
+class JudgementAnswer(BaseModel):
+    """A legal overlay of a detection: the first, or a later one that came out otherwise."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    cause: JudgementCause
+    because_of: str | None = Field(
+        description="What set it off: a layer's version or feature, a permit's code, the rules' version; null for a run",
+        examples=["redlines version 2"],
+    )
+    run_id: UUID | None
+    basis: JudgementBasis = Field(
+        description=(
+            "`then`: by what was in force while the change can have happened, as far as known when it was judged; "
+            "`now`: by what was in force on `on`"
+        )
+    )
+    on: date = Field(description="The legal day by which it was judged")
+    verdict: Verdict
+    severity: Severity
+    overlay: dict[str, Any] = Field(description="The whole overlay: areas, what is touched, the rule, the versions")
+    recorded_at: datetime
 
 
 class CaseSummary(BaseModel):

@@ -69,29 +69,29 @@ def test_a_permit_is_added_as_a_version_of_its_own(world: World, desk: Desk) -> 
     assert (codes(desk, "county"), codes(desk, "county2")) == ({"XK-1"}, set())
 
 
-@pytest.mark.parametrize(
-    ("changed", "pointer"),
-    [
-        ({"kind": "linear"}, "kind"),
-        ({"kind": "采矿"}, "kind"),
-        ({"valid_to": "2021-01-01"}, "valid_to"),
-        ({"geometry": None}, ""),
-        ({"ground": {"layer": "redlines", "code": "X"}}, ""),
-        ({"geometry": None, "ground": {"layer": "redlines", "code": "X"}}, "ground"),
-        ({"geometry": {"type": "Point", "coordinates": [127, 42]}}, "geometry"),
-        ({"geometry": {"type": "Polygon", "coordinates": [[[127, 42]]]}}, "geometry"),
-        ({"geometry": {"type": "Nothing"}}, "geometry"),
-        ({"geometry": mapping(box(42.3, 127.3, 42.32, 127.32))}, "geometry"),
-        ({"code": "a/b"}, "code"),
-        ({"name": "a\0"}, "name"),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_what_cannot_be_a_permit(world: World, desk: Desk, changed: dict[str, Any], pointer: str) -> None:
-    answer = desk.post("admin", "/permits", permit(**changed), None)
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert pointer in answer.json()["errors"][0]["pointer"]
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "linear"}, "kind"),
+    ({"kind": "采矿"}, "kind"),
+    ({"valid_to": "2021-01-01"}, "valid_to"),
+    ({"geometry": None}, ""),
+    ({"ground": {"layer": "redlines", "code": "X"}}, ""),
+    ({"geometry": None, "ground": {"layer": "redlines", "code": "X"}}, "ground"),
+    ({"geometry": {"type": "Point", "coordinates": [127, 42]}}, "geometry"),
+    ({"geometry": {"type": "Polygon", "coordinates": [[[127, 42]]]}}, "geometry"),
+    ({"geometry": {"type": "Nothing"}}, "geometry"),
+    ({"geometry": mapping(box(42.3, 127.3, 42.32, 127.32))}, "geometry"),
+    ({"code": "a/b"}, "code"),
+    ({"name": "a\0"}, "name"),
+    ({"surprise": 1}, "surprise"),
+]
+
+
+def test_what_cannot_be_a_permit(world: World, desk: Desk) -> None:
+    for changed, pointer in WRONG:
+        answer = desk.post("admin", "/permits", permit(**changed), None)
+        assert answer.status_code == 422, (changed, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert pointer in answer.json()["errors"][0]["pointer"], changed
     with world.database.transaction(see_all=True) as session:
         assert session.scalars(select(LayerVersion.id).where(LayerVersion.layer == "permits")).all() == []
 
