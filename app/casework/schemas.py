@@ -140,7 +140,7 @@ class JudgementAnswer(BaseModel):
     id: UUID
     cause: JudgementCause
     because_of: str | None = Field(
-        description="What set it off: a layer's version or feature, a permit's code, the rules' version; null for a run",
+        description="What set it off: a layer's version or feature, a permit, the rules; null for a run",
         examples=["redlines version 2"],
     )
     run_id: UUID | None
