@@ -143,4 +143,7 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) 
     strip = np.radians(np.diff(x)) * (mean - _authalic(y[first])[ring[:-1]]) * at_edge
     area = np.abs(np.bincount(ring[:-1], weights=strip, minlength=len(rings))) * GEOD.a**2
     outer = np.r_[True, polygon[1:] != polygon[:-1]]
-    return np.bincount(owner[polygon], weights=np.where(outer, area, -area), minlength=len(whole))
+    areas: NDArray[np.float64] = np.bincount(
+        owner[polygon], weights=np.where(outer, area, -area), minlength=len(whole)
+    ).astype(np.float64)
+    return areas
