@@ -55,8 +55,12 @@ def note_causes(session: Session, today: date) -> int:
     Done again, it notes nothing twice.
     """
     known = set(session.execute(select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on)).tuples())
-    new = [found for found in _all(session, today) if (found.cause, found.because_of, found.on) not in known]
-    for found in new:
+    new = {
+        key: found
+        for found in _all(session, today)
+        if (key := (found.cause, found.because_of, found.on)) not in known or found.cause is Cause.rules_changed
+    }
+    for found in new.values():
         row = insert(Rejudgement).values(
             id=new_id(),
             cause=found.cause,
@@ -65,7 +69,9 @@ def note_causes(session: Session, today: date) -> int:
             # What is judged on a day is judged by what counts that day, however early it was known.
             requested_at=max(found.known_at, datetime.combine(found.on, time(), SHANGHAI)),
         )
-        session.execute(row.on_conflict_do_nothing())
+        # The same rules, switched off and on again within a day, are looked at again.
+        again = {"requested_at": row.excluded.requested_at, "reached_id": None, "done_at": None}
+        session.execute(row.on_conflict_do_update(constraint="uq_rejudgements_cause_because_of_on", set_=again))
     return len(new)
 
 
@@ -145,11 +151,19 @@ def concerned(session: Session, row: Rejudgement) -> ColumnElement[bool]:
     if row.cause is Cause.published:
         return Detection.run_id == UUID(row.because_of)
     if row.cause is Cause.rules_changed:
-        rules: ColumnElement[str] = Detection.judged_by["rules"].astext
-        return rules.is_distinct_from(row.because_of)
+        return _judged_by_other_rules(row.because_of)
     judged = select(func.max(Judgement.recorded_at)).where(Judgement.detection_id == Detection.id).scalar_subquery()
     news = or_(row.on > Detection.first_seen_on, func.coalesce(judged, Detection.published_at) < row.requested_at)
     return and_(news, _touches(session, row))
+
+
+def _judged_by_other_rules(version: str) -> ColumnElement[bool]:
+    """Whether a detection, or a later judgement of it, goes by another version of the rules."""
+    later = exists().where(
+        Judgement.detection_id == Detection.id,
+        Judgement.overlay["judged_by"]["rules"].astext.is_distinct_from(version),
+    )
+    return or_(Detection.judged_by["rules"].astext.is_distinct_from(version), later)
 
 
 def _touches(session: Session, row: Rejudgement) -> ColumnElement[bool]:

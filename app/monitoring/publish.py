@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.boundaries.overlay import judge, units_touching_by
+from app.boundaries.overlay import Subject, judge_many, units_touching_by
 from app.boundaries.units import newest_divisions
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson, to_database
 from app.foundation.identity import new_id

@@ -116,7 +116,9 @@ class Decision:
         return self.decided.establishment if self.decided else None
 
 
-def establishment(established: frozenset[date], first_seen_on: date, last_clear_on: date | None) -> Establishment | None:
+def establishment(
+    established: frozenset[date], first_seen_on: date, last_clear_on: date | None
+) -> Establishment | None:
     """Whether a change came before or after ground was protected; it happened after `last_clear_on`, up to
     `first_seen_on`. None where the interval lies astride, or the ground was protected at several times between.
     """

@@ -155,10 +155,9 @@ _PARAMETERS: Final = {
 def built_in() -> RuleTable:
     """The table that comes with the program: CSV files beside this one."""
     folder = files("app.boundaries.law")
-    sheets = {}
+    sheets: dict[str, Sequence[Sequence[Any]]] = {}
     for sheet, name in (("规则", "rules.csv"), ("示例", "examples.csv"), (PARAMETERS, "parameters.csv")):
-        with (folder / name).open(encoding="utf-8-sig", newline="") as file:
-            sheets[sheet] = list(csv.reader(file))
+        sheets[sheet] = list(csv.reader((folder / name).read_text(encoding="utf-8-sig").splitlines()))
     return _from_sheets(sheets)
 
 
@@ -208,7 +207,9 @@ def sheets_of(table: RuleTable) -> dict[str, list[Sequence[Any]]]:
     """The rows of each sheet, the first of them the headings."""
     sheets: dict[str, list[Sequence[Any]]] = {}
     for title, (member, columns) in SHEETS.items():
-        rows = [[column.kind[1](getattr(entry, column.field)) for column in columns] for entry in getattr(table, member)]
+        rows = [
+            [column.kind[1](getattr(entry, column.field)) for column in columns] for entry in getattr(table, member)
+        ]
         sheets[title] = [[column.heading for column in columns], *rows]
     given = table.parameters
     values: dict[str, Any] = {"version": table.version, "title": table.title}
