@@ -59,7 +59,7 @@ def select_detections(caller: Caller, given: DetectionFilter) -> Select[Detectio
     if given.verdict is not None:
         conditions.append(Detection.verdict == given.verdict)
     if given.verdict_now is not None:
-        # Where nothing changed since, what was judged holds today.
+        # Where nothing says otherwise, what was judged holds today.
         conditions.append(func.coalesce(Detection.verdict_now, Detection.verdict) == given.verdict_now.value)
     if given.rejudged is not None:
         again = exists().where(Judgement.detection_id == Detection.id, otherwise())

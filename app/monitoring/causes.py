@@ -4,7 +4,7 @@ Nobody tells this room of a change: it looks at what the boundaries hold and not
 the database lets in once (`Rejudgement`). So a cause is never lost, whoever changed the ground and by which way.
 
 A cause is known by `because_of`: `redlines version 2`, `redlines feature HX-1` (its own first or last day passed), the
-code of a permit, the version of the rules, the id of a run.
+code of a permit, the version of the rules (`2026-1 from 2026-03-15`: a rule of theirs began or ended), the id of a run.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from app.boundaries.models import (
     VersionKind,
     VersionStatus,
 )
+from app.boundaries.rule_sets import table_of
 from app.boundaries.service import versions_in_force
 from app.boundaries.vocabulary import RESTRICTING
 from app.foundation.identity import new_id
@@ -36,7 +37,9 @@ from app.monitoring.models import Detection, Judgement, JudgementCause, Rejudgem
 Cause = JudgementCause
 # Divisions say who answers for ground, not what is allowed there: runs put detections in today's places.
 _JUDGING = (*RESTRICTING, Layer.permits)
-_VERSION, _FEATURE = " version ", " feature "
+_VERSION, _FEATURE, _FROM = " version ", " feature ", " from "
+# What was judged while a change was being committed did not see it yet.
+LONGEST_TRANSACTION = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,11 @@ def note_causes(session: Session, today: date) -> int:
     Done again, it notes nothing twice.
     """
     known = set(session.execute(select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on)).tuples())
+    switched = session.scalar(select(RuleSet.version).where(RuleSet.is_active))
     new = {
         key: found
         for found in _all(session, today)
-        if (key := (found.cause, found.because_of, found.on)) not in known or found.cause is Cause.rules_changed
+        if (key := (found.cause, found.because_of, found.on)) not in known or found.because_of == switched
     }
     for found in new.values():
         row = insert(Rejudgement).values(
@@ -135,25 +139,34 @@ def _days(session: Session, layer: Layer, today: date) -> Iterator[_Found]:
 
 
 def _rules(session: Session, today: date) -> Iterator[_Found]:
-    active = session.scalar(select(RuleSet.version).where(RuleSet.is_active))
+    """Another set of rules, and days from which the active one has another rule."""
+    active = session.scalar(select(RuleSet).where(RuleSet.is_active))
+    if active is None:
+        return
     last = session.scalar(
         select(Rejudgement.because_of)
-        .where(Rejudgement.cause == Cause.rules_changed)
+        .where(Rejudgement.cause == Cause.rules_changed, ~Rejudgement.because_of.contains(_FROM))
         .order_by(Rejudgement.requested_at.desc(), Rejudgement.id.desc())
         .limit(1)
     )
-    if active is not None and active != last:
-        yield _Found(Cause.rules_changed, active, today, session.scalars(select(func.now())).one())
+    if active.version != last:
+        yield _Found(Cause.rules_changed, active.version, today, session.scalars(select(func.now())).one())
+    rules = table_of(active).rules
+    begun = {rule.since for rule in rules} | {rule.until + timedelta(days=1) for rule in rules if rule.until}
+    for day in sorted(day for day in begun if day <= today):
+        yield _Found(Cause.rules_changed, f"{active.version}{_FROM}{day}", day, active.imported_at)
 
 
 def concerned(session: Session, row: Rejudgement) -> ColumnElement[bool]:
     """The condition that a detection stands where a cause changed something that it was not judged by yet."""
     if row.cause is Cause.published:
         return Detection.run_id == UUID(row.because_of)
-    if row.cause is Cause.rules_changed:
+    if row.cause is Cause.rules_changed and _FROM not in row.because_of:
         return _judged_by_other_rules(row.because_of)
     judged = select(func.max(Judgement.recorded_at)).where(Judgement.detection_id == Detection.id).scalar_subquery()
-    news = or_(row.on > Detection.first_seen_on, func.coalesce(judged, Detection.published_at) < row.requested_at)
+    news = func.coalesce(judged, Detection.published_at) < row.requested_at + LONGEST_TRANSACTION
+    if row.cause is Cause.rules_changed:
+        return and_(news, Detection.first_seen_on < row.on)
     return and_(news, _touches(session, row))
 
 

@@ -286,8 +286,8 @@ class Detection(Placed, Base):
     # One verdict a period, where what was in force changed while the change can have happened (overlay.Overlay).
     verdicts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
     judged_by: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
-    # What it would be judged now, after a boundary, a permit or the rules changed; None: nothing changed since. The
-    # verdict above stands: it is that of the day of the change.
+    # What it would be judged now, after a boundary, a permit or the rules changed; None: the same, nothing that changed
+    # since says otherwise. The verdict above stands: it is that of the day of the change.
     verdict_now: Mapped[Verdict | None] = mapped_column(text_enum(Verdict, "verdict_now"))
 
 

@@ -126,8 +126,7 @@ def _judge(session: Session, row: Rejudgement, detections: list[Detection], toda
             rows.append(_judgement(row, detection, now[place], JudgementBasis.now, today))
         session.add_all(rows)
         changed += bool(rows)
-        otherwise = now[place].verdict is not detection.verdict
-        if row.cause is not Cause.published or otherwise or detection.verdict_now is not None:
+        if now[place].verdict is not detection.verdict or detection.verdict_now is not None:
             detection.verdict_now = now[place].verdict
     return changed
 
