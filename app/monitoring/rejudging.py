@@ -26,6 +26,7 @@ from app.foundation.geometry import from_database, geodesic_area_m2
 from app.foundation.time import legal_day, utc_now
 from app.foundation.timetable import Job
 from app.monitoring.causes import Cause, concerned, note_causes
+from app.monitoring.first_judgement import subject_of
 from app.monitoring.jobs import plan_grid
 from app.monitoring.models import Detection, Judgement, JudgementBasis, Plan, Rejudgement
 from app.monitoring.polygons import patch_polygons, pixels_of
@@ -175,19 +176,9 @@ def _subjects(session: Session, detections: list[Detection]) -> tuple[list[Subje
     subjects, slacks = [], []
     for detection in detections:
         plan = plans[detection.plan_id]
-        configuration = PlanConfiguration.model_validate(plan.configuration) if plan.configuration else None
         ground, slack = _ground(plan, detection)
         slacks.append(slack)
-        subjects.append(
-            Subject(
-                ground,
-                detection.first_seen_on,
-                detection.last_clear_on,
-                activity=detection.activity,
-                pixel_m=configuration.resolution_m if configuration else None,
-                min_area_m2=configuration.min_area_m2 if configuration else None,
-            )
-        )
+        subjects.append(subject_of(detection, ground, PlanConfiguration.model_validate(plan.configuration)))
     return subjects, slacks
 
 
