@@ -101,41 +101,42 @@ def _versions(session: Session, today: date) -> Iterator[_Found]:
         LayerVersion.kind == VersionKind.whole,
         LayerVersion.valid_from <= today,
     )
-    for version in session.scalars(confirmed):
+    for version in session.scalars(confirmed.order_by(LayerVersion.layer, LayerVersion.number)):
         cause = Cause.permits_changed if version.layer is Layer.permits else Cause.boundary_changed
         because_of = f"{version.layer}{_VERSION}{version.number}"
-        yield _Found(cause, because_of, version.valid_from, version.decided_at or version.imported_at)
+        yield _Found(cause, because_of, version.valid_from, _known_at(version))
 
 
 def _days(session: Session, layer: Layer, today: date) -> Iterator[_Found]:
-    """First and last days of features of their own that have passed, of permits all of them."""
-    begins = and_(
-        BoundaryFeature.valid_from <= today,
-        or_(BoundaryFeature.valid_from > LayerVersion.valid_from, BoundaryFeature.layer == Layer.permits),
-    )
+    """Permits that were added one by one, and first and last days of features that passed since they are known."""
     features = (
-        select(
-            BoundaryFeature.code,
-            BoundaryFeature.valid_from,
-            BoundaryFeature.valid_to,
-            begins,
-            func.coalesce(LayerVersion.decided_at, LayerVersion.imported_at),
-        )
+        select(BoundaryFeature.code, BoundaryFeature.valid_from, BoundaryFeature.valid_to, LayerVersion)
         .join(LayerVersion, LayerVersion.id == BoundaryFeature.version_id)
         .where(
             BoundaryFeature.layer == layer,
             BoundaryFeature.version_id.in_(versions_in_force(layer, today)),
-            or_(begins, BoundaryFeature.valid_to < today),
+            or_(
+                LayerVersion.kind == VersionKind.addition,
+                BoundaryFeature.valid_from > LayerVersion.valid_from,
+                BoundaryFeature.valid_to < today,
+            ),
         )
     )
-    permits = layer is Layer.permits
-    for code, valid_from, valid_to, has_begun, known_at in session.execute(features):
-        because_of = code if permits else f"{layer}{_FEATURE}{code}"
-        if has_begun:
-            yield _Found(Cause.permit_added if permits else Cause.boundary_changed, because_of, valid_from, known_at)
-        if valid_to is not None and valid_to < today:
-            cause = Cause.permit_expired if permits else Cause.boundary_changed
-            yield _Found(cause, because_of, valid_to + timedelta(days=1), known_at)
+    begun, ended = Cause.boundary_changed, Cause.boundary_changed
+    if layer is Layer.permits:
+        begun, ended = Cause.permit_added, Cause.permit_expired
+    for code, valid_from, valid_to, version in session.execute(features):
+        because_of = code if layer is Layer.permits else f"{layer}{_FEATURE}{code}"
+        known_at = _known_at(version)
+        # A whole version is a cause itself, with all the days that had passed when it came.
+        if valid_from <= today and (version.kind is VersionKind.addition or valid_from > legal_day(known_at)):
+            yield _Found(begun, because_of, valid_from, known_at)
+        if valid_to is not None and legal_day(known_at) <= valid_to < today:
+            yield _Found(ended, because_of, valid_to + timedelta(days=1), known_at)
+
+
+def _known_at(version: LayerVersion) -> datetime:
+    return version.decided_at or version.imported_at
 
 
 def _rules(session: Session, today: date) -> Iterator[_Found]:
@@ -153,7 +154,7 @@ def _rules(session: Session, today: date) -> Iterator[_Found]:
         yield _Found(Cause.rules_changed, active.version, today, session.scalars(select(func.now())).one())
     rules = table_of(active).rules
     begun = {rule.since for rule in rules} | {rule.until + timedelta(days=1) for rule in rules if rule.until}
-    for day in sorted(day for day in begun if day <= today):
+    for day in sorted(day for day in begun if legal_day(active.imported_at) < day <= today):
         yield _Found(Cause.rules_changed, f"{active.version}{_FROM}{day}", day, active.imported_at)
 
 

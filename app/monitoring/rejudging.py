@@ -68,7 +68,9 @@ def _parts(overlaps: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], float]:
 
 
 def rejudge(session: Session, today: date, most: int | None = None) -> bool:
-    """Judge the next detections of the oldest cause that waits; False when none waits. The session must see all.
+    """Judge the next detections of the newest cause that waits; False when none waits. The session must see all.
+
+    The newest first: all are judged by what is known today, and the last change is what made it so.
 
     One transaction judges at most `most` (`MOST`) of one cause, in the order of their ids, and notes how far it came:
     cut off anywhere, it leaves nothing half done, and the next call goes on from there. Two workers never have the
@@ -78,7 +80,7 @@ def rejudge(session: Session, today: date, most: int | None = None) -> bool:
     row = session.scalar(
         select(Rejudgement)
         .where(Rejudgement.done_at.is_(None))
-        .order_by(Rejudgement.requested_at, Rejudgement.id)
+        .order_by(Rejudgement.requested_at.desc(), Rejudgement.id.desc())
         .limit(1)
         .with_for_update(skip_locked=True)
     )
