@@ -57,7 +57,8 @@ def note_causes(session: Session, today: date) -> int:
 
     Done again, it notes nothing twice.
     """
-    known = set(session.execute(select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on)).tuples())
+    noted = session.execute(select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on))
+    known = {(row.cause, row.because_of, row.on) for row in noted}
     switched = session.scalar(select(RuleSet.version).where(RuleSet.is_active))
     new = {
         key: found
@@ -89,7 +90,7 @@ def _all(session: Session, today: date) -> Iterator[_Found]:
     yield from _rules(session, today)
     # What a run published was judged by the day of the change; a later law may say otherwise today.
     published = and_(Run.status == RunStatus.succeeded, Run.detections_new + Run.detections_grown > 0)
-    for run_id, finished_at in session.execute(select(Run.id, Run.finished_at).where(published)).tuples():
+    for run_id, finished_at in session.execute(select(Run.id, Run.finished_at).where(published)):
         if finished_at is not None:
             yield _Found(Cause.published, str(run_id), legal_day(finished_at), finished_at)
 

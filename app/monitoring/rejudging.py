@@ -17,6 +17,7 @@ from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import Severity, Verdict
@@ -163,7 +164,7 @@ def _last(session: Session, ids: list[UUID]) -> dict[tuple[UUID, JudgementBasis]
     rows = session.scalars(
         select(Judgement)
         .where(Judgement.detection_id.in_(ids))
-        .distinct(Judgement.detection_id, Judgement.basis)
+        .ext(distinct_on(Judgement.detection_id, Judgement.basis))
         .order_by(Judgement.detection_id, Judgement.basis, Judgement.recorded_at.desc(), Judgement.id.desc())
     )
     return {

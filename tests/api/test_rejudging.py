@@ -56,7 +56,9 @@ def desk(world: World) -> Desk:
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., LayerVersion]:
     def load(session: Session, valid_from: date, *grounds: BaseGeometry, **columns: Any) -> LayerVersion:
-        path = write_geojson(frame(*grounds, **columns), tmp_path)
+        # What is protected was so long before each version, so that no change is from before that.
+        told = {"established_on": ["2018-11-01"] * len(grounds)} | columns
+        path = write_geojson(frame(*grounds, **told), tmp_path)
         report = import_layer(
             session, layer=Layer.redlines, path=path, valid_from=valid_from, source_document="test", imported_by=None
         )
@@ -188,7 +190,7 @@ def test_what_makes_no_difference_leaves_no_judgement(world: World, load: Any) -
         load(session, date(2024, 8, 1), INSIDE, ELSEWHERE, name=["新名", "长白山水源涵养红线"])
         assert work_off(session) == 0
         assert (len(judgements(session, first)), first.verdict_now) == (1, None)
-        by_cause = dict(session.execute(select(Rejudgement.because_of, Rejudgement.judged)).tuples().all())
+        by_cause = dict(session.execute(select(Rejudgement.because_of, Rejudgement.judged)).all())
         # Judged only where something differs: version 2 added ground elsewhere, 3 named this otherwise.
         assert [by_cause[f"redlines version {number}"] for number in (2, 3)] == [0, 1]
 
