@@ -48,10 +48,10 @@ class Borders:
     """Polygons as flat arrays.
 
     Attributes:
-        points: float64 (p, 2), all vertices, degrees. weight: float64 (r), by ring: 1 where the inside lies to the left
-            of the ring's direction, else -1. ring_of: int64 (b), by block.
-        first, last: int64 (b), first vertex of a block's first edge and of its last. boxes: float64 (b, 4), of blocks of
-            edges that follow on each other, west, south, east, north.
+        points: float64 (p, 2), all vertices, degrees.
+        weight: float64 (r), by ring: 1 where the inside lies to the left of the ring's direction, else -1.
+        ring_of, first, last: int64 (b), of each block of edges that follow on each other: its ring, its first vertex,
+            its last. boxes: float64 (b, 4), west, south, east, north.
         blocks: int64 (n + 1), by geometry, where its blocks begin.
     """
 
@@ -115,7 +115,7 @@ def _arrays(borders: Borders) -> tuple[Any, ...]:
     return b.points, b.weight, b.ring_of, b.first, b.last, b.boxes, b.blocks
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _lay_out(points, ring_at, block_at, outer, first, last, boxes, weight):  # type: ignore[no-untyped-def]
     """Fill the blocks of each ring, and on which side of it the inside lies."""
     x, y = points[:, 0], points[:, 1]
@@ -136,7 +136,7 @@ def _lay_out(points, ring_at, block_at, outer, first, last, boxes, weight):  # t
             boxes[block, 0], boxes[block, 1], boxes[block, 2], boxes[block, 3] = west, south, east, north
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")
 def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
     """Positive where p lies to the left of a to b, negative to the right, 0 where rounding leaves it open."""
     one, other = (ax - px) * (by - py), (ay - py) * (bx - px)
@@ -144,9 +144,9 @@ def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
     return value if abs(value) > _DOUBT * (abs(one) + abs(other)) else 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
-    """1 where a point lies in a geometry, 0 where not, -1 where it is too near a border to tell. By the ray to the east."""
+    """1 where a point lies in a geometry, 0 where not, -1 where it is too near a border to tell; by the ray eastward."""
     points, _, _, first, last, boxes, blocks = borders
     x, y = points[:, 0], points[:, 1]
     inside = 0
@@ -163,14 +163,14 @@ def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
     return inside
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _slope(latitude):  # type: ignore[no-untyped-def]
     """Derivative of the authalic function q / 2 by latitude, both in radians."""
     sine = np.sin(latitude)
     return (1 - _E2) * np.cos(latitude) / (1 - _E2 * sine * sine) ** 2
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _series(latitude):  # type: ignore[no-untyped-def]
     """Taylor terms of q / 2 about a latitude, without the constant: of d, d², d³, d⁴, in radians."""
     h = 1e-3
@@ -181,7 +181,7 @@ def _series(latitude):  # type: ignore[no-untyped-def]
     return mid, first / 2, (high - 2 * mid + low) / (h * h) / 6, third / 24
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _strip(x0, y0, x1, y1, base, terms):  # type: ignore[no-untyped-def]
     """Area between an edge and the parallel `base`, in units of the square of the semi-major axis."""
     a, b = (y0 - base) * _RADIAN, (y1 - base) * _RADIAN
@@ -191,7 +191,7 @@ def _strip(x0, y0, x1, y1, base, terms):  # type: ignore[no-untyped-def]
     return (x0 - x1) * _RADIAN * mean
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _inside_parts(x0, y0, x1, y1, inside, at, count, base, terms, scale_x, scale_y):  # type: ignore[no-untyped-def]
     """Of an edge: strip and length of its parts inside, by the places (0 to 1) at which it crosses the other border."""
     strip = length = 0.0
@@ -214,7 +214,7 @@ def _inside_parts(x0, y0, x1, y1, inside, at, count, base, terms, scale_x, scale
     return strip, length
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _cut_all(subjects, features, subject, feature, state, area, contact):  # type: ignore[no-untyped-def]
     """`cut_pairs`, into what it returns."""
     near = np.empty(_MOST_NEAR, np.int64)
@@ -227,7 +227,7 @@ def _cut_all(subjects, features, subject, feature, state, area, contact):  # typ
         )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignore[no-untyped-def]  # noqa: C901
     """State, area and contact of one pair."""
     points, weight, ring_of, first, last, boxes, blocks = subjects

@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from geoalchemy2 import Geometry
 from geoalchemy2.elements import WKBElement
 from geoalchemy2.shape import from_shape, to_shape
-from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from shapely import MultiPolygon, Polygon
 from shapely.geometry import mapping
@@ -97,53 +97,58 @@ def geodesic_area_m2(geometry: BaseGeometry) -> float:
     return total
 
 
-# Gauss–Legendre nodes and weights of three points on (0, 1).
-_NODES = (0.5 - np.sqrt(0.15), 0.5, 0.5 + np.sqrt(0.15))
-_WEIGHTS = (5 / 18, 8 / 18, 5 / 18)
-_E = float(np.sqrt(GEOD.es))
+_E2 = GEOD.es
+_E = _E2**0.5
+# Four points of Gauss and Legendre on 0..1: exact to 1e-10 for edges of several degrees.
+_NODES, _WEIGHTS = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2, np.polynomial.legendre.leggauss(4)[1] / 2
 
 
-def _authalic(latitude: NDArray[np.float64]) -> NDArray[np.float64]:
-    """q / 2 of Snyder (1987), Map Projections — A Working Manual, USGS PP 1395, eq. 3-12, on GRS80: the ellipsoid's
-    area between the equator and a latitude (degrees), per radian of longitude and square of the semi-major axis.
-    """
-    sine = np.sin(np.radians(latitude))
-    return 0.5 * (1 - GEOD.es) * (sine / (1 - GEOD.es * sine * sine) + np.arctanh(_E * sine) / _E)
+def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Areas on the ellipsoid, in square metres, of polygons in longitude and latitude; 0 where there is no polygon.
 
-
-def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | NDArray[np.object_]) -> NDArray[np.float64]:
-    """Area on the ellipsoid of each geometry, in square metres, all at once; edges straight in longitude and latitude.
-
-    In the cylindrical equal-area projection (Snyder 1987) an area is the integral of the authalic function over
-    longitude along the rings, which three points of Gauss–Legendre give exactly for edges of less than a degree or so.
-    It is what `geodesic_area_m2` comes to as its pieces of edges become short. What is no polygon has no area.
+    Edges are straight in longitude and latitude, followed exactly: what `geodesic_area_m2` tends to as its pieces
+    shorten. So the areas of parts add up to that of the whole. The cylindrical equal-area map keeps areas
+    (x = a λ, y = a q / 2, with q of Snyder 1987, Map Projections, eq. 3-12), so that an area is the integral of
+    a² q / 2 dλ around the rings, and q is averaged along each edge by quadrature.
 
     Args:
-        geometries: object (n), EPSG:4490; polygons of any kind, and collections.
+        geometries: n polygons, multipolygons or collections of them.
 
     Returns:
-        float64 (n).
+        float64[n].
     """
-    whole = np.asarray(geometries, dtype=object)
-    parts, owner = shapely.get_parts(whole, return_index=True)
-    if (shapely.get_type_id(parts) > shapely.GeometryType.POLYGON).any():  # multipolygons in collections
-        parts, inner = shapely.get_parts(parts, return_index=True)
-        owner = owner[inner]
-    flat = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
-    parts, owner = parts[flat], owner[flat]
-    rings, polygon = shapely.get_rings(parts, return_index=True)
-    if not len(rings):
-        return np.zeros(len(whole))
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    first = np.searchsorted(ring, np.arange(len(rings)))
-    at_edge = ring[1:] == ring[:-1]
-    x, y = points[:, 0], points[:, 1]
-    mean = sum(w * _authalic(y[:-1] + (y[1:] - y[:-1]) * t) for t, w in zip(_NODES, _WEIGHTS, strict=True))
-    # From the ring's first latitude, so that small rings lose no digits.
-    strip = np.radians(np.diff(x)) * (mean - _authalic(y[first])[ring[:-1]]) * at_edge
-    area = np.abs(np.bincount(ring[:-1], weights=strip, minlength=len(rings))) * GEOD.a**2
-    outer = np.r_[True, polygon[1:] != polygon[:-1]]
-    areas: NDArray[np.float64] = np.bincount(
-        owner[polygon], weights=np.where(outer, area, -area), minlength=len(whole)
-    ).astype(np.float64)
-    return areas
+    told = np.asarray(geometries, dtype=object)
+    if len(told) and (shapely.get_type_id(told) == 3).all() and not shapely.get_num_interior_rings(told).any():
+        return _ring_areas_m2(told)  # most layers: a ring each, and nothing to take apart
+    parts, owner = shapely.get_parts(told, return_index=True)
+    nested, within = shapely.get_parts(parts, return_index=True)  # multipolygons of a collection
+    owner = owner[within]
+    rings, polygon = shapely.get_rings(nested, return_index=True)
+    if len(rings) == 0:
+        return np.zeros(len(told))
+    is_shell = np.concatenate([[True], polygon[1:] != polygon[:-1]])
+    areas = np.where(is_shell, 1.0, -1.0) * _ring_areas_m2(rings)
+    return np.asarray(np.bincount(owner[polygon], weights=areas, minlength=len(told)), np.float64)
+
+
+def _ring_areas_m2(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """float64[n]: areas within n geometries of one closed ring each, or of none."""
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    if len(xy) == 0:
+        return np.zeros(len(rings))
+    edges = np.flatnonzero(ring[1:] == ring[:-1])
+    owner = ring[edges]
+    longitude, latitude = np.radians(xy[:, 0]), np.radians(xy[:, 1])
+    step, rise, begin = np.diff(longitude)[edges], np.diff(latitude)[edges], latitude[edges]
+    # Heights above the first corner's, for the sake of small polygons: q itself is near 1.
+    corner = np.minimum(np.searchsorted(ring, np.arange(len(rings))), len(ring) - 1)
+    base = _authalic(latitude[corner])[owner]
+    height = sum(w * (_authalic(begin + t * rise) - base) for t, w in zip(_NODES, _WEIGHTS, strict=True))
+    signed = np.bincount(owner, weights=step * height, minlength=len(rings))
+    return np.asarray(np.abs(signed) * (GEOD.a**2 / 2), np.float64)
+
+
+def _authalic(latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """q of Snyder 1987, eq. 3-12: twice the area, over a², between the equator and a latitude, by radian."""
+    sine = np.sin(latitude)
+    return np.asarray((1 - _E2) * (sine / (1 - _E2 * sine**2) + np.arctanh(_E * sine) / _E))

@@ -129,8 +129,8 @@ def run(subjects: int = 100_000, features: int = 20_000) -> None:
     worst = np.abs(areas[0] - areas[1])
     relative = (worst[inside] / areas[1][inside]).max()
     print(
-        f"Inside: {inside.sum():,} changes, {areas[1].sum() / 1e6:,.1f} km². Areas differ by at most {worst.max():.1e} m², "
-        f"{relative:.1e} of a change's part inside.\n"
+        f"Inside: {inside.sum():,} changes, {areas[1].sum() / 1e6:,.1f} km². Areas differ by at most "
+        f"{worst.max():.1e} m², {relative:.1e} of a change's part inside.\n"
     )
     judgements(red[: features // 4], changes(np.random.default_rng(6), subjects // 20))
 
@@ -162,7 +162,8 @@ def _load(session: Session, red: Objects) -> LayerVersion:
     session.add(version)
     session.flush()
     statement = text(
-        "insert into boundary_features (id, version_id, layer, code, name, valid_from, attributes, area_m2, geom, unit_ids)"
+        "insert into boundary_features"
+        " (id, version_id, layer, code, name, valid_from, attributes, area_m2, geom, unit_ids)"
         " values (:id, :version, 'redlines', :code, '红线', '2020-01-01', '{}', 1,"
         " ST_Multi(ST_GeomFromWKB(:wkb, 4490)), '{}')"
     )
