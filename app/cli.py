@@ -24,6 +24,7 @@ from app.access.vocabulary import Role
 from app.boundaries.vocabulary import Layer
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
+from app.cli_rules import rules
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -41,6 +42,7 @@ for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", to
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
 app.add_typer(detectors, name="detectors")
+app.add_typer(rules, name="rules")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 

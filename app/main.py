@@ -14,6 +14,7 @@ from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
 from app.boundaries import permit_routes
 from app.boundaries import routes as boundaries
+from app.boundaries import rule_routes
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
 from app.foundation.database import Database
@@ -32,6 +33,7 @@ ROUTERS = (
     # Before the layers: its paths are longer than /permits/{feature_id}.
     permit_routes.router,
     *boundaries.routers,
+    *rule_routes.routers,
     *imagery.routers,
     *monitoring.routers,
     *casework.routers,

@@ -190,6 +190,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
             ("calibrations", "version"): uuid4(),
+            ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
         }
