@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
@@ -18,6 +17,12 @@ from app.casework.lifecycle import Actor
 from app.casework.models import Case, CaseParticipation, Participation
 from app.foundation.time import legal_day, utc_now
 
+_SPEAKS_AS = {
+    Participation.lead: (Actor.lead, Actor.responsible),
+    Participation.co_responsible: (Actor.responsible,),
+    Participation.accepting: (Actor.accepting,),
+    Participation.dispatching: (Actor.dispatching,),
+}
 _LEADS = frozenset({UnitLevel.county, UnitLevel.zone, UnitLevel.agency, UnitLevel.department})
 
 
@@ -77,45 +82,31 @@ def assign(session: Session, case: Case, lead: Unit, joining: Iterable[Unit]) ->
     case.unit_ids = list(dict.fromkeys([*single.values(), *sorted(joined)]))
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Which units play each part in a case today, with those that follow the recorded ones."""
-
-    leads: frozenset[UUID]
-    co_responsible: frozenset[UUID]
-    accepting: frozenset[UUID]
-    dispatching: frozenset[UUID]
-
-
-def parts_today(session: Session, case: Case) -> Parts:
-    """Who plays which part in a case, now that units may have been renamed, moved, merged or split.
+def parts_today(session: Session, case: Case) -> dict[tuple[Participation, UUID], frozenset[UUID]]:
+    """Who plays each recorded part in a case, now that units may have been renamed, moved, merged or split.
 
     Whoever follows the lead or a co-responsible unit plays its part. What a unit above the lead played passes, once it
     no longer stands above, to the unit that accepts for the lead of today; the old one only reads.
+
+    Returns:
+        By part and recorded unit, the units that play it today.
     """
     rows = session.execute(
-        select(CaseParticipation.kind, CaseParticipation.unit_id).where(CaseParticipation.case_id == case.id)
+        select(CaseParticipation.kind, CaseParticipation.unit_id)
+        .where(CaseParticipation.case_id == case.id)
+        .order_by(CaseParticipation.id)
     ).all()
     today = followers(session, (row.unit_id for row in rows))
-
-    def follow(kind: Participation) -> frozenset[UUID]:
-        return frozenset(follower for row in rows if row.kind is kind for follower in today[row.unit_id])
-
-    leads = follow(Participation.lead)
-    units = list(session.scalars(select(Unit).where(Unit.id.in_(leads))))
+    leads = [lead for row in rows if row.kind is Participation.lead for lead in today[row.unit_id]]
+    units = session.scalars(select(Unit).where(Unit.id.in_(leads))).all()
     accepts = frozenset(filter(None, (unit.accepting_unit_id or unit.parent_id for unit in units)))
     above = accepts.union(*(units_above(session, lead) for lead in leads))
-
-    def from_above(kind: Participation) -> frozenset[UUID]:
-        kept = follow(kind)
-        return kept if not accepts or kept & above else accepts
-
-    return Parts(
-        leads,
-        follow(Participation.co_responsible),
-        from_above(Participation.accepting),
-        from_above(Participation.dispatching),
-    )
+    parts = {}
+    for row in rows:
+        kept = frozenset(today[row.unit_id])
+        from_above = row.kind in (Participation.accepting, Participation.dispatching)
+        parts[row.kind, row.unit_id] = accepts if from_above and accepts and not kept & above else kept
+    return parts
 
 
 def lead_today(session: Session, unit_id: UUID, ground: BaseGeometry) -> Unit:
@@ -137,17 +128,10 @@ def lead_today(session: Session, unit_id: UUID, ground: BaseGeometry) -> Unit:
 def actors_of(session: Session, caller: Caller, case: Case) -> frozenset[Actor]:
     """As what the caller's own unit takes part in the case. Roles are looked at elsewhere."""
     parts = parts_today(session, case)
-    mine = caller.unit_id
-    actors = set()
-    if mine in parts.leads:
-        actors |= {Actor.lead, Actor.responsible}
-    if mine in parts.co_responsible:
-        actors.add(Actor.responsible)
-    if mine in parts.accepting:
-        actors.add(Actor.accepting)
-    if mine in parts.dispatching:
-        actors.add(Actor.dispatching)
-    if mine in parts.accepting or any(mine in units_above(session, lead) for lead in parts.leads):
+    played = {kind for (kind, _), units in parts.items() if caller.unit_id in units}
+    actors = {actor for kind in played for actor in _SPEAKS_AS[kind]}
+    leads = {lead for (kind, _), units in parts.items() if kind is Participation.lead for lead in units}
+    if Participation.accepting in played or any(caller.unit_id in units_above(session, lead) for lead in leads):
         actors.add(Actor.unit_above)
     if caller.unit_level is UnitLevel.province:
         actors.add(Actor.province)

@@ -192,7 +192,8 @@ class CaseSummary(BaseModel):
 
 class ParticipationAnswer(BaseModel):
     kind: Participation
-    unit: UnitAnswer
+    unit: UnitAnswer = Field(description="As recorded; it never changes")
+    today: list[UnitAnswer] = Field(description="Who plays this part today: the same, or who follows it")
 
 
 class CaseAnswer(CaseSummary):

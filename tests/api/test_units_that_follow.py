@@ -152,6 +152,13 @@ def test_the_history_goes_with_the_county(jilin_world: World, move: Callable[[],
     }
     assert desk.get("county", f"/cases/{case['id']}").json()["number"] == case["number"]
     assert {item["properties"]["code"] for item in desk.get("county", "/divisions").json()["items"]} == {AFTER, CHANGCHUN, "220000"}
+    parts = desk.get("siping", f"/cases/{case['id']}/participations").json()["items"]
+    today = {part["kind"]: (part["unit"]["code"], [unit["code"] for unit in part["today"]]) for part in parts}
+    assert today == {
+        "lead": (BEFORE, [AFTER]),
+        "accepting": (SIPING, [CHANGCHUN]),
+        "dispatching": (SIPING, [CHANGCHUN]),
+    }
     # Its part is theirs, and what was the old prefecture's is the new one's.
     assert desk.give("old-county", case, "submit_plan").status_code == 403
     case = desk.done("county", case, "submit_plan")
