@@ -13,6 +13,7 @@ from app import __version__
 from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
 from app.boundaries import routes as boundaries
+from app.boundaries import version_routes
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
 from app.foundation.database import Database
@@ -28,6 +29,8 @@ from app.statistics import routes as statistics
 
 ROUTERS = (
     access.router,
+    # Before the items of a layer, whose address would take theirs.
+    *version_routes.routers,
     *boundaries.routers,
     *imagery.routers,
     *monitoring.routers,

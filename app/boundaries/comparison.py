@@ -5,14 +5,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import shapely
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.boundaries.county_areas import Findings, Named, Progress, Sides, county_areas
-from app.boundaries.ground_change import areas_m2
+from app.boundaries.ground_change import as_array
 from app.boundaries.models import LayerVersion, VersionKind, VersionStatus
 from app.boundaries.service import versions_in_force
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
@@ -31,6 +32,7 @@ from app.boundaries.version_schemas import (
     Overlaps,
 )
 from app.boundaries.versions import count_confirmed, lock_undecided
+from app.foundation.geometry import geodesic_areas_m2
 from app.foundation.time import utc_now
 
 # Of each list, the largest are kept; how many there are is told beside them.
@@ -67,7 +69,7 @@ _COUNTS = text(
             else 'ground' end as kind
         {_JOINED}
     ) k
-    """
+    """  # noqa: S608  # constants
 )
 _ONE_SIDED = """
     select coalesce(a.code, b.code) as code, coalesce(a.category, b.category) as category,
@@ -76,7 +78,7 @@ _ONE_SIDED = """
     where {condition}
     order by coalesce(a.area_m2, b.area_m2) desc, code limit :most
 """
-_SAME_GROUND = f"a.digest is distinct from b.digest and a.geom = b.geom and not {_TOLD}"
+_SAME_GROUND = f"(a.digest = b.digest) is not true and a.geom = b.geom and not {_TOLD}"
 _LISTS = {
     "added": text(_ONE_SIDED.format(joined=_JOINED, condition="b.id is null")),
     "removed": text(_ONE_SIDED.format(joined=_JOINED, condition="a.id is null")),
@@ -88,7 +90,7 @@ _OTHER_GROUND = text(
         ST_AsBinary(b.geom) as before, ST_AsBinary(a.geom) as after
     {_JOINED}
     where (a.digest = b.digest) is not true and not a.geom = b.geom
-    """
+    """  # constants
 )
 _OUTSIDE = text(
     """
@@ -120,6 +122,7 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
         base=base,
         compared_at=utc_now(),
         confirmed_versions=count_confirmed(session, version.layer),
+        before_ids=list(sides.before),
         divisions_id=newest_divisions(session),
         unchanged=0,
         features=[],
@@ -134,9 +137,21 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
     return version.comparison
 
 
+def compared_sides(version: LayerVersion) -> Sides | None:
+    """What a version was compared with, and it: as it was then; None when it was not compared, or its features are
+    gone.
+    """
+    if version.comparison is None or version.status is VersionStatus.discarded:
+        return None
+    before = tuple(Comparison.model_validate(version.comparison).before_ids)
+    after = (*before, version.id) if version.kind is VersionKind.addition else (version.id,)
+    return Sides(version.layer, before, after)
+
+
 def sides_of(session: Session, version: LayerVersion) -> Sides:
     """What was in force on the version's first day without it, and with it."""
-    base = [row for row in session.scalars(versions_in_force(version.layer, version.valid_from)) if row != version.id]
+    in_force = cast("list[UUID]", list(session.scalars(versions_in_force(version.layer, version.valid_from))))
+    base = [row for row in in_force if row != version.id]
     after = (*base, version.id) if version.kind is VersionKind.addition else (version.id,)
     return Sides(version.layer, tuple(base), after)
 
@@ -186,7 +201,7 @@ def _one_sided(row: Any, kind: str) -> ChangedFeature:
 
 
 def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatures]:
-    """Features with other ground: grown, shrunk, or both (redrawn). Less than `LEAST_CONTACT_M2` is noise of drawing."""
+    """Features with other ground: grown, shrunk, or both; less than `LEAST_CONTACT_M2` is the noise of drawing."""
     counts = dict.fromkeys(("grown", "shrunk", "redrawn"), 0)
     largest: dict[str, list[tuple[float, int, ChangedFeature]]] = {kind: [] for kind in counts}
     turn = count()
@@ -215,8 +230,8 @@ def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatur
 def _gained_and_lost(batch: Sequence[Any]) -> tuple[list[float], list[float]]:
     before = shapely.from_wkb([bytes(row.before) for row in batch])
     after = shapely.from_wkb([bytes(row.after) for row in batch])
-    gained = areas_m2(shapely.difference(after, before))
-    lost = areas_m2(shapely.difference(before, after))
+    gained = geodesic_areas_m2(shapely.difference(after, before))
+    lost = geodesic_areas_m2(shapely.difference(before, after))
     return gained.tolist(), lost.tolist()
 
 
@@ -238,20 +253,14 @@ def _overlaps(findings: Findings) -> Overlaps:
 
 
 def _gaps(findings: Findings) -> Gaps:
-    measured = zip(findings.gaps.values(), areas_m2_of(findings), strict=True)
+    areas = geodesic_areas_m2(as_array(list(findings.gaps.values())))
+    measured = zip(findings.gaps.values(), areas.tolist(), strict=True)
     found = sorted(measured, key=lambda row: (-row[1], row[0].bounds))
     listed = []
     for gap, area in found[:MOST_LISTED]:
         point = gap.representative_point()
         listed.append(FeatureGap(area_m2=area, longitude=round(point.x, 7), latitude=round(point.y, 7)))
     return Gaps(count=len(found), largest=listed)
-
-
-def areas_m2_of(findings: Findings) -> list[float]:
-    from app.boundaries.ground_change import as_array
-
-    areas: list[float] = areas_m2(as_array(list(findings.gaps.values()))).tolist()
-    return areas
 
 
 def _outside(session: Session, sides: Sides, findings: Findings) -> Outside:

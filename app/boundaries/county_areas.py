@@ -18,7 +18,6 @@ from app.boundaries.columns import COLUMNS
 from app.boundaries.ground_change import (
     Floats,
     Geometries,
-    areas_m2,
     as_polygons,
     clip,
     gaps,
@@ -30,6 +29,7 @@ from app.boundaries.ground_change import (
 )
 from app.boundaries.models import Layer
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
+from app.foundation.geometry import as_multipolygon, geodesic_areas_m2
 
 # Features that end this near a county's border may leave a gap on it (degrees; about 100 m).
 _NEAR = 0.001
@@ -132,7 +132,7 @@ _FEATURES = """
     order by f.code, f.category, f.id
 """
 _AFTER = text(_FEATURES.format(own="after", other="before"))
-_BEFORE = text(f"select * from ({_FEATURES.format(own='before', other='after')}) f where changed")
+_BEFORE = text(f"select * from ({_FEATURES.format(own='before', other='after')}) f where changed")  # noqa: S608  # constants
 
 
 def county_areas(
@@ -186,7 +186,7 @@ def changed_ground(
 def _counties(session: Session, units: Collection[UUID] | None) -> list[_County]:
     only = None if units is None else list(units)
     rows = session.execute(_COUNTIES, {"divisions": newest_divisions(session), "only": only})
-    return [_County(code, name, shapely.from_wkb(bytes(ground))) for code, name, ground in rows]
+    return [_County(code, name, as_multipolygon(shapely.from_wkb(bytes(ground)))) for code, name, ground in rows]
 
 
 def _meeting(session: Session, sides: Sides, county: _County) -> tuple[_Features, _Features, _Features]:
@@ -226,7 +226,7 @@ def _gained_and_lost(before: _Features, after: _Features, county: _County) -> tu
 def _part_areas(features: _Features, parts: Geometries, inside: npt.NDArray[np.bool_]) -> Floats:
 
     areas = features.areas.copy()
-    areas[~inside] = areas_m2(parts[~inside])
+    areas[~inside] = geodesic_areas_m2(parts[~inside])
     return areas
 
 
