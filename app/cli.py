@@ -22,6 +22,7 @@ from rich.table import Table
 
 from app.access.vocabulary import Role
 from app.boundaries.vocabulary import Layer
+from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
 
@@ -40,6 +41,7 @@ sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
+app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)

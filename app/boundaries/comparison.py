@@ -31,7 +31,7 @@ from app.boundaries.version_schemas import (
     OutsideFeature,
     Overlaps,
 )
-from app.boundaries.versions import count_confirmed, lock_undecided
+from app.boundaries.versions import check_undecided, count_confirmed, lock_undecided
 from app.foundation.geometry import geodesic_areas_m2
 from app.foundation.time import utc_now
 
@@ -113,7 +113,9 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
     Raises:
         Conflict: the version was decided already; what was decided on stays.
     """
-    lock_undecided(session, version)
+    check_undecided(version)
+    # Told first: a version that is confirmed while this works makes the comparison out of date, and nothing waits.
+    confirmed_versions = count_confirmed(session, version.layer)
     base = _base(session, version)
     sides = sides_of(session, version)
     findings = Findings()
@@ -121,7 +123,7 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
     comparison = Comparison(
         base=base,
         compared_at=utc_now(),
-        confirmed_versions=count_confirmed(session, version.layer),
+        confirmed_versions=confirmed_versions,
         before_ids=list(sides.before),
         divisions_id=newest_divisions(session),
         unchanged=0,
@@ -132,6 +134,7 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
         outside=_outside(session, sides, findings),
     )
     comparison.unchanged, comparison.features = _features(session, version, sides)
+    lock_undecided(session, version)
     version.comparison = comparison.model_dump(mode="json")
     session.flush()
     return version.comparison

@@ -111,6 +111,11 @@ def lock_undecided(session: Session, version: LayerVersion) -> None:
     """
     lock_versions(session)
     session.refresh(version, with_for_update=True)
+    check_undecided(version)
+
+
+def check_undecided(version: LayerVersion) -> None:
+    """Raises: Conflict: it was confirmed or discarded."""
     if version.status is not VersionStatus.proposed:
         raise Conflict(f"Version {version.number} of {version.layer} was {version.status} already; that stands.")
 
