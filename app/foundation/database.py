@@ -7,13 +7,16 @@ table that holds a place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated
-from uuid import UUID
+from typing import Annotated, Any, LiteralString, cast
+from uuid import UUID, uuid4
 
+import psycopg
 from fastapi import Depends, Request
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, MetaData, create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 
@@ -49,6 +52,47 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+@contextmanager
+def _as_sqlalchemy_says() -> Iterator[None]:
+    """What the driver raises, as the error handlers know it."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise OperationalError(None, None, error, hide_parameters=True) from error
+
+
+def fetch_binary(session: Session, statement: LiteralString, parameters: Mapping[str, Any]) -> list[Any]:
+    """The rows of a statement in the session's transaction, as named tuples, sent in binary.
+
+    For geometries as WKB, of which a large layer has hundreds of megabytes: as text they take twice the bytes and four
+    to ten times the time.
+
+    Args:
+        statement: with parameters in psycopg's style, `%(name)s`.
+    """
+    with _as_sqlalchemy_says(), _driver(session).cursor(binary=True, row_factory=namedtuple_row) as cursor:
+        return cursor.execute(statement, parameters).fetchall()
+
+
+def stream_binary(
+    session: Session, statement: LiteralString, parameters: Mapping[str, Any], size: int
+) -> Iterator[list[Any]]:
+    """As `fetch_binary`, in batches of `size` rows, of which one at a time is in memory."""
+    with (
+        _as_sqlalchemy_says(),
+        _driver(session).cursor(f"stream_{uuid4().hex}", row_factory=namedtuple_row) as cursor,
+    ):
+        cursor.execute(statement, parameters, binary=True)
+        while batch := cursor.fetchmany(size):
+            yield batch
+
+
+def _driver(session: Session) -> psycopg.Connection[Any]:
+    session.flush()
+    connection: Any = session.connection().connection.driver_connection
+    return cast("psycopg.Connection[Any]", connection)
 
 
 def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
