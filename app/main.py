@@ -25,6 +25,7 @@ from app.foundation.storage import Storage
 from app.imagery import routes as imagery
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
+from app.statistics import register_routes
 from app.statistics import routes as statistics
 
 ROUTERS = (
@@ -36,6 +37,7 @@ ROUTERS = (
     *monitoring.routers,
     *casework.routers,
     statistics.router,
+    register_routes.router,
 )
 DESCRIPTION = """
 Finds human activity inside ecological red lines and protected areas from satellite images, judges it by the law of

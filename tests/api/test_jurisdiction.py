@@ -5,6 +5,7 @@ The test walks the OpenAPI document: an endpoint with a path parameter that nobo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,7 +18,15 @@ from sqlalchemy.orm import Session
 
 from app.access import service as access
 from app.access.models import Account
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, Severity, Verdict
+from app.boundaries.models import (
+    BoundaryFeature,
+    Layer,
+    LayerVersion,
+    PermitRevocation,
+    Severity,
+    Verdict,
+    VersionStatus,
+)
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation, Review
@@ -94,13 +103,13 @@ def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
+def _foreign(session: Session) -> dict[tuple[str, str], UUID | str]:
     """One row of every kind, in the neighbouring county: (first word of the path, parameter) → id."""
     unit = access.unit_by_code(session, COUNTY2)
     account = session.query(Account).first()
     assert account
     place = {"unit_ids": [unit.id]}
-    ids: dict[tuple[str, str], UUID] = {}
+    ids: dict[tuple[str, str], UUID | str] = {}
     session.add(source := Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={}))
     session.flush()
     scene = Scene(
@@ -175,6 +184,14 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         session.add(feature)
         session.flush()
         ids[layer.value, "feature_id"] = feature.id
+        # What is proposed is the province's alone to see.
+        proposed = LayerVersion(
+            layer=layer, number=100, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1,
+            status=VersionStatus.proposed,
+        )  # fmt: skip
+        session.add(proposed)
+        session.flush()
+        ids[layer.value, "version_id"] = proposed.id
     session.flush()
     return (
         ids
@@ -190,21 +207,23 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("calibrations", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            # A county's register.
+            ("redlines", "unit_code"): COUNTY2,
         }
     )
 
 
 @pytest.fixture
-def foreign(world: World) -> dict[tuple[str, str], UUID]:
+def foreign(world: World) -> dict[tuple[str, str], UUID | str]:
     with world.database.transaction(see_all=True) as session:
         return _foreign(session)
 
 
 def _parameters(path: str) -> list[str]:
-    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return re.findall(r"{(\w+)}", path)
 
 
-def _fill(path: str, ids: dict[tuple[str, str], UUID]) -> str:
+def _fill(path: str, ids: dict[tuple[str, str], UUID | str]) -> str:
     word = path.removeprefix("/api/v1/").split("/")[0]
     for name in _parameters(path):
         assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
@@ -236,7 +255,9 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+def test_a_neighbours_rows_do_not_exist(
+    world: World, foreign: dict[tuple[str, str], UUID | str], username: str
+) -> None:
     document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
     for path, method, operation in operations():
@@ -257,7 +278,7 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, s
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID | str], username: str) -> None:
     for path, method, _ in operations():
         if method != "get" or path in PUBLIC or _parameters(path):
             continue
@@ -277,7 +298,7 @@ def test_figures_count_no_neighbours_cases(world: World) -> None:
     assert (total("county"), total("prefecture-other")) == (0, 0)
 
 
-def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[tuple[str, str], UUID]) -> None:
+def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[tuple[str, str], UUID | str]) -> None:
     """The bare tables in a caller's own context: no row of the neighbour, those that hang on another's included."""
     placed = {table.name for table in metadata.tables.values() if "unit_ids" in table.columns}
     hanging = {
