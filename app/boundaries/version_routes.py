@@ -45,121 +45,140 @@ def _answer(version: LayerVersion, response: Response) -> VersionAnswer:
     return VersionAnswer.model_validate(version)
 
 
-def _resource(layer: Layer) -> APIRouter:
-    """Versions of one layer."""
-    resource = APIRouter(prefix=f"/{layer.value}/versions", tags=[layer.value])
-    word = layer.value.replace("-", "_")
+router = APIRouter(prefix="/{layer}/versions", tags=["versions"])
 
-    @resource.get(
-        "",
-        operation_id=f"list_{word}_versions",
-        summary=f"List the versions of {layer.value}, newest first; what is not confirmed, to the province alone",
-        responses=problem_responses(400, 401, 422),
-    )
-    def list_versions(
-        session: SessionDep,
-        caller: CallerDep,
-        page: PageDep,
-        request: Request,
-        response: Response,
-        status: Annotated[VersionStatus | None, Query(description="Only of this status")] = None,
-    ) -> Page[VersionAnswer]:
-        statement = select_versions(layer, see_undecided=caller.is_provincial)
-        if status is not None:
-            statement = statement.where(LayerVersion.status == status)
-        rows, cursor = fetch_page(session, statement, page, LayerVersion.id)
-        link_next(request, response, cursor)
-        return Page(items=[VersionAnswer.model_validate(row) for row in rows])
 
-    @resource.get(
-        "/{version_id}",
-        operation_id=f"show_{word}_version",
-        summary="Show one version; the ETag is what a decision on it names",
-        responses=problem_responses(401, 404, 422),
-    )
-    def show_version(version_id: UUID, session: SessionDep, caller: CallerDep, response: Response) -> VersionAnswer:
-        version = get_version(session, layer, version_id, see_undecided=caller.is_provincial)
-        return _answer(version, response)
+@router.get(
+    "",
+    operation_id="list_versions",
+    summary="List the versions of a layer, newest first; what is not confirmed, to the province alone",
+    responses=problem_responses(400, 401, 422),
+)
+def list_versions(
+    layer: Layer,
+    session: SessionDep,
+    caller: CallerDep,
+    page: PageDep,
+    request: Request,
+    response: Response,
+    status: Annotated[VersionStatus | None, Query(description="Only of this status")] = None,
+) -> Page[VersionAnswer]:
+    statement = select_versions(layer, see_undecided=caller.is_provincial)
+    if status is not None:
+        statement = statement.where(LayerVersion.status == status)
+    rows, cursor = fetch_page(session, statement, page, LayerVersion.id)
+    link_next(request, response, cursor)
+    return Page(items=[VersionAnswer.model_validate(row) for row in rows])
 
-    @resource.get(
-        "/{version_id}/comparison",
-        operation_id=f"show_{word}_comparison",
-        summary="Show what a version changes: features, areas by county, overlaps and gaps (provincial accounts)",
-        responses=problem_responses(401, 404, 422),
-    )
-    def show_comparison(version_id: UUID, session: SessionDep, caller: CallerDep, response: Response) -> Comparison:
-        version = _compared(session, caller, layer, version_id)
-        set_etag(response, revision(version))
-        return Comparison.model_validate(version.comparison)
 
-    @resource.get(
-        "/{version_id}/comparison.geojson",
-        operation_id=f"show_{word}_changed_ground",
-        summary="Show the ground that a version gains and loses, by county, as GeoJSON (provincial accounts)",
-        responses=problem_responses(401, 404, 422),
-    )
-    def show_changed_ground(version_id: UUID, session: SessionDep, caller: CallerDep) -> GroundCollection:
-        sides = compared_sides(_compared(session, caller, layer, version_id))
-        if sides is None:
-            raise NotFound("The version was discarded, and its ground with it.")
-        _allow_long(session)
-        features = [
-            {
-                "type": "Feature",
-                "geometry": geojson(ground),
-                "properties": {
-                    "unit_code": code,
-                    "unit_name": name,
-                    "change": change,
-                    "area_m2": float(geodesic_areas_m2([ground])[0]),
-                },
-            }
-            for code, name, change, ground in changed_ground(session, sides)
-        ]
-        return GroundCollection(features=features)
+@router.get(
+    "/{version_id}",
+    operation_id="show_version",
+    summary="Show one version; the ETag is what a decision on it names",
+    responses=problem_responses(401, 404, 422),
+)
+def show_version(
+    layer: Layer, version_id: UUID, session: SessionDep, caller: CallerDep, response: Response
+) -> VersionAnswer:
+    version = get_version(session, layer, version_id, see_undecided=caller.is_provincial)
+    return _answer(version, response)
 
-    @resource.post(
-        "/{version_id}/compare",
-        operation_id=f"compare_{word}_version",
-        summary="Compare a proposed version anew, after another was confirmed (administrators)",
-        responses=DECISION,
-    )
-    def compare_version(version_id: UUID, session: SessionDep, caller: CallerDep, response: Response) -> Comparison:
-        caller.require(Role.admin)
-        version = get_version(session, layer, version_id, see_undecided=True)
-        _allow_long(session)
-        comparison = Comparison.model_validate(compare(session, version))
-        set_etag(response, revision(version))
-        return comparison
 
-    @resource.post(
-        "/{version_id}/confirm",
-        operation_id=f"confirm_{word}_version",
-        summary="Let a proposed version count from its day on (administrators)",
-        responses=DECISION,
-    )
-    def confirm_version(
-        version_id: UUID, session: SessionDep, caller: CallerDep, expected: ExpectedVersion, response: Response
-    ) -> VersionAnswer:
-        caller.require(Role.admin)
-        version = get_version(session, layer, version_id, see_undecided=True)
-        _allow_long(session)
-        return _answer(confirm(session, version, caller.account_id, expected=expected), response)
+@router.get(
+    "/{version_id}/comparison",
+    operation_id="show_comparison",
+    summary="Show what a version changes: features, areas by county, overlaps and gaps (provincial accounts)",
+    responses=problem_responses(401, 404, 422),
+)
+def show_comparison(
+    layer: Layer, version_id: UUID, session: SessionDep, caller: CallerDep, response: Response
+) -> Comparison:
+    version = _compared(session, caller, layer, version_id)
+    set_etag(response, revision(version))
+    return Comparison.model_validate(version.comparison)
 
-    @resource.post(
-        "/{version_id}/discard",
-        operation_id=f"discard_{word}_version",
-        summary="Give a proposed version up; what it was stays on record, its features go (administrators)",
-        responses=DECISION,
-    )
-    def discard_version(
-        version_id: UUID, session: SessionDep, caller: CallerDep, expected: ExpectedVersion, response: Response
-    ) -> VersionAnswer:
-        caller.require(Role.admin)
-        version = get_version(session, layer, version_id, see_undecided=True)
-        return _answer(discard(session, version, caller.account_id, expected=expected), response)
 
-    return resource
+@router.get(
+    "/{version_id}/comparison.geojson",
+    operation_id="show_changed_ground",
+    summary="Show the ground that a version gains and loses, by county, as GeoJSON (provincial accounts)",
+    responses=problem_responses(401, 404, 422),
+)
+def show_changed_ground(layer: Layer, version_id: UUID, session: SessionDep, caller: CallerDep) -> GroundCollection:
+    sides = compared_sides(_compared(session, caller, layer, version_id))
+    if sides is None:
+        raise NotFound("The version was discarded, and its ground with it.")
+    _allow_long(session)
+    features = [
+        {
+            "type": "Feature",
+            "geometry": geojson(ground),
+            "properties": {
+                "unit_code": code,
+                "unit_name": name,
+                "change": change,
+                "area_m2": float(geodesic_areas_m2([ground])[0]),
+            },
+        }
+        for code, name, change, ground in changed_ground(session, sides)
+    ]
+    return GroundCollection(features=features)
+
+
+@router.post(
+    "/{version_id}/compare",
+    operation_id="compare_version",
+    summary="Compare a proposed version anew, after another was confirmed (administrators)",
+    responses=DECISION,
+)
+def compare_version(
+    layer: Layer, version_id: UUID, session: SessionDep, caller: CallerDep, response: Response
+) -> Comparison:
+    caller.require(Role.admin)
+    version = get_version(session, layer, version_id, see_undecided=True)
+    _allow_long(session)
+    comparison = Comparison.model_validate(compare(session, version))
+    set_etag(response, revision(version))
+    return comparison
+
+
+@router.post(
+    "/{version_id}/confirm",
+    operation_id="confirm_version",
+    summary="Let a proposed version count from its day on (administrators)",
+    responses=DECISION,
+)
+def confirm_version(
+    layer: Layer,
+    version_id: UUID,
+    session: SessionDep,
+    caller: CallerDep,
+    expected: ExpectedVersion,
+    response: Response,
+) -> VersionAnswer:
+    caller.require(Role.admin)
+    version = get_version(session, layer, version_id, see_undecided=True)
+    _allow_long(session)
+    return _answer(confirm(session, version, caller.account_id, expected=expected), response)
+
+
+@router.post(
+    "/{version_id}/discard",
+    operation_id="discard_version",
+    summary="Give a proposed version up; what it was stays on record, its features go (administrators)",
+    responses=DECISION,
+)
+def discard_version(
+    layer: Layer,
+    version_id: UUID,
+    session: SessionDep,
+    caller: CallerDep,
+    expected: ExpectedVersion,
+    response: Response,
+) -> VersionAnswer:
+    caller.require(Role.admin)
+    version = get_version(session, layer, version_id, see_undecided=True)
+    return _answer(discard(session, version, caller.account_id, expected=expected), response)
 
 
 _report = APIRouter(prefix="/redlines", tags=["redlines"])
@@ -197,4 +216,4 @@ def show_area_report(
     )
 
 
-routers = (_report, *(_resource(layer) for layer in Layer))
+routers = (_report, router)

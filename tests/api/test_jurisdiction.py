@@ -54,6 +54,9 @@ from tests.conftest import COUNTY2, World
 
 # Open to everyone, signed in or not.
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
+# The first word of what every layer has alike.
+VERSIONED = "{layer}"
+Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
 
@@ -103,13 +106,13 @@ def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-def _foreign(session: Session) -> dict[tuple[str, str], UUID | str]:
+def _foreign(session: Session) -> Ids:
     """One row of every kind, in the neighbouring county: (first word of the path, parameter) → id."""
     unit = access.unit_by_code(session, COUNTY2)
     account = session.query(Account).first()
     assert account
     place = {"unit_ids": [unit.id]}
-    ids: dict[tuple[str, str], UUID | str] = {}
+    ids: Ids = {}
     session.add(source := Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={}))
     session.flush()
     scene = Scene(
@@ -191,7 +194,8 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID | str]:
         )  # fmt: skip
         session.add(proposed)
         session.flush()
-        ids[layer.value, "version_id"] = proposed.id
+        ids[VERSIONED, "version_id"] = proposed.id
+    ids[VERSIONED, "layer"] = layer.value
     session.flush()
     return (
         ids
@@ -214,7 +218,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID | str]:
 
 
 @pytest.fixture
-def foreign(world: World) -> dict[tuple[str, str], UUID | str]:
+def foreign(world: World) -> Ids:
     with world.database.transaction(see_all=True) as session:
         return _foreign(session)
 
@@ -223,7 +227,7 @@ def _parameters(path: str) -> list[str]:
     return re.findall(r"{(\w+)}", path)
 
 
-def _fill(path: str, ids: dict[tuple[str, str], UUID | str]) -> str:
+def _fill(path: str, ids: Ids) -> str:
     word = path.removeprefix("/api/v1/").split("/")[0]
     for name in _parameters(path):
         assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
@@ -255,9 +259,7 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_a_neighbours_rows_do_not_exist(
-    world: World, foreign: dict[tuple[str, str], UUID | str], username: str
-) -> None:
+def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: str) -> None:
     document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
     for path, method, operation in operations():
@@ -265,7 +267,7 @@ def test_a_neighbours_rows_do_not_exist(
             continue
         body = _body(operation, document)
         answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
-        nobodys = {key: uuid4() for key in foreign}
+        nobodys = {key: uuid4() for key in foreign} | {(VERSIONED, "layer"): foreign[VERSIONED, "layer"]}
         unknown = world.client.request(method, _fill(path, nobodys), headers=headers, **body)
         where = f"{username} {method} {path}: {answer.status_code} {answer.text}"
         # What exists next door must look exactly like what does not exist at all.
@@ -278,13 +280,13 @@ def test_a_neighbours_rows_do_not_exist(
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID | str], username: str) -> None:
+def test_lists_show_no_neighbours_rows(world: World, foreign: Ids, username: str) -> None:
     for path, method, _ in operations():
         if method != "get" or path in PUBLIC or _parameters(path):
             continue
         answer = world.client.get(path, headers=world.headers(username))
         assert answer.status_code in (200, 403), f"{path}: {answer.text}"
-        leaked = [key for key, row_id in foreign.items() if str(row_id) in answer.text]
+        leaked = [key for key, row_id in foreign.items() if key[1] != "layer" and str(row_id) in answer.text]
         assert not leaked, f"{username} sees {leaked} at {path}"
 
 
@@ -298,7 +300,7 @@ def test_figures_count_no_neighbours_cases(world: World) -> None:
     assert (total("county"), total("prefecture-other")) == (0, 0)
 
 
-def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[tuple[str, str], UUID | str]) -> None:
+def test_row_level_security_alone_hides_every_table(world: World, foreign: Ids) -> None:
     """The bare tables in a caller's own context: no row of the neighbour, those that hang on another's included."""
     placed = {table.name for table in metadata.tables.values() if "unit_ids" in table.columns}
     hanging = {
