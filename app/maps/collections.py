@@ -226,7 +226,8 @@ def _coded(**labels: str) -> Callable[[], Mapping[str, str]]:
 _DETECTION = (
     Property("activity", Kind.text, "活动类型", "Activity", Detection.activity.expression, _activity_labels),
     Property(
-        "change_type", Kind.text, "变化类型", "Change", _text(Detection.change_type), _coded(new="新增", expanded="扩大")
+        "change_type", Kind.text, "变化类型", "Change", _text(Detection.change_type),
+        _coded(new="新增", expanded="扩大"),
     ),
     Property(
         "confidence", Kind.text, "置信度", "Confidence", _text(Detection.confidence), _coded(low="低", high="高")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
@@ -78,7 +78,10 @@ def condition(session: Session, collection: Collection, moment: Moment | None) -
         today = legal_day(utc_now())
         first, last = (moment.first, moment.last) if moment else (today, today)
         return in_force_between(
-            session, collection.layer, date.min if first is None else _day(first), date.max if last is None else _day(last)
+            session,
+            collection.layer,
+            date.min if first is None else _day(first),
+            date.max if last is None else _day(last),
         )
     if moment is None:
         return true()
@@ -146,4 +149,4 @@ def version_periods(session: Session, layer: Layer, first: date, last: date) -> 
                     known[-1] = (known[-1][0], end)
                 else:
                     known.append((start, end))
-    return [(cast("UUID", version), *period) for version, listed in periods.items() for period in listed]
+    return [(version, *period) for version, listed in periods.items() for period in listed]
