@@ -22,6 +22,7 @@ from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
 from app.foundation.storage import Storage
 from app.imagery import routes as imagery
+from app.maps import tile_routes
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import routes as statistics
@@ -88,6 +89,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     for router in ROUTERS:
         api.include_router(router)
     app.include_router(api)
+    app.include_router(tile_routes.router)
     _add_health(app)
     return app
 
