@@ -10,13 +10,19 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
+    Double,
+    Integer,
+    Row,
     Select,
     String,
     Text,
@@ -26,17 +32,19 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
-    text,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
-from app.access.models import Placed
+from app.access.models import Placed, Role, UnitLevel
 from app.access.service import Caller, in_jurisdiction
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, VersionStatus
 from app.boundaries.service import in_force, versions_in_force
 from app.boundaries.vocabulary import LAYER_LABELS
 from app.casework.models import Case, Review
+from app.foundation.database import run_sql
 from app.foundation.geometry import SRID
 from app.monitoring.models import Detection
 
@@ -47,9 +55,11 @@ MIN_ZOOM, MAX_ZOOM = 0, 22
 # One unit is 0.15 m of the projection here: viewers enlarge these tiles rather than ask for finer ones.
 FINEST_ZOOM = 16
 EXTENT, BUFFER, PIXEL = 4096, 64, 8
-MAX_FEATURES, MAX_BYTES = 10_000, 2**20
-# Each round keeps vertices, and features, that are four times as large; the last shows the largest of what is left.
+MAX_FEATURES, MAX_BYTES = 20_000, 2**21
+# How often a tile over the limits is made again; each time what is kept is four times as long.
 ROUNDS = 4
+# From here on what lies outside a tile costs more to project than to cut off.
+CUT_FROM_ZOOM = 10
 _TOLERANCE = 2
 _EARTH_M = 2 * math.pi * 6_378_137.0
 
@@ -93,6 +103,42 @@ class TileAddress:
     def unit_m(self) -> float:
         """Length of a unit on the ground, in metres, at the tile's middle."""
         return _EARTH_M / 2.0**self.z / EXTENT * math.cos(math.radians(self.latitude(self.y + 0.5)))
+
+
+# Stand-ins for the day and the units of a caller in a frozen statement.
+ON = date(1, 1, 1)
+UNIT = UUID(int=0)
+
+
+class Frozen:
+    """A statement written out once. To build and write it takes SQLAlchemy as long as PostGIS takes for a small tile.
+
+    It takes values by the name of a parameter, or by what stands in for them: `ON`, and `UNIT` for a list of units.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        compiled = statement.compile(dialect=psycopg.dialect())
+        self._sql = str(compiled)
+        self._constants: dict[str, Any] = {}
+        self._keys: dict[str, Any] = {}
+        for name, value in compiled.construct_params(_check=False).items():
+            bound = compiled.binds[name]
+            if bound.required:
+                self._keys[name] = name
+            elif value == ON or value == [UNIT]:
+                self._keys[name] = ON if value == ON else UNIT
+            else:
+                self._constants[name] = value.value if isinstance(value, Enum) else value
+
+    def run(self, session: Session, values: Mapping[Any, Any]) -> Row[Any]:
+        """The one row that it gives."""
+        given = {name: values[key] for name, key in self._keys.items()}
+        return run_sql(session, self._sql, self._constants | given).one()
+
+
+def _asking(whole: bool) -> Caller:
+    """Whose units a frozen statement asks for: everything, or `UNIT`."""
+    return Caller(UNIT, "", Role.inspector, UNIT, "", UnitLevel.province, None if whole else (UNIT,))
 
 
 @dataclass(frozen=True)
@@ -236,13 +282,33 @@ LAYERS: dict[str, TileLayer] = {layer.value: _boundary(layer) for layer in Layer
 }
 
 
-def _meets(layer: TileLayer, tile: TileAddress) -> ColumnElement[bool]:
+def _value(name: str, kind: type[TypeEngine[Any]] = Double) -> BindParameter[Any]:
+    return bindparam(name, type_=kind(), required=True)
+
+
+def _box(name: str) -> ColumnElement[Any]:
+    sides = (_value(f"{name}_{side}") for side in ("west", "south", "east", "north"))
+    return cast("ColumnElement[Any]", func.ST_MakeEnvelope(*sides, SRID))
+
+
+def _meets(layer: TileLayer) -> ColumnElement[bool]:
     """Written with `&&`, which alone finds the index behind row-level security."""
-    west, south, east, north = tile.box(BUFFER)
-    envelope = func.ST_MakeEnvelope(
-        bindparam("west", west), bindparam("south", south), bindparam("east", east), bindparam("north", north), SRID
-    )
-    return cast("ColumnElement[bool]", layer.geom.op("&&")(envelope))
+    return cast("ColumnElement[bool]", layer.geom.op("&&")(_box("box")))
+
+
+def _values(caller: Caller, tile: TileAddress, on: date) -> dict[Any, Any]:
+    """By name or stand-in, what the statements of a tile take, but for what depends on how coarse it is."""
+    sides = ("west", "south", "east", "north")
+    return {
+        ON: on,
+        UNIT: list(caller.units or ()),
+        "z": tile.z,
+        "x": tile.x,
+        "y": tile.y,
+        **{f"box_{side}": degree for side, degree in zip(sides, tile.box(BUFFER), strict=True)},
+        # Twice the buffer: the sides of this cut are cut off again.
+        **{f"cut_{side}": degree for side, degree in zip(sides, tile.box(2 * BUFFER), strict=True)},
+    }
 
 
 def stamp(session: Session, caller: Caller, layer: TileLayer, tile: TileAddress, on: date) -> str:
@@ -252,12 +318,19 @@ def stamp(session: Session, caller: Caller, layer: TileLayer, tile: TileAddress,
     day's choice among them. Of detections and cases: the ids and row versions of what lies in the tile. All with the
     caller's jurisdiction, so that no two callers who may see different rows share one.
     """
-    statement = _boundary_stamp(Layer(layer.name), on) if layer.entity is BoundaryFeature else _row_stamp(layer, tile)
-    if layer.entity is not BoundaryFeature:
-        statement = in_jurisdiction(statement, caller, layer.entity)
+    statement = _stamp(layer.name, caller.units is None)
+    found = statement.run(session, _values(caller, tile, on))
     units = "all" if caller.units is None else ",".join(sorted(unit.hex for unit in caller.units))
-    parts = (TILE_VERSION, layer.name, tile, on, units, *session.execute(statement).one())
+    parts = (TILE_VERSION, layer.name, tile, on, units, *found)
     return sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=64)
+def _stamp(name: str, whole: bool) -> Frozen:
+    layer = LAYERS[name]
+    if layer.entity is BoundaryFeature:
+        return Frozen(_boundary_stamp(Layer(name), ON))
+    return Frozen(in_jurisdiction(_row_stamp(layer), _asking(whole), layer.entity))
 
 
 def _boundary_stamp(layer: Layer, on: date) -> Select[Any]:
@@ -275,7 +348,7 @@ def _boundary_stamp(layer: Layer, on: date) -> Select[Any]:
     return select(*columns)
 
 
-def _row_stamp(layer: TileLayer, tile: TileAddress) -> Select[Any]:
+def _row_stamp(layer: TileLayer) -> Select[Any]:
     """Count and sum of hashes of (id, xmin): xmin is the transaction that wrote a row last."""
     rows = layer.entity.__table__.name  # type: ignore[attr-defined]
     marks = [sql_cast(layer.id, Text), literal_column(f"{rows}.xmin::text")]
@@ -284,19 +357,23 @@ def _row_stamp(layer: TileLayer, tile: TileAddress) -> Select[Any]:
         statement = statement.outerjoin(Review, Review.detection_id == Detection.id)
         marks.append(func.coalesce(literal_column("reviews.xmin::text"), ""))
     digest = func.hashtextextended(func.concat_ws("/", *marks), literal(0, BigInteger))
-    return statement.add_columns(func.count(), sql_cast(func.sum(digest), Text)).where(_meets(layer, tile))
+    return statement.add_columns(func.count(), sql_cast(func.sum(digest), Text)).where(_meets(layer))
 
 
-def tile_statement(
-    caller: Caller, layer: TileLayer, tile: TileAddress, on: date, *, coarseness: int = 0
-) -> Select[Any]:
-    """The statement of one tile: its bytes, and the number of features before those over the limit were left out.
+@lru_cache(maxsize=256)
+def _tile(name: str, whole: bool, cut: bool, exact: bool) -> Frozen:
+    return Frozen(tile_statement(_asking(whole), LAYERS[name], ON, cut=cut, exact=exact))
+
+
+def tile_statement(caller: Caller, layer: TileLayer, on: date, *, cut: bool, exact: bool) -> Select[Any]:
+    """The statement of a tile: its bytes, and how many features it has.
 
     Args:
-        coarseness: 0, and up to `ROUNDS` - 1 where the tile was too large.
+        cut: whether features are cut to the tile before they are projected.
+        exact: whether they keep every vertex.
+
+    The values it takes: `_values`, and `smallest`, `small` (m2), `tolerance` (degrees), `cell` (units) and `most`.
     """
-    scale = 4**coarseness
-    small_m2 = (tile.unit_m * PIXEL * scale) ** 2
     rows = layer.rows(
         caller,
         on,
@@ -304,72 +381,76 @@ def tile_statement(
         layer.geom.label("shape"),
         layer.area_m2.label("area"),
         *((layer.gravest.label("gravest"),) if layer.gravest is not None else ()),
-    ).where(_meets(layer, tile))
+    ).where(_meets(layer))
     if not layer.points:
-        rows = rows.where(layer.area_m2 >= bindparam("smallest", small_m2 / 4))
-    rows = rows.order_by(layer.area_m2.desc()).limit(MAX_FEATURES + 1 if not layer.points else None)
-    chosen = rows.subquery("chosen")
-    drawn = _drawn(layer, chosen, tile, scale, small_m2)
+        rows = rows.where(layer.area_m2 >= _value("smallest"))
+        rows = rows.order_by(layer.area_m2.desc()).limit(_value("most", Integer))
+    drawn = _drawn(layer, rows.subquery("chosen"), cut, exact)
     names = [*layer.fields, *(["count"] if layer.points else []), "geom"]
     features = select(*(drawn.c[name] for name in names)).where(drawn.c.geom.is_not(None))
     if layer.points:
-        features = features.where(drawn.c.place == 1)
-    tiled = features.limit(MAX_FEATURES + 1).subquery("tile")
+        features = features.where(drawn.c.place == 1).order_by(drawn.c.area.desc()).limit(_value("most", Integer))
+    tiled = features.subquery("tile")
     made = func.ST_AsMVT(literal_column("tile.*"), layer.name, EXTENT, "geom")
     return select(made, func.count()).select_from(tiled)
 
 
-def _drawn(layer: TileLayer, chosen: Any, tile: TileAddress, scale: int, small_m2: float) -> Any:
+def _drawn(layer: TileLayer, chosen: Any, cut: bool, exact: bool) -> Any:
     """The chosen rows with their geometry in units of the tile, and for points the place within their cell."""
-    envelope = func.ST_TileEnvelope(tile.z, tile.x, tile.y)
+    envelope = func.ST_TileEnvelope(*(_value(name, Integer) for name in "zxy"))
 
     def in_tile(shape: Any) -> Any:
         # As WGS 84, from which EPSG:4490 differs by less than a millimetre: PROJ opens that one twice as fast.
         projected = func.ST_Transform(func.ST_SetSRID(shape, 4326), 3857)
         return func.ST_AsMVTGeom(projected, envelope, EXTENT, BUFFER, True)
 
-    polygon = in_tile(_simplified(chosen.c.shape, tile, scale))
+    shape = func.ST_ClipByBox2D(chosen.c.shape, _box("cut")) if cut else chosen.c.shape
+    polygon = in_tile(shape if exact else func.ST_Simplify(shape, _value("tolerance")))
     if not layer.points:
         return select(*chosen.c, polygon.label("geom")).subquery("drawn")
     point = in_tile(func.ST_Centroid(func.ST_Envelope(chosen.c.shape)))
     # A polygon that is larger, but so thin that nothing of it is left, is a point too.
-    geom = case((chosen.c.area < bindparam("small", 4 * small_m2), point), else_=func.coalesce(polygon, point))
+    geom = case((chosen.c.area < _value("small"), point), else_=func.coalesce(polygon, point))
     placed = select(*chosen.c, geom.label("geom")).subquery("placed")
     is_point = func.ST_Dimension(placed.c.geom) == 0
-    cell = [
-        case((is_point, sql_cast(func.floor(axis(placed.c.geom) / scale), BigInteger)))
-        for axis in (func.ST_X, func.ST_Y)
-    ]
-    cells = [*cell, case((is_point, None), else_=placed.c.id)]
-    window: dict[str, Any] = {"partition_by": cells}
-    first = func.row_number().over(**window, order_by=[placed.c.gravest.desc(), placed.c.area.desc(), placed.c.id])
-    many = func.count().over(**window)
+    cell = (func.floor(axis(placed.c.geom) / _value("cell")) for axis in (func.ST_X, func.ST_Y))
+    cells = [*(case((is_point, place)) for place in cell), case((~is_point, placed.c.id))]
+    first = func.row_number().over(
+        partition_by=cells, order_by=[placed.c.gravest.desc(), placed.c.area.desc(), placed.c.id]
+    )
+    many = func.count().over(partition_by=cells)
     return select(*placed.c, first.label("place"), many.label("count")).subquery("drawn")
-
-
-def _simplified(shape: Any, tile: TileAddress, scale: int) -> Any:
-    if tile.z >= 10:
-        # What lies far outside costs more to project than to cut off. Twice the buffer: the sides of this cut are cut
-        # off again.
-        shape = func.ST_ClipByBox2D(shape, func.ST_MakeEnvelope(*tile.box(2 * BUFFER), SRID))
-    tolerance = tile.degrees / EXTENT * _TOLERANCE * scale
-    return shape if tile.z >= FINEST_ZOOM and scale == 1 else func.ST_Simplify(shape, bindparam("tolerance", tolerance))
 
 
 def make_tile(session: Session, caller: Caller, layer: TileLayer, tile: TileAddress, on: date) -> bytes:
     """The tile's bytes (Mapbox Vector Tile 2.1), empty where there is nothing.
 
-    A tile of more than `MAX_FEATURES` features or `MAX_BYTES` bytes is made again, coarser.
+    A tile of more than `MAX_FEATURES` features has the largest ones, points a cell's gravest one. One of more than
+    `MAX_BYTES` bytes is made again: coarser, with fewer features.
     """
     # A helper process would open PROJ's data anew for every tile: 50 ms.
-    session.execute(text("set local max_parallel_workers_per_gather = 0"))
-    made = b""
-    for coarseness in range(ROUNDS):
-        row = session.execute(tile_statement(caller, layer, tile, on, coarseness=coarseness)).one()
+    run_sql(session, "set local max_parallel_workers_per_gather = 0")
+    most = MAX_FEATURES
+    for round_ in range(ROUNDS):
+        values, exact = _scaled(tile, 4**round_), round_ == 0 and tile.z >= FINEST_ZOOM
+        statement = _tile(layer.name, caller.units is None, tile.z >= CUT_FROM_ZOOM, exact)
+        row = statement.run(session, _values(caller, tile, on) | values | {"most": most})
         made, count = bytes(row[0] or b""), row[1]
-        if count <= MAX_FEATURES and len(made) <= MAX_BYTES:
+        if len(made) <= MAX_BYTES and (not layer.points or count < most):
             break
+        most = min(most, int(0.9 * count * MAX_BYTES / max(len(made), 1)) + 1) if len(made) > MAX_BYTES else most
     return made
+
+
+def _scaled(tile: TileAddress, scale: int) -> dict[str, float]:
+    """What the statement takes for how coarse a tile is. Lengths go with `scale`, 1 where all is as it should be."""
+    pixel_m2 = (tile.unit_m * PIXEL) ** 2
+    return {
+        "smallest": pixel_m2 / 4,
+        "small": 4 * pixel_m2 * scale**2,
+        "tolerance": tile.degrees / EXTENT * _TOLERANCE * scale,
+        "cell": float(scale),
+    }
 
 
 def extent(session: Session, caller: Caller, layer: TileLayer, on: date) -> tuple[float, float, float, float] | None:
