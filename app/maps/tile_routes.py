@@ -11,7 +11,9 @@ from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, problem_responses
 from app.foundation.time import legal_day, utc_now
 from app.maps import tiles as service
-from app.maps.tiles import LAYERS, TileAddress, TileLayer
+from app.maps.tile_cache import TileCache
+from app.maps.tile_grid import MAX_ZOOM, MIN_ZOOM, TileAddress
+from app.maps.tiles import LAYERS, find_layer
 
 router = APIRouter(prefix="/tiles", tags=["tiles"])
 MEDIA_TYPE = "application/vnd.mapbox-vector-tile"
@@ -47,16 +49,10 @@ class TileJSON(BaseModel):
     name: str
     scheme: str = "xyz"
     tiles: list[str]
-    minzoom: int = service.MIN_ZOOM
+    minzoom: int = MIN_ZOOM
     maxzoom: int = Field(service.FINEST_ZOOM, description="Finer tiles down to 22 are served, and show no more")
     bounds: tuple[float, float, float, float]
     vector_layers: list[VectorLayer]
-
-
-def _layer(name: str) -> TileLayer:
-    if name not in LAYERS:
-        raise NotFound()
-    return LAYERS[name]
 
 
 def _template(request: Request, name: str) -> str:
@@ -69,10 +65,10 @@ def list_tile_layers(request: Request, caller: CallerDep) -> TileLayers:
     return TileLayers(
         items=[
             TileLayerAnswer(
-                id=layer.name,
-                title=layer.title,
-                tilejson=f"{request.base_url}tiles/{layer.name}",
-                tiles=_template(request, layer.name),
+                id=layer.id,
+                title=layer.collection.zh,
+                tilejson=f"{request.base_url}tiles/{layer.id}",
+                tiles=_template(request, layer.id),
             )
             for layer in LAYERS.values()
         ]
@@ -84,17 +80,17 @@ def show_tile_layer(
     layer: str, request: Request, session: SessionDep, caller: CallerDep, on: OnQuery = None
 ) -> TileJSON:
     """A layer as TileJSON 3.0: where its tiles are, the ground that mine cover, the properties of its features."""
-    found = _layer(layer)
+    found = find_layer(layer)
     bounds = service.extent(session, caller, found, on or legal_day(utc_now()))
     return TileJSON(
-        name=found.title,
-        tiles=[_template(request, found.name) + (f"?on={on.isoformat()}" if on else "")],
+        name=found.collection.zh,
+        tiles=[_template(request, found.id) + (f"?on={on.isoformat()}" if on else "")],
         bounds=bounds or (-180.0, -85.05112877980659, 180.0, 85.0511287798066),
         vector_layers=[
             VectorLayer(
-                id=found.name,
-                description=found.title,
-                minzoom=service.MIN_ZOOM,
+                id=found.id,
+                description=found.collection.en,
+                minzoom=MIN_ZOOM,
                 maxzoom=service.FINEST_ZOOM,
                 fields=dict(found.descriptions),
             )
@@ -117,17 +113,16 @@ def show_tile(
     z: Annotated[str, Path(description="Zoom, 0 to 22", examples=["8"])],
     x: Annotated[str, Path(description="Column from the west", examples=["218"])],
     y: Annotated[str, Path(description="Row from the north", examples=["94"])],
+    request: Request,
     session: SessionDep,
     caller: CallerDep,
     on: OnQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """One tile of WebMercatorQuad: what I may see of a layer."""
-    found, tile = _layer(layer), TileAddress.parse(z, x, y.removesuffix(".mvt"))
+    found, tile = find_layer(layer), TileAddress.parse(z, x, y.removesuffix(".mvt"))
     if tile is None:
-        raise NotFound(
-            f"There is no such tile: z is {service.MIN_ZOOM} to {service.MAX_ZOOM}, x and y below 2 to the z."
-        )
+        raise NotFound(f"There is no such tile: z is {MIN_ZOOM} to {MAX_ZOOM}, x and y below 2 to the z.")
     day = on or legal_day(utc_now())
     stamp = service.stamp(session, caller, found, tile, day)
     headers = {
@@ -138,7 +133,12 @@ def show_tile(
     }
     if if_none_match is not None and stamp in if_none_match:
         return Response(status_code=304, headers=headers)
-    made = service.make_tile(session, caller, found, tile, day)
+    kept: TileCache | None = request.app.state.tile_cache if found.collection.layer else None
+    made = kept.get(stamp) if kept else None
+    if made is None:
+        made = service.make_tile(session, caller, found, tile, day)
+        if kept:
+            kept.put(stamp, made)
     return (
         Response(made, media_type=MEDIA_TYPE, headers=headers) if made else Response(status_code=204, headers=headers)
     )

@@ -32,7 +32,8 @@ from app.foundation.embedded import ClusterUrls, EmbeddedCluster
 from app.foundation.identity import new_id
 from app.foundation.migrate import upgrade
 from app.foundation.time import legal_day, utc_now
-from app.maps.tiles import BUFFER, EXTENT, LAYERS, TileAddress, tile_statement
+from app.maps.tile_grid import BUFFER, EXTENT, TileAddress
+from app.maps.tiles import LAYERS, how_made, tile_statement, tile_values
 from tests.bench.load import Ask, Load, http_client, run, sql_client
 from tests.bench.maps_data import COUNT, fill
 from tests.bench.maps_data import EXTENT as GROUND
@@ -53,9 +54,12 @@ def everything() -> Caller:
 
 def own_statement(tile: TileAddress) -> str:
     """Our statement of a tile of red lines, values written in."""
-    statement = tile_statement(everything(), LAYERS["redlines"], tile, legal_day(utc_now()))
-    compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
-    return str(compiled)
+    caller, layer, today = everything(), LAYERS["redlines"], legal_day(utc_now())
+    cut, exact = how_made(tile)
+    values = {name: value for name, value in tile_values(caller, tile, today).items() if isinstance(name, str)}
+    statement = tile_statement(caller, layer, today, cut=cut, exact=exact).params(values)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
 def plain_statement(tile: TileAddress) -> str:
@@ -80,6 +84,10 @@ def tiles_over(ground: tuple[float, float, float, float], zoom: int) -> list[Til
     return [TileAddress(zoom, x, y) for x in columns for y in range(row(north), row(south) + 1)]
 
 
+def size_of(connection: Any, tile: TileAddress) -> int:
+    return len(connection.execute(own_statement(tile)).fetchone()[0] or b"")
+
+
 def choose(urls: ClusterUrls) -> list[TileAddress]:
     """Up to `TILES_A_ZOOM` tiles of each zoom, each of at least `SMALLEST_BYTES` in our own, simplified form."""
     rng, chosen = np.random.default_rng(7), []
@@ -87,8 +95,7 @@ def choose(urls: ClusterUrls) -> list[TileAddress]:
         for zoom in ZOOMS:
             there = tiles_over(GROUND, zoom)
             picked = [there[k] for k in rng.permutation(len(there))[: 3 * TILES_A_ZOOM]]
-            sized = [(tile, connection.execute(own_statement(tile)).fetchone()) for tile in picked]  # type: ignore[call-overload]
-            large = [tile for tile, made in sized if made and len(made[0] or b"") >= SMALLEST_BYTES]
+            large = [tile for tile in picked if size_of(connection, tile) >= SMALLEST_BYTES]
             chosen += large[:TILES_A_ZOOM]
     return chosen
 
@@ -194,7 +201,7 @@ def bench_tiles(urls: ClusterUrls, token: str, folder: Path) -> None:
 def settings(urls: ClusterUrls) -> None:
     with connect(urls.superuser) as connection:
         names = ("server_version", "shared_buffers", "jit", "work_mem", "max_parallel_workers_per_gather")
-        shown: list[Any] = [connection.execute(f"show {name}").fetchone() for name in names]  # type: ignore[call-overload]
+        shown: list[Any] = [connection.execute(f"show {name}").fetchone() for name in names]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; everything on this machine")
     print("; ".join(f"{name} {value[0]}" for name, value in zip(names, shown, strict=True) if value))
     print(

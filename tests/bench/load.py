@@ -79,13 +79,13 @@ def sql_client(url: str, prepare: Sequence[str]) -> Ask:
     """One connection of psycopg that runs complete statements, each giving one value of bytes."""
     from app.foundation.database_setup import connect
 
-    connection = connect(url)
+    connection: Any = connect(url)
     for statement in prepare:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)
 
     def ask(statement: str) -> int:
-        row = connection.execute(statement, binary=True).fetchone()  # type: ignore[call-overload]
-        return len(row[0]) if row and row[0] else 0
+        row: Any = connection.execute(statement, binary=True).fetchone()
+        return len(row[0] or b"")
 
     return ask
 

@@ -6,17 +6,17 @@ noise on the radius), so that neighbours nearly touch and none crosses itself.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import numpy as np
 import psycopg
 import shapely
 from shapely import Polygon
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from app.access import service as access
-from app.access.models import Role, UnitLevel
+from app.access.models import Role, Unit, UnitLevel
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
 from app.foundation.database import Database
 from app.foundation.database_setup import connect
@@ -27,7 +27,7 @@ from app.foundation.identity import new_id
 # West, south, east, north of Jilin's main body, degrees.
 EXTENT = (122.5, 41.5, 131.0, 46.0)
 COUNT = 20_000
-FIRST_DAY = "2018-01-01"
+FIRST_DAY = date(2018, 1, 1)
 
 
 def ring(rng: np.random.Generator, lon: float, lat: float, radius: tuple[float, float], vertices: int) -> Polygon:
@@ -67,11 +67,11 @@ def fill(urls: ClusterUrls, count: int = COUNT) -> str:
     """
     database = Database(urls.application)
     with database.transaction(see_all=True) as session:
-        province = access.Unit(
+        province = Unit(
             code="220000",
             name="吉林省",
             level=UnitLevel.province,
-            valid_from=FIRST_DAY,  # type: ignore[arg-type]
+            valid_from=FIRST_DAY,
         )
         session.add(province)
         session.flush()
@@ -91,7 +91,6 @@ def fill(urls: ClusterUrls, count: int = COUNT) -> str:
         connection.execute("vacuum analyze boundary_features")
     with database.transaction(see_all=True) as session:
         assert session.scalar(select(func.count()).select_from(BoundaryFeature)) == count
-        session.execute(text("select 1"))
     database.dispose()
     return token
 
