@@ -222,9 +222,10 @@ def import_(
     document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
     crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Leave it to be confirmed: `redline versions`")] = False,
 ) -> None:
     """Import a boundary layer as a new version."""
-    from app.boundaries.service import import_layer
+    from app.boundaries.importing import import_layer
     from app.foundation.time import legal_day, utc_now
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
@@ -237,6 +238,7 @@ def import_(
             imported_by=None,
             crs=crs,
             encoding=encoding,
+            propose=propose,
         )
     print_json(report)
 

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionKind, VersionStatus
-from app.boundaries.units import replace_unit_ids
+from app.boundaries.placing import load_grounds
 from app.boundaries.versions import confirm
 from app.foundation.geometry import geodesic_areas_m2, to_database
 
@@ -38,9 +40,11 @@ def propose(
     )  # fmt: skip
     session.add(version)
     session.flush()
-    for row in rows:
+    shapes = np.empty(len(rows), dtype=object)
+    shapes[:] = [row["geom"] for row in rows]
+    for row, units in zip(rows, load_grounds(session).units_of(shapes), strict=True):
         geometry = row["geom"]
-        told = {"valid_from": valid_from, "unit_ids": [], "attributes": {}} | row
+        told = {"valid_from": valid_from, "unit_ids": [UUID(unit) for unit in units], "attributes": {}} | row
         content = repr({key: value for key, value in told.items() if key not in ("geom", "valid_from", "unit_ids")})
         session.add(
             BoundaryFeature(
@@ -51,7 +55,7 @@ def propose(
                 **(told | {"geom": to_database(geometry)}),
             )
         )
-    replace_unit_ids(session, version.id)
+    session.flush()
     return version
 
 

@@ -32,7 +32,7 @@ from app.boundaries.version_schemas import (
     Overlaps,
 )
 from app.boundaries.versions import check_undecided, count_confirmed, lock_undecided
-from app.foundation.database import fetch_binary, stream_binary
+from app.foundation.binary_rows import fetch_binary, stream_binary
 from app.foundation.geometry import geodesic_areas_m2
 from app.foundation.time import utc_now
 

@@ -29,7 +29,7 @@ from app.boundaries.ground_change import (
 )
 from app.boundaries.models import Layer
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
-from app.foundation.database import fetch_binary
+from app.foundation.binary_rows import fetch_binary
 from app.foundation.geometry import as_multipolygon, geodesic_areas_m2
 
 # Features that end this near a county's border may leave a gap on it (degrees; about 100 m).

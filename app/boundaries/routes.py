@@ -14,9 +14,10 @@ from sqlalchemy import select
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
-from app.boundaries.service import import_layer, in_force, within_box
+from app.boundaries.service import in_force, within_box
 from app.boundaries.versions import get_version
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
@@ -128,6 +129,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         source_document: Annotated[str, Form(description="The decree, approval or data set that it comes from")],
         crs: Annotated[str | None, Form(description="Of a file that declares none, such as EPSG:4549")] = None,
         encoding: Annotated[str | None, Form(description="UTF-8 or GB18030, of a file that does not say")] = None,
+        propose: Annotated[
+            bool, Query(description="Leave the version to be looked at, and then confirmed or discarded")
+        ] = False,
     ) -> ImportReport:
         caller.require(Role.admin)
         settings: Settings = request.app.state.settings
@@ -141,6 +145,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 imported_by=caller.account_id,
                 crs=crs or None,
                 encoding=encoding or None,
+                propose=propose,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
             )
         if not report.created:

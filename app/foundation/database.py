@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, LiteralString, cast
-from uuid import UUID, uuid4
+from typing import Annotated, Any
+from uuid import UUID
 
-import psycopg
 from fastapi import Depends, Request
-from psycopg.rows import namedtuple_row
-from sqlalchemy import Engine, MetaData, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import CursorResult, Engine, MetaData, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 
@@ -40,6 +37,7 @@ class Database:
         self.engine: Engine = create_engine(
             url, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, hide_parameters=True
         )
+        event.listen(self.engine, "connect", _prepare_connection)
         self.session = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -54,63 +52,37 @@ class Database:
         self.engine.dispose()
 
 
-@contextmanager
-def _as_sqlalchemy_says() -> Iterator[None]:
-    """What the driver raises, as the error handlers know it."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise OperationalError(None, None, error, hide_parameters=True) from error
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    """What every statement of ours needs, set once a connection.
 
-
-def fetch_binary(session: Session, statement: LiteralString, parameters: Mapping[str, Any]) -> list[Any]:
-    """The rows of a statement in the session's transaction, as named tuples, sent in binary.
-
-    For geometries as WKB, of which a large layer has hundreds of megabytes: as text they take twice the bytes and four
-    to ten times the time.
-
-    Args:
-        statement: with parameters in psycopg's style, `%(name)s`.
+    A plan made for no particular box or day scans what an index would find; psycopg prepares a statement, and so asks
+    for such a plan, from its sixth time on. Compiling a plan to machine code takes longer than our statements run.
     """
-    with _as_sqlalchemy_says(), _driver(session).cursor(binary=True, row_factory=namedtuple_row) as cursor:
-        return cursor.execute(statement, parameters).fetchall()
+    connection.autocommit = True
+    connection.execute("set plan_cache_mode = force_custom_plan; set jit = off")
+    connection.autocommit = False
 
 
-def stream_binary(
-    session: Session, statement: LiteralString, parameters: Mapping[str, Any], size: int
-) -> Iterator[list[Any]]:
-    """As `fetch_binary`, in batches of `size` rows, of which one at a time is in memory."""
-    with (
-        _as_sqlalchemy_says(),
-        _driver(session).cursor(f"stream_{uuid4().hex}", row_factory=namedtuple_row) as cursor,
-    ):
-        cursor.execute(statement, parameters, binary=True)
-        while batch := cursor.fetchmany(size):
-            yield batch
+def run_sql(session: Session, statement: str, parameters: Mapping[str, Any] | None = None) -> CursorResult[Any]:
+    """A fixed statement (psycopg's `%(name)s`) of a path that every request takes: no compiler, no result types."""
+    return session.connection().exec_driver_sql(statement, dict(parameters) if parameters else None)
 
 
-def _driver(session: Session) -> psycopg.Connection[Any]:
-    session.flush()
-    connection: Any = session.connection().connection.driver_connection
-    return cast("psycopg.Connection[Any]", connection)
+_SET_SCOPE = "select set_config('redline.scope', %(scope)s, true), set_config('redline.units', %(units)s, true)"
 
 
 def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
     """Say for this transaction whose rows may be seen: those of `units`, or all when None."""
-    session.execute(
-        text("select set_config('redline.scope', :scope, true), set_config('redline.units', :units, true)"),
-        {
-            "scope": "all" if units is None else "units",
-            "units": "{}" if units is None else "{" + ",".join(str(unit) for unit in units) + "}",
-        },
-    )
+    scope = "all" if units is None else "units"
+    listed = "{}" if units is None else "{" + ",".join(str(unit) for unit in units) + "}"
+    run_sql(session, _SET_SCOPE, {"scope": scope, "units": listed})
 
 
 def _request_session(request: Request) -> Iterator[Session]:
     database: Database = request.app.state.database
     with database.transaction() as session:
         # A request that waits for a lock or a runaway query must not use up the connections of all others.
-        session.execute(text("set local lock_timeout = '5s'; set local statement_timeout = '60s'"))
+        run_sql(session, "set local lock_timeout = '5s'; set local statement_timeout = '60s'")
         yield session
 
 
