@@ -22,6 +22,7 @@ from rich.table import Table
 
 from app.access.vocabulary import Role
 from app.boundaries.vocabulary import Layer
+from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
 from app.cli_rules import rules
@@ -41,6 +42,7 @@ sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
+app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
 app.add_typer(rules, name="rules")
 detectors.command("evaluate")(evaluate)
@@ -222,9 +224,10 @@ def import_(
     document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
     crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Leave it to be confirmed: `redline versions`")] = False,
 ) -> None:
     """Import a boundary layer as a new version."""
-    from app.boundaries.service import import_layer
+    from app.boundaries.importing import import_layer
     from app.foundation.time import legal_day, utc_now
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
@@ -237,6 +240,7 @@ def import_(
             imported_by=None,
             crs=crs,
             encoding=encoding,
+            propose=propose,
         )
     print_json(report)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from itertools import count
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import shapely
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.boundaries.county_areas import Findings, Named, Progress, Sides, county_areas
-from app.boundaries.ground_change import areas_m2
+from app.boundaries.ground_change import as_array
 from app.boundaries.models import LayerVersion, VersionKind, VersionStatus
 from app.boundaries.service import versions_in_force
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
@@ -30,7 +31,9 @@ from app.boundaries.version_schemas import (
     OutsideFeature,
     Overlaps,
 )
-from app.boundaries.versions import count_confirmed, lock_undecided
+from app.boundaries.versions import check_undecided, count_confirmed, lock_undecided
+from app.foundation.binary_rows import fetch_binary, stream_binary
+from app.foundation.geometry import geodesic_areas_m2
 from app.foundation.time import utc_now
 
 # Of each list, the largest are kept; how many there are is told beside them.
@@ -38,11 +41,11 @@ MOST_LISTED = 200
 _BATCH = 500
 
 _JOINED = """
-    from (select * from boundary_features where version_id = any(cast(:before as uuid[]))) b
-    full join (select * from boundary_features where version_id = any(cast(:after as uuid[]))) a
+    from (select * from boundary_features where version_id = any(cast(%(before)s as uuid[]))) b
+    full join (select * from boundary_features where version_id = any(cast(%(after)s as uuid[]))) a
         on a.code = b.code
-        and (case when :by_category then coalesce(a.category, '') else '' end)
-            = (case when :by_category then coalesce(b.category, '') else '' end)
+        and (case when %(by_category)s then coalesce(a.category, '') else '' end)
+            = (case when %(by_category)s then coalesce(b.category, '') else '' end)
     left join layer_versions bv on bv.id = b.version_id
     left join layer_versions av on av.id = a.version_id
 """
@@ -54,8 +57,7 @@ _TOLD = """
     (a.name, a.level, a.category, a.holder, a.document, a.valid_to, a.established_on, a.attributes,
         nullif(a.valid_from, av.valid_from))
 """
-_COUNTS = text(
-    f"""
+_COUNTS = f"""
     select count(*) filter (where kind = 'unchanged') as unchanged, count(*) filter (where kind = 'added') as added,
         count(*) filter (where kind = 'removed') as removed, count(*) filter (where kind = 'attributes') as attributes
     from (
@@ -67,35 +69,37 @@ _COUNTS = text(
             else 'ground' end as kind
         {_JOINED}
     ) k
-    """
-)
+"""  # noqa: S608  # constants
 _ONE_SIDED = """
     select coalesce(a.code, b.code) as code, coalesce(a.category, b.category) as category,
         coalesce(a.name, b.name) as name, b.area_m2 as before_m2, a.area_m2 as after_m2
     {joined}
     where {condition}
-    order by coalesce(a.area_m2, b.area_m2) desc, code limit :most
+    order by coalesce(a.area_m2, b.area_m2) desc, code limit %(most)s
 """
-_SAME_GROUND = f"a.digest is distinct from b.digest and a.geom = b.geom and not {_TOLD}"
+_SAME_GROUND = f"(a.digest = b.digest) is not true and a.geom = b.geom and not {_TOLD}"
 _LISTS = {
-    "added": text(_ONE_SIDED.format(joined=_JOINED, condition="b.id is null")),
-    "removed": text(_ONE_SIDED.format(joined=_JOINED, condition="a.id is null")),
-    "attributes": text(_ONE_SIDED.format(joined=_JOINED, condition=_SAME_GROUND)),
+    "added": _ONE_SIDED.format(joined=_JOINED, condition="b.id is null"),
+    "removed": _ONE_SIDED.format(joined=_JOINED, condition="a.id is null"),
+    "attributes": _ONE_SIDED.format(joined=_JOINED, condition=_SAME_GROUND),
 }
-_OTHER_GROUND = text(
-    f"""
+# The pairs first, by a full join, which is never a nested loop, whatever the planner thinks of a table that was just
+# filled; then their ground, by key.
+_OTHER_GROUND = f"""
+    with pairs as materialized (
+        select b.id as before_id, a.id as after_id {_JOINED} where (a.digest = b.digest) is not true
+    )
     select a.code, a.category, a.name, b.area_m2 as before_m2, a.area_m2 as after_m2,
         ST_AsBinary(b.geom) as before, ST_AsBinary(a.geom) as after
-    {_JOINED}
-    where (a.digest = b.digest) is not true and not a.geom = b.geom
-    """
-)
-_OUTSIDE = text(
-    """
+    from pairs
+    join boundary_features b on b.id = pairs.before_id
+    join boundary_features a on a.id = pairs.after_id
+    where not a.geom = b.geom
+"""  # noqa: S608  # constants
+_OUTSIDE = """
     select code, category, name, area_m2 from boundary_features
-    where version_id = any(cast(:after as uuid[])) and unit_ids = '{}' order by area_m2 desc, code
-    """
-)
+    where version_id = any(cast(%(after)s as uuid[])) and unit_ids = '{}' order by area_m2 desc, code
+"""
 
 
 def compare(session: Session, version: LayerVersion, progress: Progress | None = None) -> dict[str, Any]:
@@ -111,7 +115,9 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
     Raises:
         Conflict: the version was decided already; what was decided on stays.
     """
-    lock_undecided(session, version)
+    check_undecided(version)
+    # Told first: a version that is confirmed while this works makes the comparison out of date, and nothing waits.
+    confirmed_versions = count_confirmed(session, version.layer)
     base = _base(session, version)
     sides = sides_of(session, version)
     findings = Findings()
@@ -119,7 +125,8 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
     comparison = Comparison(
         base=base,
         compared_at=utc_now(),
-        confirmed_versions=count_confirmed(session, version.layer),
+        confirmed_versions=confirmed_versions,
+        before_ids=list(sides.before),
         divisions_id=newest_divisions(session),
         unchanged=0,
         features=[],
@@ -129,14 +136,27 @@ def compare(session: Session, version: LayerVersion, progress: Progress | None =
         outside=_outside(session, sides, findings),
     )
     comparison.unchanged, comparison.features = _features(session, version, sides)
+    lock_undecided(session, version)
     version.comparison = comparison.model_dump(mode="json")
     session.flush()
     return version.comparison
 
 
+def compared_sides(version: LayerVersion) -> Sides | None:
+    """What a version was compared with, and it: as it was then; None when it was not compared, or its features are
+    gone.
+    """
+    if version.comparison is None or version.status is VersionStatus.discarded:
+        return None
+    before = tuple(Comparison.model_validate(version.comparison).before_ids)
+    after = (*before, version.id) if version.kind is VersionKind.addition else (version.id,)
+    return Sides(version.layer, before, after)
+
+
 def sides_of(session: Session, version: LayerVersion) -> Sides:
     """What was in force on the version's first day without it, and with it."""
-    base = [row for row in session.scalars(versions_in_force(version.layer, version.valid_from)) if row != version.id]
+    in_force = cast("list[UUID]", list(session.scalars(versions_in_force(version.layer, version.valid_from))))
+    base = [row for row in in_force if row != version.id]
     after = (*base, version.id) if version.kind is VersionKind.addition else (version.id,)
     return Sides(version.layer, tuple(base), after)
 
@@ -161,12 +181,12 @@ def _features(session: Session, version: LayerVersion, sides: Sides) -> tuple[in
     """How many features are unchanged, and the others by what became of them."""
     only_this = Sides(sides.layer, sides.before, (version.id,))
     parameters = only_this.parameters
-    counts = session.execute(_COUNTS, parameters).one()._asdict()
+    counts = fetch_binary(session, _COUNTS, parameters)[0]._asdict()
     if version.kind is VersionKind.addition:
         counts["removed"] = 0
     kinds = []
     for kind, statement in _LISTS.items():
-        rows = session.execute(statement, parameters | {"most": MOST_LISTED}).all() if counts[kind] else []
+        rows = fetch_binary(session, statement, parameters | {"most": MOST_LISTED}) if counts[kind] else []
         listed = [_one_sided(row, kind) for row in rows]
         kinds.append(ChangedFeatures(kind=kind, count=counts[kind], largest=listed))
     return counts["unchanged"], kinds + _redrawn(session, parameters)
@@ -186,12 +206,11 @@ def _one_sided(row: Any, kind: str) -> ChangedFeature:
 
 
 def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatures]:
-    """Features with other ground: grown, shrunk, or both (redrawn). Less than `LEAST_CONTACT_M2` is noise of drawing."""
+    """Features with other ground: grown, shrunk, or both; less than `LEAST_CONTACT_M2` is the noise of drawing."""
     counts = dict.fromkeys(("grown", "shrunk", "redrawn"), 0)
     largest: dict[str, list[tuple[float, int, ChangedFeature]]] = {kind: [] for kind in counts}
     turn = count()
-    rows = session.execute(_OTHER_GROUND, parameters, execution_options={"yield_per": _BATCH})
-    for batch in rows.partitions():
+    for batch in stream_binary(session, _OTHER_GROUND, parameters, _BATCH):
         for row, gained, lost in zip(batch, *_gained_and_lost(batch), strict=True):
             kind = _kind(gained, lost)
             counts[kind] += 1
@@ -213,10 +232,10 @@ def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatur
 
 
 def _gained_and_lost(batch: Sequence[Any]) -> tuple[list[float], list[float]]:
-    before = shapely.from_wkb([bytes(row.before) for row in batch])
-    after = shapely.from_wkb([bytes(row.after) for row in batch])
-    gained = areas_m2(shapely.difference(after, before))
-    lost = areas_m2(shapely.difference(before, after))
+    before = shapely.from_wkb([row.before for row in batch])
+    after = shapely.from_wkb([row.after for row in batch])
+    gained = geodesic_areas_m2(shapely.difference(after, before))
+    lost = geodesic_areas_m2(shapely.difference(before, after))
     return gained.tolist(), lost.tolist()
 
 
@@ -238,7 +257,8 @@ def _overlaps(findings: Findings) -> Overlaps:
 
 
 def _gaps(findings: Findings) -> Gaps:
-    measured = zip(findings.gaps.values(), areas_m2_of(findings), strict=True)
+    areas = geodesic_areas_m2(as_array(list(findings.gaps.values())))
+    measured = zip(findings.gaps.values(), areas.tolist(), strict=True)
     found = sorted(measured, key=lambda row: (-row[1], row[0].bounds))
     listed = []
     for gap, area in found[:MOST_LISTED]:
@@ -247,18 +267,11 @@ def _gaps(findings: Findings) -> Gaps:
     return Gaps(count=len(found), largest=listed)
 
 
-def areas_m2_of(findings: Findings) -> list[float]:
-    from app.boundaries.ground_change import as_array
-
-    areas: list[float] = areas_m2(as_array(list(findings.gaps.values()))).tolist()
-    return areas
-
-
 def _outside(session: Session, sides: Sides, findings: Findings) -> Outside:
     """What lies in no county. A millionth of a feature is the difference of two ways of measuring it."""
     found = [
         OutsideFeature(code=row.code, category=row.category, name=row.name, area_m2=row.area_m2)
-        for row in session.execute(_OUTSIDE, {"after": list(sides.after)})
+        for row in fetch_binary(session, _OUTSIDE, {"after": list(sides.after)})
     ]
     known = {(row.code, row.category) for row in found}
     for named, whole, within in findings.crossing.values():

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.boundaries.columns import COLUMNS
 from app.boundaries.ground_change import (
     Floats,
     Geometries,
-    areas_m2,
+    Pairs,
     as_polygons,
     clip,
     gaps,
@@ -30,6 +29,8 @@ from app.boundaries.ground_change import (
 )
 from app.boundaries.models import Layer
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
+from app.foundation.binary_rows import fetch_binary
+from app.foundation.geometry import as_multipolygon, geodesic_areas_m2
 
 # Features that end this near a county's border may leave a gap on it (degrees; about 100 m).
 _NEAR = 0.001
@@ -108,31 +109,30 @@ class _County:
     ground: MultiPolygon
 
 
-_COUNTIES = text(
-    """
-    select d.code, d.name, ST_AsBinary(d.ground) from boundary_features d join units u on u.code = d.code
-    where d.version_id = :divisions and d.ground is not null
-        and (cast(:only as uuid[]) is null or u.id = any(cast(:only as uuid[])))
+_COUNTIES = """
+    select d.code, d.name, ST_AsBinary(d.ground) as ground from boundary_features d join units u on u.code = d.code
+    where d.version_id = %(divisions)s and d.ground is not null
+        and (cast(%(only)s as uuid[]) is null or u.id = any(cast(%(only)s as uuid[])))
     order by d.code
-    """
-)
-
-# Ground that both states have is known by the digest, and looked at only where that differs (a new name, a new day).
-_FEATURES = """
-    select f.id, f.code, f.category, f.name, f.area_m2, ST_AsBinary(f.geom) as geom, not exists (
-        select 1 from boundary_features o
-        where o.version_id = any(cast(:{other} as uuid[])) and o.layer = :layer and o.code = f.code
-            and (not :by_category or o.category is not distinct from f.category)
-            and (o.digest = f.digest or o.geom = f.geom)
-    ) as changed
-    from boundary_features f
-    where f.version_id = any(cast(:{own} as uuid[])) and f.layer = :layer
-        and (cast(:levels as text[]) is null or f.level = any(cast(:levels as text[])))
-        and f.geom && ST_MakeEnvelope(:west, :south, :east, :north, 4490)
-    order by f.code, f.category, f.id
 """
-_AFTER = text(_FEATURES.format(own="after", other="before"))
-_BEFORE = text(f"select * from ({_FEATURES.format(own='before', other='after')}) f where changed")
+# Ground that both states have is known by the digest, and looked at only where that differs (a new name, a new day).
+_IN_BOTH = """
+    exists (
+        select 1 from boundary_features o
+        where o.version_id = any(cast(%({other})s as uuid[])) and o.layer = %(layer)s and o.code = f.code
+            and (not %(by_category)s or o.category is not distinct from f.category)
+            and (o.digest = f.digest or o.geom = f.geom)
+    )
+"""
+_FEATURES = """
+    select f.id, f.code, f.category, f.name, f.area_m2, ST_AsBinary(f.geom) as geom, {changed} as changed
+    from boundary_features f
+    where f.version_id = any(cast(%({own})s as uuid[])) and f.layer = %(layer)s
+        and (cast(%(levels)s as text[]) is null or f.level = any(cast(%(levels)s as text[])))
+        and f.geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4490)
+"""
+_AFTER = _FEATURES.format(own="after", changed="not" + _IN_BOTH.format(other="before"))
+_BEFORE = _FEATURES.format(own="before", changed="true") + "and not" + _IN_BOTH.format(other="after")
 
 
 def county_areas(
@@ -154,15 +154,21 @@ def county_areas(
     for done, county in enumerate(counties):
         if progress:
             progress(done, len(counties))
-        before, after, near = _meeting(session, sides, county)
+        before, near, meets = _meeting(session, sides, county)
+        after = near[meets]
         gained, lost = _gained_and_lost(before, after, county)
         parts, inside = clip(after.geometries, county.ground)
         areas = _part_areas(after, parts, inside)
+        touching = touching_pairs(near.geometries)
+        overlapping, common = overlaps(near.geometries, touching)
         if findings is not None:
             _note_crossing(findings, after, areas, inside)
-            _note_contacts(findings, near)
-        after_m2 = _union_of_parts(after, parts, areas)
-        gained_m2, lost_m2 = measure_union(gained), measure_union(lost)
+            _note_overlaps(findings, near, overlapping, common)
+            for gap in gaps(near.geometries, touching):
+                findings.gaps[round(gap.centroid.x, 7), round(gap.centroid.y, 7)] = gap
+        after_m2 = union_area_m2(parts, areas, _among(overlapping, meets))
+        gained_m2 = measure_union(gained) if sides.before else after_m2
+        lost_m2 = measure_union(lost)
         answer.append(
             CountyAreas(county.code, county.name, after_m2 - gained_m2 + lost_m2, after_m2, gained_m2, lost_m2)
         )
@@ -176,7 +182,8 @@ def changed_ground(
 ) -> Iterator[tuple[str, str, str, MultiPolygon]]:
     """County code and name, `gained` or `lost`, and the ground, for each county in which something changed."""
     for county in _counties(session, units):
-        before, after, _ = _meeting(session, sides, county)
+        before, near, meets = _meeting(session, sides, county)
+        after = near[meets]
         for change, pieces in zip(("gained", "lost"), _gained_and_lost(before, after, county), strict=True):
             ground = as_polygons(pieces)
             if ground is not None:
@@ -185,23 +192,23 @@ def changed_ground(
 
 def _counties(session: Session, units: Collection[UUID] | None) -> list[_County]:
     only = None if units is None else list(units)
-    rows = session.execute(_COUNTIES, {"divisions": newest_divisions(session), "only": only})
-    return [_County(code, name, shapely.from_wkb(bytes(ground))) for code, name, ground in rows]
+    rows = fetch_binary(session, _COUNTIES, {"divisions": newest_divisions(session), "only": only})
+    return [_County(code, name, as_multipolygon(shapely.from_wkb(ground))) for code, name, ground in rows]
 
 
-def _meeting(session: Session, sides: Sides, county: _County) -> tuple[_Features, _Features, _Features]:
-    """Changed features before and all after that meet the county, and those after that lie in it or near."""
+def _meeting(session: Session, sides: Sides, county: _County) -> tuple[_Features, _Features, npt.NDArray[np.bool_]]:
+    """Changed features before that meet the county; all after that lie in it or near, and which of them meet it."""
     surroundings = county.ground.buffer(_NEAR)
     west, south, east, north = surroundings.bounds
     box = {"west": west, "south": south, "east": east, "north": north}
-    before = _read(session.execute(_BEFORE, sides.parameters | box).all())
-    after = _read(session.execute(_AFTER, sides.parameters | box).all())
+    before = _read(fetch_binary(session, _BEFORE, sides.parameters | box))
+    after = _read(fetch_binary(session, _AFTER, sides.parameters | box))
     shapely.prepare([county.ground, surroundings])
     near = after[shapely.intersects(surroundings, after.geometries)]
     return (
         before[shapely.intersects(county.ground, before.geometries)],
-        near[shapely.intersects(county.ground, near.geometries)],
         near,
+        shapely.intersects(county.ground, near.geometries),
     )
 
 
@@ -210,7 +217,7 @@ def _read(rows: Sequence[Any]) -> _Features:
         named=[Named(row.id, row.code, row.category, row.name) for row in rows],
         areas=np.array([row.area_m2 for row in rows], dtype=np.float64),
         changed=np.array([row.changed for row in rows], dtype=bool),
-        geometries=shapely.from_wkb(np.array([bytes(row.geom) for row in rows], dtype=object)),
+        geometries=shapely.from_wkb(np.array([row.geom for row in rows], dtype=object)),
     )
 
 
@@ -226,29 +233,22 @@ def _gained_and_lost(before: _Features, after: _Features, county: _County) -> tu
 def _part_areas(features: _Features, parts: Geometries, inside: npt.NDArray[np.bool_]) -> Floats:
 
     areas = features.areas.copy()
-    areas[~inside] = areas_m2(parts[~inside])
+    areas[~inside] = geodesic_areas_m2(parts[~inside])
     return areas
 
 
-def _union_of_parts(features: _Features, parts: Geometries, areas: Floats) -> float:
-    if not len(parts):
-        return 0.0
-    pairs, _ = overlaps(features.geometries, touching_pairs(features.geometries))
-    return union_area_m2(parts, areas, pairs)
+def _among(pairs: Pairs, chosen: npt.NDArray[np.bool_]) -> Pairs:
+    """The pairs of which both are chosen, by their places among the chosen."""
+    both = chosen[pairs[0]] & chosen[pairs[1]]
+    place = np.cumsum(chosen) - 1
+    return place[pairs[0][both]], place[pairs[1][both]]
 
 
-def _note_contacts(findings: Findings, near: _Features) -> None:
-    if not len(near.named):
-        return
-    meeting = touching_pairs(near.geometries)
-    pairs, common = overlaps(near.geometries, meeting)
+def _note_overlaps(findings: Findings, near: _Features, pairs: Pairs, common: Floats) -> None:
     for first, second, area in zip(*pairs, common, strict=True):
         if area > LEAST_CONTACT_M2:
-            one, two = near.named[first], near.named[second]
-            key = (one.id, two.id) if one.id < two.id else (two.id, one.id)
-            findings.overlaps[key] = one, two, float(area)
-    for gap in gaps(near.geometries, meeting):
-        findings.gaps[round(gap.centroid.x, 7), round(gap.centroid.y, 7)] = gap
+            one, two = sorted((near.named[first], near.named[second]), key=lambda row: row.id)
+            findings.overlaps[one.id, two.id] = one, two, float(area)
 
 
 def _note_crossing(findings: Findings, after: _Features, areas: Floats, inside: npt.NDArray[np.bool_]) -> None:

@@ -6,7 +6,8 @@ straight in longitude and latitude.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from shapely import MultiPolygon, Polygon, STRtree
 from shapely.geometry.base import BaseGeometry
 
-from app.foundation.geometry import geodesic_area_m2
+from app.foundation.geometry import geodesic_areas_m2
 
 Geometries: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -29,15 +30,10 @@ GAP_WIDTH_M = 50.0
 _METRES_A_DEGREE = 111_320.0
 
 
-def as_array(geometries: list[BaseGeometry]) -> Geometries:
+def as_array(geometries: Sequence[BaseGeometry]) -> Geometries:
     found: Geometries = np.empty(len(geometries), dtype=object)
-    found[:] = geometries
+    found[:] = list(geometries)
     return found
-
-
-def areas_m2(geometries: Geometries) -> Floats:
-    """Geodesic area of each; lines and points, which cutting leaves behind, have none."""
-    return np.fromiter((geodesic_area_m2(geometry) for geometry in geometries), np.float64, len(geometries))
 
 
 def touching_pairs(geometries: Geometries) -> Pairs:
@@ -51,7 +47,7 @@ def overlaps(geometries: Geometries, pairs: Pairs) -> tuple[Pairs, Floats]:
     """Those of the pairs that have ground in common, and how much."""
     common = shapely.intersection(geometries[pairs[0]], geometries[pairs[1]])
     some = shapely.area(common) > 0
-    return (pairs[0][some], pairs[1][some]), areas_m2(common[some])
+    return (pairs[0][some], pairs[1][some]), geodesic_areas_m2(common[some])
 
 
 def components(count: int, pairs: Pairs) -> list[Indices]:
@@ -73,9 +69,9 @@ def union_area_m2(geometries: Geometries, areas: Floats, pairs: Pairs) -> float:
         pairs: those that overlap; it does no harm if they only touch.
     """
     total = float(areas.sum())
-    for group in components(len(geometries), pairs):
-        total += geodesic_area_m2(shapely.union_all(geometries[group])) - float(areas[group].sum())
-    return total
+    groups = components(len(geometries), pairs)
+    merged = as_array([shapely.union_all(geometries[group]) for group in groups])
+    return total + float(geodesic_areas_m2(merged).sum()) - sum(float(areas[group].sum()) for group in groups)
 
 
 def measure_union(geometries: Geometries) -> float:
@@ -83,7 +79,7 @@ def measure_union(geometries: Geometries) -> float:
     kept = geometries[shapely.area(geometries) > 0]
     if not len(kept):
         return 0.0
-    return union_area_m2(kept, areas_m2(kept), touching_pairs(kept))
+    return union_area_m2(kept, geodesic_areas_m2(kept), touching_pairs(kept))
 
 
 def subtract(geometries: Geometries, taken: Geometries) -> Geometries:
@@ -105,7 +101,7 @@ def subtract(geometries: Geometries, taken: Geometries) -> Geometries:
 def clip(geometries: Geometries, ground: BaseGeometry) -> tuple[Geometries, npt.NDArray[np.bool_]]:
     """Each geometry cut to a ground, and which lay wholly inside."""
     shapely.prepare(ground)
-    inside = cast("npt.NDArray[np.bool_]", shapely.covers(ground, geometries))
+    inside = np.asarray(shapely.covers(ground, geometries))
     parts = geometries.copy()
     parts[~inside] = shapely.intersection(geometries[~inside], ground)
     return parts, inside
@@ -122,7 +118,8 @@ def gaps(geometries: Geometries, pairs: Pairs) -> list[Polygon]:
         own = _signatures(_holes(members))
         holes = _holes(as_array([shapely.union_all(members)]))
         found += [hole for hole, mark in zip(holes, _signatures(holes), strict=True) if mark not in own]
-    return [hole for hole in found if _is_sliver(hole)]
+    areas = geodesic_areas_m2(as_array(found))
+    return [hole for hole, area in zip(found, areas, strict=True) if area <= GAP_MOST_M2 and _is_thin(hole)]
 
 
 def _holes(geometries: Geometries) -> list[Polygon]:
@@ -135,9 +132,7 @@ def _signatures(holes: list[Polygon]) -> list[tuple[float, ...]]:
     return [(*(round(value, 8) for value in hole.bounds), round(hole.area, 14)) for hole in holes]
 
 
-def _is_sliver(hole: Polygon) -> bool:
-    if geodesic_area_m2(hole) > GAP_MOST_M2:
-        return False
+def _is_thin(hole: Polygon) -> bool:
     scale = np.array([np.cos(np.radians(hole.centroid.y)), 1.0]) * _METRES_A_DEGREE
     origin = np.array(hole.bounds[:2])
     in_metres = shapely.transform(hole, lambda xy: (xy - origin) * scale)

@@ -32,9 +32,9 @@ from app.boundaries.models import (
     VersionKind,
     VersionStatus,
 )
+from app.boundaries.placing import load_grounds
 from app.boundaries.reading import Feature
 from app.boundaries.service import in_force, versions_in_force
-from app.boundaries.units import replace_unit_ids
 from app.boundaries.versions import lock_versions
 from app.boundaries.vocabulary import PermitKind
 from app.foundation.errors import Conflict, Invalid, NotFound
@@ -190,6 +190,8 @@ def add_permit(session: Session, caller: Caller, given: Addition, today: date) -
     )
     session.add(version)
     session.flush()
+    shapes = np.empty(1, object)
+    shapes[0] = ground
     row = BoundaryFeature(
         id=new_id(),
         version_id=version.id,
@@ -205,10 +207,10 @@ def add_permit(session: Session, caller: Caller, given: Addition, today: date) -
         area_m2=geodesic_area_m2(ground),
         digest=feature.digest(),
         geom=to_database(ground),
+        unit_ids=[UUID(unit) for unit in load_grounds(session).units_of(shapes)[0]],
     )
     session.add(row)
-    replace_unit_ids(session, version.id)
-    session.refresh(row)
+    session.flush()
     return row, warnings
 
 

@@ -14,9 +14,11 @@ from sqlalchemy import select
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
-from app.boundaries.service import import_layer, in_force, within_box
+from app.boundaries.service import in_force, within_box
+from app.boundaries.versions import get_version
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
 from app.foundation.geometry import from_database, geojson, parse_bbox
@@ -62,7 +64,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         "",
         operation_id=f"list_{things}",
         summary=f"List the {plural} in force on a day, as GeoJSON features",
-        responses=problem_responses(401, 422),
+        responses=problem_responses(401, 404, 422),
     )
     def list_features(
         session: SessionDep,
@@ -71,6 +73,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         request: Request,
         response: Response,
         on: Annotated[date | None, Query(description="In force on this day; default: today in Asia/Shanghai")] = None,
+        version: Annotated[
+            UUID | None, Query(description="All of this version instead, in force or not; a proposed one: the province")
+        ] = None,
         code: Annotated[str | None, Query(description="Only this code")] = None,
         bbox: Annotated[
             str | None,
@@ -78,7 +83,11 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         ] = None,
     ) -> Page[FeatureAnswer]:
         statement = in_jurisdiction(select(BoundaryFeature), caller, BoundaryFeature)
-        statement = statement.where(in_force(layer, on or legal_day(utc_now())))
+        if version is not None:
+            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial)
+            statement = statement.where(BoundaryFeature.version_id == chosen.id)
+        else:
+            statement = statement.where(in_force(layer, on or legal_day(utc_now())))
         if code is not None:
             statement = statement.where(BoundaryFeature.code == code)
         if bbox is not None:
@@ -97,6 +106,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         feature = get_placed(session, caller, BoundaryFeature, feature_id)
         if feature.layer is not layer:
             raise NotFound()
+        get_version(session, layer, feature.version_id, see_undecided=caller.is_provincial)
         return _answer(feature)
 
     @resource.post(
@@ -119,6 +129,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         source_document: Annotated[str, Form(description="The decree, approval or data set that it comes from")],
         crs: Annotated[str | None, Form(description="Of a file that declares none, such as EPSG:4549")] = None,
         encoding: Annotated[str | None, Form(description="UTF-8 or GB18030, of a file that does not say")] = None,
+        propose: Annotated[
+            bool, Query(description="Leave the version to be looked at, and then confirmed or discarded")
+        ] = False,
     ) -> ImportReport:
         caller.require(Role.admin)
         settings: Settings = request.app.state.settings
@@ -132,6 +145,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 imported_by=caller.account_id,
                 crs=crs or None,
                 encoding=encoding or None,
+                propose=propose,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
             )
         if not report.created:

@@ -120,6 +120,7 @@ class Comparison(BaseModel):
     base: ComparedVersion | None = Field(description="The whole version that it follows; null: it is the first")
     compared_at: datetime
     confirmed_versions: int = Field(description="Confirmed versions of the layer then; one more, and it is out of date")
+    before_ids: list[UUID] = Field(description="That version and the additions to it")
     divisions_id: UUID | None = Field(description="The version of divisions whose counties are meant")
     unchanged: int
     features: list[ChangedFeatures]
@@ -144,8 +145,8 @@ class CountyReport(CountyChange):
 class AreaReport(BaseModel):
     """Whether the red line's area is not reduced (面积不减少), by the counties of now."""
 
-    from_version: ComparedVersion
-    to_version: ComparedVersion
+    from_version: ComparedVersion | None = Field(description="null: there was none before")
+    to_version: ComparedVersion | None = Field(description="null: there is none yet")
     counties: list[CountyReport]
     total: CountyReport = Field(description="Over the counties listed")
     reduced: bool = Field(description="The total is")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
 from uuid import UUID
 from zlib import crc32
 
-from shapely import MultiPolygon
-from sqlalchemy import Select, delete, func, select, text, update
+from sqlalchemy import Select, delete, func, select, text
 from sqlalchemy.orm import Session
 
+from app.boundaries.divisions import change_units
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionStatus
-from app.boundaries.reading import Feature
-from app.boundaries.units import check_hierarchy, check_periods, grounds, replace_unit_ids, upsert_units
-from app.foundation.errors import Conflict, Invalid, NotFound, StaleVersion
-from app.foundation.geometry import from_database, to_database
-from app.foundation.time import legal_day, utc_now
+from app.boundaries.placing import replace_unit_ids
+from app.foundation.errors import Conflict, NotFound, StaleVersion
+from app.foundation.time import utc_now
 
 # Any number, the same in every process: imports and decisions run one after the other.
 _LOCK = 7_351_202_612
@@ -75,15 +71,25 @@ def confirm(
     """
     _undecided(session, version, expected)
     _check_nothing_came_between(session, version)
+    put_in_force(session, version, account_id)
+    return version
+
+
+def put_in_force(session: Session, version: LayerVersion, account_id: UUID | None) -> None:
+    """Confirm a version as it is; of divisions, the units change with it. The caller holds `lock_versions`.
+
+    Raises:
+        Invalid: divisions that do not count yet.
+    """
     if version.layer is Layer.divisions:
-        _change_units(session, version)
+        # Before: what was confirmed is never written to again.
+        change_units(session, version)
     version.status = VersionStatus.confirmed
     version.decided_at, version.decided_by = utc_now(), account_id
     session.flush()
     if version.layer is Layer.divisions:
         # New units change who sees every layer; of any other layer it was worked out when it was proposed.
         replace_unit_ids(session)
-    return version
 
 
 def discard(
@@ -111,6 +117,11 @@ def lock_undecided(session: Session, version: LayerVersion) -> None:
     """
     lock_versions(session)
     session.refresh(version, with_for_update=True)
+    check_undecided(version)
+
+
+def check_undecided(version: LayerVersion) -> None:
+    """Raises: Conflict: it was confirmed or discarded."""
     if version.status is not VersionStatus.proposed:
         raise Conflict(f"Version {version.number} of {version.layer} was {version.status} already; that stands.")
 
@@ -140,46 +151,4 @@ def _check_nothing_came_between(session: Session, version: LayerVersion) -> None
         )
     raise Conflict(
         f"Version {later} of {version.layer} was confirmed after this one was compared. Compare it again, then decide."
-    )
-
-
-def _change_units(session: Session, version: LayerVersion) -> None:
-    """Units as these divisions say, and the ground that each answers for.
-
-    Raises:
-        Invalid: they do not count yet, or do not hang together.
-    """
-    if version.valid_from > legal_day(utc_now()):
-        raise Invalid(
-            f"Units change as soon as divisions are confirmed. These count from {version.valid_from.isoformat()}: "
-            "confirm them on that day or after it."
-        )
-    rows = session.scalars(select(BoundaryFeature).where(BoundaryFeature.version_id == version.id)).all()
-    divisions = {row.code: _division(row) for row in rows}
-    check_periods(divisions, version.valid_from)
-    check_hierarchy(divisions, version.valid_from)
-    _store_grounds(session, rows, grounds(divisions, version.valid_from))
-    upsert_units(session, divisions, version.valid_from)
-
-
-def _store_grounds(session: Session, rows: Sequence[BoundaryFeature], found: dict[str, MultiPolygon]) -> None:
-    for row in rows:
-        ground = found.get(row.code)
-        stored = to_database(ground) if ground is not None else None
-        session.execute(update(BoundaryFeature).where(BoundaryFeature.id == row.id).values(ground=stored))
-
-
-def _division(row: BoundaryFeature) -> Feature:
-    return Feature(
-        code=row.code,
-        name=row.name,
-        level=row.level,
-        category=row.category,
-        holder=row.holder,
-        document=row.document,
-        valid_from=row.valid_from,
-        valid_to=row.valid_to,
-        attributes=row.attributes,
-        geometry=cast("MultiPolygon", from_database(row.geom)),
-        established_on=row.established_on,
     )
