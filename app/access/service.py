@@ -65,23 +65,23 @@ def in_jurisdiction(statement: S, caller: Caller, entity: type[Placed]) -> S:
     return limited
 
 
+# What stands directly below what: a unit below its parent; one that others follow below these, no longer below its
+# parent.
+RELATED = """
+    select u.parent_id as above, u.id from units u
+    where u.parent_id is not null and not exists (select 1 from unit_successions s where s.predecessor_id = u.id)
+    union all
+    select s.successor_id, s.predecessor_id from unit_successions s
+"""
 _BELOW = text(
-    """
-    with recursive tree (id) as (
+    f"""
+    with recursive related as ({RELATED}), tree (id) as (
         select cast(:top as uuid)
         union
-        select related.id
-        from tree
-        cross join lateral (
-            select u.id from units u
-            where u.parent_id = tree.id
-                and not exists (select 1 from unit_successions s where s.predecessor_id = u.id)
-            union all
-            select s.predecessor_id from unit_successions s where s.successor_id = tree.id
-        ) related
+        select related.id from tree join related on related.above = tree.id
     )
     select id from tree
-    """
+    """  # noqa: S608  # a constant
 )
 
 
@@ -190,18 +190,18 @@ def issue_token(session: Session, account: Account, name: str, life: timedelta) 
 
 
 # One round trip, as every request takes it: token, account, unit, and the units below unless it is the province.
-_CALLER = """
-    with recursive who as (
+_CALLER = f"""
+    with recursive related as ({RELATED}), who as (
         select a.id as account_id, a.username, a.role, a.is_demo, u.id as unit_id, u.code, u.level
         from tokens t join accounts a on a.id = t.account_id join units u on u.id = a.unit_id
         where t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active
     ), below as (
         select unit_id as id from who where level <> 'province'
-        union all
-        select child.id from units child join below on child.parent_id = below.id
+        union
+        select related.id from below join related on related.above = below.id
     )
     select who.*, array(select id from below) as units from who
-"""
+"""  # noqa: S608  # a constant
 
 
 def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:

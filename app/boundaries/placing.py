@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.access.service import RELATED
 from app.boundaries.models import BoundaryFeature
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
 from app.foundation.geometry import from_database, geodesic_areas_m2
@@ -122,15 +123,8 @@ def load_grounds(session: Session) -> Grounds:
 
 
 _OWN_AND_BELOW = text(
-    """
-    with recursive related (above, id) as (
-        select u.parent_id, u.id from units u
-        where u.parent_id is not null
-            and not exists (select 1 from unit_successions s where s.predecessor_id = u.id)
-        union all
-        -- As in access.service.units_below.
-        select s.successor_id, s.predecessor_id from unit_successions s
-    ), below (code, unit_id) as (
+    f"""
+    with recursive related as ({RELATED}), below (code, unit_id) as (
         select code, id from units
         union
         select below.code, related.id from below join related on related.above = below.unit_id
@@ -140,7 +134,7 @@ _OWN_AND_BELOW = text(
     update boundary_features f set unit_ids = seen.unit_ids
     from seen
     where f.layer = 'divisions' and f.code = seen.code and f.unit_ids is distinct from seen.unit_ids
-    """
+    """  # noqa: S608  # a constant
 )
 # Pages in the order of the key: bounded memory, and no cursor to keep open beside the updates.
 _NEXT_PAGE = text(

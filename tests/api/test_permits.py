@@ -10,8 +10,9 @@ from shapely import box
 from shapely.geometry import mapping
 from sqlalchemy import func, select
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, VersionKind
-from app.boundaries.service import import_layer, in_force
+from app.boundaries.service import in_force
 from app.foundation.geometry import from_database, geodesic_area_m2
 from tests.casework_steps import Desk, today
 from tests.conftest import World

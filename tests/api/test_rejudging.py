@@ -15,8 +15,8 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer, LayerVersion, Verdict
-from app.boundaries.service import import_layer
 from app.casework import pickup
 from app.casework.ledger import verify
 from app.casework.models import Case, CaseEvent

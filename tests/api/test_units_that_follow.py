@@ -16,8 +16,8 @@ from sqlalchemy import select
 
 from app.access import service as access
 from app.access.models import Role, Unit, UnitPeriod, UnitSuccession
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
-from app.boundaries.service import import_layer
 from app.casework.ledger import verify
 from app.foundation.database import Database
 from app.foundation.embedded import EmbeddedCluster
@@ -151,7 +151,8 @@ def test_the_history_goes_with_the_county(jilin_world: World, move: Callable[[],
         "old-county": [200, 404, 200],
     }
     assert desk.get("county", f"/cases/{case['id']}").json()["number"] == case["number"]
-    assert {item["properties"]["code"] for item in desk.get("county", "/divisions").json()["items"]} == {AFTER, CHANGCHUN, "220000"}
+    divisions = desk.get("county", "/divisions").json()["items"]
+    assert {item["properties"]["code"] for item in divisions} == {AFTER, CHANGCHUN, "220000"}
     parts = desk.get("siping", f"/cases/{case['id']}/participations").json()["items"]
     today = {part["kind"]: (part["unit"]["code"], [unit["code"] for unit in part["today"]]) for part in parts}
     assert today == {
@@ -236,6 +237,11 @@ def test_what_is_noted_of_units(jilin_world: World, move: Callable[[], None], tm
             SHUANGLIAO: [(FOUNDED, "双辽市", ids[SIPING]), (MOVED, "双辽市", ids[CHANGCHUN])],
             YUSHU: [(FOUNDED, "榆树市", ids[CHANGCHUN]), (MOVED, "榆树县", ids[CHANGCHUN])],
         }
+        # A request learns its jurisdiction in one statement of its own; it is the same.
+        account = access.account_by_name(session, "changchun")
+        secret, _ = access.issue_token(session, account, "test", timedelta(hours=1))
+        asked = access.caller_for_token(session, secret, allow_demo=False).units
+        assert sorted(asked or ()) == sorted(access.units_below(session, ids[CHANGCHUN]))
         assert set(access.units_below(session, ids[CHANGCHUN])) >= {ids[BEFORE], ids[AFTER], ids[SHUANGLIAO]}
         assert not {ids[BEFORE], ids[AFTER], ids[SHUANGLIAO]} & set(access.units_below(session, ids[SIPING]))
         assert access.followers(session, [ids[BEFORE], ids[YUSHU]]) == {
