@@ -266,7 +266,7 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: st
     document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
     for path, method, operation in operations():
-        if path in PUBLIC or not _parameters(path):
+        if path in PUBLIC or _parameters(path) in ([], ["layer"]):
             continue
         body = _body(operation, document)
         answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
@@ -285,9 +285,10 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: st
 @pytest.mark.usefixtures("walls")
 def test_lists_show_no_neighbours_rows(world: World, foreign: Ids, username: str) -> None:
     for path, method, _ in operations():
-        if method != "get" or path in PUBLIC or _parameters(path):
+        # The versions of a layer are a list for each layer.
+        if method != "get" or path in PUBLIC or _parameters(path) not in ([], ["layer"]):
             continue
-        answer = world.client.get(path, headers=world.headers(username))
+        answer = world.client.get(_fill(path, foreign), headers=world.headers(username))
         assert answer.status_code in (200, 403), f"{path}: {answer.text}"
         leaked = [key for key, row_id in foreign.items() if key[1] != "layer" and str(row_id) in answer.text]
         assert not leaked, f"{username} sees {leaked} at {path}"
