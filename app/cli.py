@@ -224,24 +224,37 @@ def import_(
     document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
     crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
-    propose: Annotated[bool, typer.Option("--propose", help="Leave it to be confirmed: `redline versions`")] = False,
+    mapping: Annotated[str | None, typer.Option(help="Name of a stored mapping of columns and values")] = None,
+    accuracy_m: Annotated[
+        float | None, typer.Option(min=0, help="How far a drawn border may lie from the true one, in metres")
+    ] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Leave the version to be confirmed or discarded")] = False,
 ) -> None:
-    """Import a boundary layer as a new version."""
-    from app.boundaries.importing import import_layer
+    """Import a boundary layer as a new version, whole or not at all."""
+    from app.boundaries.importing import import_layer, stored_mapping
     from app.foundation.time import legal_day, utc_now
 
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        report = import_layer(
-            session,
-            layer=layer,
-            path=file,
-            valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
-            source_document=document or file.name,
-            imported_by=None,
-            crs=crs,
-            encoding=encoding,
-            propose=propose,
-        )
+    with open_settings_and_database() as (settings, database):
+        try:
+            with progress_bar(f"import {file.name}") as advance, database.transaction(see_all=True) as session:
+                report = import_layer(
+                    session,
+                    layer=layer,
+                    path=file,
+                    valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
+                    source_document=document or file.name,
+                    imported_by=None,
+                    crs=crs,
+                    encoding=encoding,
+                    mapping=stored_mapping(session, layer, mapping) if mapping else None,
+                    propose=propose,
+                    accuracy_m=accuracy_m,
+                    progress=advance,
+                    max_unpacked_bytes=settings.max_unpacked_bytes,
+                )
+        except KeyboardInterrupt:
+            say.print("Interrupted; nothing was imported.", style="red")
+            raise typer.Exit(130) from None
     print_json(report)
 
 

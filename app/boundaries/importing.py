@@ -99,6 +99,18 @@ def import_layer(
     return _report(version, warnings, created=True, difference=difference)
 
 
+def stored_mapping(session: Session, layer: Layer, name: str) -> ColumnMapping:
+    """The mapping of a layer's columns that is stored under a name.
+
+    Raises:
+        Invalid: there is none.
+    """
+    found = session.scalar(select(ColumnMapping).where(ColumnMapping.layer == layer, ColumnMapping.name == name))
+    if found is None:
+        raise Invalid(f"There is no mapping {name[:60]!r} of the columns of {layer.value}.")
+    return found
+
+
 def _newest_confirmed(session: Session, layer: Layer) -> LayerVersion | None:
     return session.scalar(
         select(LayerVersion)

@@ -9,12 +9,12 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
-from app.boundaries.importing import import_layer
+from app.boundaries.importing import import_layer, stored_mapping
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
 from app.boundaries.service import in_force, within_box
@@ -129,13 +129,18 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         source_document: Annotated[str, Form(description="The decree, approval or data set that it comes from")],
         crs: Annotated[str | None, Form(description="Of a file that declares none, such as EPSG:4549")] = None,
         encoding: Annotated[str | None, Form(description="UTF-8 or GB18030, of a file that does not say")] = None,
-        propose: Annotated[
-            bool, Query(description="Leave the version to be looked at, and then confirmed or discarded")
-        ] = False,
+        propose: Annotated[bool, Form(description="Leave the version to be confirmed or discarded")] = False,
+        mapping: Annotated[str | None, Form(description="Name of a stored mapping of columns and values")] = None,
+        accuracy_m: Annotated[
+            float | None,
+            Form(ge=0, allow_inf_nan=False, description="How far a drawn border may lie from the true one"),
+        ] = None,
     ) -> ImportReport:
         caller.require(Role.admin)
         settings: Settings = request.app.state.settings
-        with _on_disk(file, settings.max_upload_bytes) as path_on_disk:
+        # A layer of a million features takes longer than any other request may.
+        session.execute(text("set local statement_timeout = '30min'"))
+        with _on_disk(file, settings.max_layer_bytes) as path_on_disk:
             report = import_layer(
                 session,
                 layer=layer,
@@ -145,7 +150,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 imported_by=caller.account_id,
                 crs=crs or None,
                 encoding=encoding or None,
+                mapping=stored_mapping(session, layer, mapping) if mapping else None,
                 propose=propose,
+                accuracy_m=accuracy_m,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
             )
         if not report.created:
