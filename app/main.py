@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import __version__
 from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
+from app.boundaries import mapping_routes
 from app.boundaries import routes as boundaries
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
@@ -29,6 +30,7 @@ from app.statistics import routes as statistics
 ROUTERS = (
     access.router,
     *boundaries.routers,
+    mapping_routes.router,
     *imagery.routers,
     *monitoring.routers,
     *casework.routers,

@@ -257,14 +257,12 @@ def _gauss_krueger(crs: CRS) -> tuple[float, float] | None:
     if operation is None or operation.method_name not in ("Transverse Mercator", "Gauss Kruger", "Gauss-Kruger"):
         return None
     # By EPSG's codes of the parameters: names differ between the register and other writers.
-    told = {parameter.code: parameter.value for parameter in operation.params}
-    by_name = {parameter.name.lower(): parameter.value for parameter in operation.params}
-    meridian = told.get("8802", by_name.get("longitude of natural origin"))
-    scale = told.get("8805", by_name.get("scale factor at natural origin"))
-    false_easting = told.get("8806", by_name.get("false easting"))
+    told = {str(parameter.code): float(parameter.value) for parameter in operation.params}
+    # Longitude of natural origin, scale factor there, false easting; UTM's scale factor is 0.9996.
+    meridian, scale, false_easting = told.get("8802"), told.get("8805"), told.get("8806")
     if meridian is None or false_easting is None or scale is None or abs(scale - 1) > 1e-9:
-        return None  # UTM's is 0.9996
-    return float(meridian), float(false_easting)
+        return None
+    return meridian, false_easting
 
 
 def _zone_shift(
@@ -280,9 +278,9 @@ def _zone_shift(
     x, y = middle
     if low <= x < low + _MILLION and _NORTHINGS[0] <= y <= _NORTHINGS[1]:
         return 0.0, ()
-    if not _NORTHINGS[0] <= y <= _NORTHINGS[1] and _NORTHINGS[0] <= x <= _NORTHINGS[1]:
-        if low <= y < low + _MILLION or zone_of(np.array([y])) is not None or 0 <= y < _MILLION:
-            raise Invalid(_swapped("the northing stands before the easting", swap))
+    northing_first = not _NORTHINGS[0] <= y <= _NORTHINGS[1] and _NORTHINGS[0] <= x <= _NORTHINGS[1]
+    if northing_first and (0 <= y < _MILLION or low <= y < low + _MILLION or zone_of(np.array([y])) is not None):
+        raise Invalid(_swapped("the northing stands before the easting", swap))
     if low > 0 and 0 <= x < _MILLION:
         return low, (
             f"the file declares {crs.name} with the zone's number in the easting, but its eastings are without it; "

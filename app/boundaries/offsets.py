@@ -45,7 +45,7 @@ def gcj02_from_wgs84(xy: Coordinates) -> Coordinates:
     magic = 1.0 - _EE * np.sin(latitude) ** 2
     north_deg = np.degrees(north / (_A * (1.0 - _EE) / magic**1.5))
     east_deg = np.degrees(east / (_A / np.sqrt(magic) * np.cos(latitude)))
-    return xy + np.column_stack((east_deg, north_deg))
+    return np.asarray(xy + np.column_stack((east_deg, north_deg)))
 
 
 def bd09_from_gcj02(xy: Coordinates) -> Coordinates:
@@ -213,7 +213,7 @@ def _segments(references: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:
     origin = float(np.median(xy[:, 0]))
     metres = _metres(xy, origin)
     pairs = np.stack((metres[:-1][together], metres[1:][together]), axis=1)
-    return shapely.linestrings(pairs), origin
+    return np.asarray(shapely.linestrings(pairs)), origin
 
 
 def _metres(xy: Coordinates, origin: float) -> Coordinates:
@@ -224,7 +224,7 @@ def _metres(xy: Coordinates, origin: float) -> Coordinates:
 
 def _distances(tree: shapely.STRtree, xy: Coordinates, origin: float) -> NDArray[np.float64]:
     """Metres from each place (n, 2) to the nearest segment; 2 km where it is farther."""
-    points = shapely.points(_metres(xy, origin))
+    points = np.asarray(shapely.points(_metres(xy, origin)))
     (index, _), distance = tree.query_nearest(points, max_distance=_REACH_M, return_distance=True, all_matches=False)
     found = np.full(len(points), _REACH_M)
     found[index] = distance

@@ -186,10 +186,12 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
-            # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
+            # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            ("column-mappings", "layer"): uuid4(),
+            ("column-mappings", "name"): uuid4(),
         }
     )
 
@@ -304,5 +306,5 @@ def test_the_walk_covers_the_public_surface() -> None:
     words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics", "activities", "calibrations",
+        "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
     } <= words  # fmt: skip
