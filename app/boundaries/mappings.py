@@ -24,8 +24,8 @@ MAX_CODES = 1_000
 _UNCHECKED: dict[str, tuple[str, ...]] = {
     "code": (
         "红线编码", "生态保护红线编码", "HXBM", "HXDM", "行政区代码", "XZQDM", "区划代码", "PAC", "ADCODE",
-        "保护地编码", "自然保护地编码", "BHDBM", "BHDDM", "项目编号", "XMBH", "许可编号", "XKBH", "图斑编号", "TBBH", "标识码",
-        "BSM", "编码", "代码", "BM", "DM",
+        "保护地编码", "自然保护地编码", "BHDBM", "BHDDM", "项目编号", "XMBH", "许可编号", "XKBH", "图斑编号", "TBBH",
+        "标识码", "BSM", "编码", "代码", "BM", "DM",
     ),
     "name": (
         "红线名称", "生态保护红线名称", "HXMC", "行政区名称", "XZQMC", "保护地名称", "自然保护地名称", "BHDMC",
