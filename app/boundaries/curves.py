@@ -1,0 +1,54 @@
+"""Curved geometries of GeoPackages and geodatabases: found by their WKB, and linearised by GDAL.
+
+Arrow hands curves over as they are stored, and shapely refuses them; pyogrio's other reader has GDAL linearise them (an
+arc becomes chords of at most 4 degrees) and says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyogrio.raw import read as read_raw
+
+# CircularString, CompoundCurve, CurvePolygon, MultiCurve, MultiSurface (ISO 13249-3, table of WKB codes).
+_CURVED = (8, 9, 10, 11, 12)
+LINEARISED = "its curves were linearised (chords of at most 4 degrees)"
+
+
+def curved(wkb: Sequence[bytes | None]) -> npt.NDArray[np.intp]:
+    """Places of the curved geometries among WKB, by the type in its first five bytes; with Z, M or both too."""
+    places = []
+    for place, value in enumerate(wkb):
+        if value is None or len(value) < 5:
+            continue
+        code = int.from_bytes(value[1:5], "little" if value[0] == 1 else "big")
+        if (code & 0x0FFF_FFFF) % 1000 in _CURVED:
+            places.append(place)
+    return np.array(places, dtype=np.intp)
+
+
+def from_wkb(
+    wkb: npt.NDArray[np.object_], path: Path, layer: str | None, first: int
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]:
+    """Geometries of a batch, None where WKB cannot be read, and the places of those that were linearised.
+
+    Args:
+        wkb: object[n] of bytes or None.
+        first: number of the batch's first feature in the layer, from 1.
+
+    Raises:
+        pyogrio.errors.DataSourceError, DataLayerError, GeometryError: the file cannot be read.
+    """
+    places = curved(wkb)
+    if len(places):
+        count = int(places[-1] - places[0]) + 1
+        _, _, straight, _ = read_raw(
+            path, layer=layer, columns=[], skip_features=first - 1 + int(places[0]), max_features=count
+        )
+        wkb = wkb.copy()
+        wkb[places] = straight[places - places[0]]
+    return np.asarray(shapely.from_wkb(wkb, on_invalid="ignore"), object), places
