@@ -192,7 +192,7 @@ def _merged(
 
 def _digest(features: Sequence[Feature]) -> str:
     """SHA-256 of a layer's content, whatever the order of its features."""
-    return sha256("".join(sorted(feature.digest() for feature in features)).encode()).hexdigest()
+    return sha256(b"".join(sorted(feature.digest() for feature in features))).hexdigest()
 
 
 def _difference(
