@@ -8,6 +8,7 @@ zone; that its datum is CGCS2000 it does not say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -62,6 +63,7 @@ class Placing:
     Attributes:
         swap: y stands before x in the file.
         shift_m: added to the eastings, where their zone number is not that of `crs`.
+        undo: takes away the offset of a web map, in longitude and latitude.
         band_m: least and greatest easting, after `shift_m`, that the zone of `crs` can have; None if it is no zone.
     """
 
@@ -71,15 +73,21 @@ class Placing:
     shift_m: float = 0.0
     band_m: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
+    undo: Callable[[Coordinates], Coordinates] | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the file's coordinates stand in EPSG:4490 as they are."""
+        return self.transformer is None and not self.swap and self.undo is None
 
     def apply(self, xy: Coordinates) -> Coordinates:
         """Coordinates of the file, float64 (n, 2), in EPSG:4490 (longitude, latitude); infinite where none exist."""
         if self.swap:
             xy = xy[:, ::-1]
-        if self.transformer is None:
-            return np.ascontiguousarray(xy)
-        x, y = self.transformer.transform(xy[:, 0] + self.shift_m, xy[:, 1], errcheck=False)
-        return np.column_stack((x, y))
+        if self.transformer is not None:
+            x, y = self.transformer.transform(xy[:, 0] + self.shift_m, xy[:, 1], errcheck=False)
+            xy = np.column_stack((x, y))
+        return np.ascontiguousarray(xy if self.undo is None else self.undo(xy))
 
     def outside_zone(self, xy: Coordinates) -> NDArray[np.bool_]:
         """Which coordinates of the file, (n, 2), have an easting of another zone; one such would land degrees off."""
@@ -98,7 +106,7 @@ def zone_of(eastings: Coordinates) -> Zone | None:
     return Zone(number) if number in _THREE_DEGREES or number in _SIX_DEGREES else None
 
 
-def place(
+def settle(
     sample: Coordinates,
     declared: CRS | None,
     *,

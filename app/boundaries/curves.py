@@ -6,7 +6,7 @@ arc becomes chords of at most 4 degrees) and says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ _CURVED = (8, 9, 10, 11, 12)
 LINEARISED = "its curves were linearised (chords of at most 4 degrees)"
 
 
-def curved(wkb: Sequence[bytes | None]) -> npt.NDArray[np.intp]:
+def curved(wkb: Iterable[bytes | None]) -> npt.NDArray[np.intp]:
     """Places of the curved geometries among WKB, by the type in its first five bytes; with Z, M or both too."""
     places = []
     for place, value in enumerate(wkb):

@@ -1,4 +1,4 @@
-"""KML, plain or zipped (KMZ): looked through before GDAL reads it, so that nothing in it points or expands elsewhere."""
+"""KML, looked through before GDAL reads it, so that nothing in it points elsewhere or expands."""
 
 from __future__ import annotations
 

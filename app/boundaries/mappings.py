@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.boundaries.columns import COLUMNS, known_columns, match_columns, read_text
+from app.boundaries.columns import COLUMNS, known_columns, match_columns
 from app.boundaries.models import ColumnMapping, Layer
 from app.foundation.errors import Conflict, Invalid, NotFound, StaleVersion
 from app.foundation.identity import new_id
@@ -83,12 +83,6 @@ class Renaming:
                 f"lacks; it has {', '.join(found[:40]) or 'none'}. Nothing was imported."
             )
         return {**{name: ours for name, ours in own.items() if ours not in named.values()}, **named}
-
-    def value(self, column: str, value: Any) -> Any:
-        """Our value of one of the file's in our column; the value itself where the mapping does not name it."""
-        codes = self.codes.get(column)
-        text = read_text(value) if codes else None
-        return codes[text] if codes and text is not None and text in codes else value
 
 
 def _is_same(theirs: str, found: str, limit: int | None) -> bool:

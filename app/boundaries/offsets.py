@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Coordinates = NDArray[np.float64]
 OffsetVerdict = Literal["none", "gcj02", "bd09", "undetermined"]
+OffsetSaid = Literal["none", "gcj02", "bd09"]
+OFFSET_NAMES = {"gcj02": "GCJ-02", "bd09": "BD-09"}
 # Semi-major axis and squared eccentricity of Krasovsky's ellipsoid, which the formulas use.
 _A = 6378245.0
 _EE = 0.00669342162296594323

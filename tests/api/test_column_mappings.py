@@ -101,6 +101,3 @@ def test_a_renaming_goes_before_our_own_names() -> None:
     assert renaming.match(Layer.redlines, ["code", "红线编码", "NAME"], None) == {"NAME": "name", "红线编码": "code"}
     with pytest.raises(Invalid, match="红线编码, which the file lacks"):
         renaming.match(Layer.redlines, ["name"], None)
-    assert renaming.value("level", " 省 ") == "provincial"
-    assert renaming.value("level", "市") == "市"
-    assert renaming.value("name", "省") == "省"
