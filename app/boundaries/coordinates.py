@@ -150,7 +150,9 @@ def settle(
         return Placing(crs, transformer, swap, warnings=tuple(warnings))
     shift, said = _zone_shift(crs, zone, middle, seen[:, 0], swap)
     low = zone[1] - _HALF
-    return Placing(crs, transformer, swap, shift, (low, low + _MILLION), (*warnings, *said))
+    # Without a number before them, eastings of a wide province may well leave the zone.
+    band = (low, low + _MILLION) if low > 0 or shift else None
+    return Placing(crs, transformer, swap, shift, band, (*warnings, *said))
 
 
 def transformer_to_stored(crs: CRS) -> Transformer | None:
@@ -252,7 +254,11 @@ def _check_degrees(middle: tuple[float, float], seen: Coordinates, swap: bool) -
 
 
 def _swapped(what: str, swap: bool) -> str:
-    mend = "leave axis_order=yx out" if swap else "write the file again with x (east) first, or give axis_order=yx"
+    mend = (
+        "leave axis_order=yx out"
+        if swap
+        else "write the file again with longitude or easting first, or give axis_order=yx"
+    )
     return f"In the file, {what}{' once swapped' if swap else ''}: {mend}. Nothing was imported."
 
 
@@ -286,8 +292,9 @@ def _zone_shift(
     x, y = middle
     if low <= x < low + _MILLION and _NORTHINGS[0] <= y <= _NORTHINGS[1]:
         return 0.0, ()
-    northing_first = not _NORTHINGS[0] <= y <= _NORTHINGS[1] and _NORTHINGS[0] <= x <= _NORTHINGS[1]
-    if northing_first and (0 <= y < _MILLION or low <= y < low + _MILLION or zone_of(np.array([y])) is not None):
+    # Below a million a northing lies south of 9 degrees, at sea: it is more likely an easting.
+    is_easting = 0 <= y < _MILLION or low <= y < low + _MILLION or zone_of(np.array([y])) is not None
+    if is_easting and _NORTHINGS[0] <= x <= _NORTHINGS[1] and not 0 <= x < _MILLION:
         raise Invalid(_swapped("the northing stands before the easting", swap))
     if low > 0 and 0 <= x < _MILLION:
         return low, (
