@@ -18,10 +18,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, Verdict
 from app.boundaries.overlay import judge, units_touching
 from app.boundaries.schemas import ImportReport
-from app.boundaries.service import import_layer, in_force
+from app.boundaries.service import in_force
 from app.foundation.database import Database, set_scope
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.errors import Invalid
