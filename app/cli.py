@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app.access.vocabulary import Role
-from app.boundaries.vocabulary import Layer
+from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
 
@@ -215,11 +215,17 @@ def db_upgrade() -> None:
 @app.command("import")
 def import_(
     layer: Layer,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="GeoPackage, Shapefile zip or GeoJSON")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="GeoPackage, zipped Shapefile or FileGDB, KML …")
+    ],
     valid_from: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="In force since; today")] = None,
     document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
     crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
+    mapping: Annotated[str | None, typer.Option(help="Name of the stored column mapping")] = None,
+    layer_name: Annotated[str | None, typer.Option(help="The layer to read of a file that holds several")] = None,
+    axis_order: Annotated[AxisOrder, typer.Option(help="yx: northing or latitude stands first")] = "xy",
+    offset: Annotated[OffsetSaid | None, typer.Option(help="Convert from it; none: take the file as it is")] = None,
 ) -> None:
     """Import a boundary layer as a new version."""
     from app.boundaries.importing import import_layer
@@ -235,6 +241,10 @@ def import_(
             imported_by=None,
             crs=crs,
             encoding=encoding,
+            mapping=mapping,
+            layer_name=layer_name,
+            axis_order=axis_order,
+            offset=offset,
         )
     print_json(report)
 

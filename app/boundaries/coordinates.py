@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
+from app.boundaries.vocabulary import AxisOrder
 from app.foundation.errors import Invalid
 from app.foundation.geometry import CRS as STORED_CRS
 
 WGS84 = "OGC:CRS84"
-AxisOrder = Literal["xy", "yx"]
 # West, south, east, north of where EPSG:4490 is used (EPSG: China, onshore and offshore), with a degree to spare and
 # south to the last islands.
 EXTENT = (72.6, 2.4, 136.1, 54.6)

@@ -7,7 +7,7 @@ a metre or so, and their inverses here are exact to below a centimetre. WGS 84 a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 Coordinates = NDArray[np.float64]
 OffsetVerdict = Literal["none", "gcj02", "bd09", "undetermined"]
-OffsetSaid = Literal["none", "gcj02", "bd09"]
 OFFSET_NAMES = {"gcj02": "GCJ-02", "bd09": "BD-09"}
 # Semi-major axis and squared eccentricity of Krasovsky's ellipsoid, which the formulas use.
 _A = 6378245.0
@@ -104,6 +103,36 @@ _SHARES = np.concatenate((np.linspace(0.01, 0.2, 20), np.linspace(0.25, 0.95, 15
 _MIN_VERTICES = 8
 _MIN_LOG_RATIO = 10.0
 _MIN_SHARE = 0.05
+
+
+# Corners kept of a layer to judge it by; some 100 MB with the objects that hold them.
+MAX_CORNERS = 1_000_000
+
+
+class Sample:
+    """The first features of a layer: as many as it is judged by, and not more than memory allows."""
+
+    def __init__(self) -> None:
+        self._codes: list[str | None] = []
+        self._geometries: list[NDArray[np.object_]] = []
+        self._corners = 0
+
+    def add(self, codes: Sequence[str | None], geometries: NDArray[np.object_]) -> None:
+        """Take features, object[n] of polygons in EPSG:4490, unless there are enough."""
+        left = MAX_FEATURES - len(self._codes)
+        if left <= 0 or self._corners >= MAX_CORNERS or not len(geometries):
+            return
+        corners = np.cumsum(shapely.get_num_coordinates(geometries))
+        count = min(left, int(np.searchsorted(corners, MAX_CORNERS - self._corners)) + 1, len(geometries))
+        self._codes.extend(codes[:count])
+        self._geometries.append(geometries[:count])
+        self._corners += int(corners[count - 1])
+
+    def content(self) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Codes and geometries, object[n] each."""
+        if not self._geometries:
+            return np.empty(0, object), np.empty(0, object)
+        return np.array(self._codes, dtype=object), np.concatenate(self._geometries)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ import shapely
 from shapely import MultiPolygon
 
 from app.boundaries.columns import COLUMNS, known_columns, read_coded, read_date, read_text
-from app.boundaries.coordinates import AxisOrder, Placing, settle
+from app.boundaries.coordinates import Placing, settle
 from app.boundaries.files import Batch, LayerSource, is_text, open_file
 from app.boundaries.findings import BatchFindings, Findings, Identities
 from app.boundaries.ground import clean_geometries
 from app.boundaries.mappings import Renaming, proposal
 from app.boundaries.models import Layer
-from app.boundaries.offsets import OFFSET_NAMES, TO_WGS84, OffsetSaid
+from app.boundaries.offsets import OFFSET_NAMES, TO_WGS84, Sample
+from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.errors import Invalid
 from app.settings import get_settings
 
@@ -166,6 +167,7 @@ class LayerReader:
         self.findings = Findings(warnings=list(source.warnings), warning_count=len(source.warnings))
         self._source, self._layer, self._crs = source, layer, crs
         self._axis_order, self._offset = axis_order, offset
+        self.sample = Sample()
         mapping = mapping or Renaming()
         self._codes = mapping.codes
         self._names = mapping.match(layer, source.columns, source.limit)
@@ -193,6 +195,7 @@ class LayerReader:
             identities.add(features)
             seen += len(batch)
             if self.findings.error_count == 0 and len(features):
+                self.sample.add(features.texts["code"], features.geometries)
                 yield features
             if progress:
                 progress(seen, self._source.feature_count or seen)
@@ -216,8 +219,7 @@ class LayerReader:
             placing = replace(placing, undo=TO_WGS84[self._offset])
             told.append(f"its coordinates were converted from {OFFSET_NAMES[self._offset]}, to about a metre")
         if len(corners):
-            self.findings.warnings.extend(told)
-            self.findings.warning_count += len(told)
+            self.findings.say(told)
         return placing
 
     def _check_columns(self, batch: Batch) -> None:
