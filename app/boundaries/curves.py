@@ -21,14 +21,12 @@ LINEARISED = "its curves were linearised (chords of at most 4 degrees)"
 
 def curved(wkb: Iterable[bytes | None]) -> npt.NDArray[np.intp]:
     """Places of the curved geometries among WKB, by the type in its first five bytes; with Z, M or both too."""
-    places = []
-    for place, value in enumerate(wkb):
-        if value is None or len(value) < 5:
-            continue
-        code = int.from_bytes(value[1:5], "little" if value[0] == 1 else "big")
-        if (code & 0x0FFF_FFFF) % 1000 in _CURVED:
-            places.append(place)
-    return np.array(places, dtype=np.intp)
+    nothing = bytes(5)
+    heads = b"".join([value[:5].ljust(5, b"\0") if value else nothing for value in wkb])
+    table = np.frombuffer(heads, np.uint8).reshape(-1, 5)
+    little, big = (np.ascontiguousarray(table[:, 1:]).view(kind)[:, 0] for kind in ("<u4", ">u4"))
+    codes = (np.where(table[:, 0] == 1, little, big) & 0x0FFF_FFFF) % 1000
+    return np.flatnonzero(np.isin(codes, _CURVED))
 
 
 def from_wkb(

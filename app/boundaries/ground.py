@@ -38,7 +38,8 @@ def clean_geometries(
     for has, what in ((shapely.has_z, "heights were dropped"), (shapely.has_m, "measures were dropped")):
         for place in places[has(shapes)]:
             mend(int(place), what)
-    shapes = np.asarray(shapely.force_2d(shapes))
+    if (shapely.get_coordinate_dimension(shapes) > 2).any():
+        shapes = np.asarray(shapely.force_2d(shapes))
     elsewhere = _in_other_zones(shapes, placing)
     for place in places[elsewhere]:
         refuse(int(place), "its eastings are of another zone than the file's; write each zone as a file of its own")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from xml.parsers import expat
 
 import numpy as np
@@ -153,29 +154,35 @@ def _holds_polygons(path: Path, layer: str) -> bool:
 
 
 def _without_drawing(source: LayerSource, contents: Contents) -> LayerSource:
-    """A source with the data of a document alone: without how it is drawn, and with its own columns before KML's.
+    """A source without the columns that the driver makes of how a document is drawn.
 
-    The driver makes a column `Name` of what each Placemark is labelled with; a data column of the same name becomes
-    `name2` beside it.
+    Of what each Placemark is labelled with it makes a column `Name`. A data column of the same name becomes `name2`
+    beside it if it stands in a schema, and is put into `Name` if it does not; either way it is told as one column, in
+    which the label stands where the data has nothing.
     """
-    names: dict[str, str] = {}
-    for column in source.columns:
-        word = column.casefold()
-        if word in contents.data_columns or word not in _DRIVERS_OWN:
-            names[column] = column
-    for column, ours in ((f"{word}2", word) for word in ("name", "description", "id")):
-        if column in names and ours in contents.data_columns and column not in contents.data_columns:
-            names = {key: value for key, value in names.items() if key.casefold() != ours}
-            names[column] = ours
+    own = [name for name in source.columns if name.casefold() in contents.data_columns]
+    kept = [name for name in source.columns if name in own or name.casefold() not in _DRIVERS_OWN]
     if not contents.has_descriptions:
-        names.pop("description", None)
+        kept = [name for name in kept if name in own or name != "description"]
+    twins = {f"{name.casefold()}2": name for name in own if f"{name.casefold()}2" not in contents.data_columns}
+    second = {twins[name.casefold()]: name for name in kept if name.casefold() in twins}
+    columns = [name for name in kept if name not in second.values()]
+
+    def told(batch: Batch, name: str) -> list[Any]:
+        if name not in second:
+            return batch.columns[name]
+        pairs = zip(batch.columns[second[name]], batch.columns[name], strict=True)
+        return [data if data is not None else label for data, label in pairs]
 
     def batches() -> Iterator[Batch]:
         for batch in source.batches():
-            columns = {names[name]: values for name, values in batch.columns.items() if name in names}
-            yield replace(batch, columns=columns, geometries=_flat(batch.geometries))
+            yield replace(
+                batch,
+                columns={name: told(batch, name) for name in columns},
+                geometries=_flat(batch.geometries),
+            )
 
-    return replace(source, columns=list(names.values()), batches=batches)
+    return replace(source, columns=columns, batches=batches)
 
 
 def _flat(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

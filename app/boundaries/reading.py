@@ -188,8 +188,8 @@ class LayerReader:
         for batch in self._source.batches():
             if not seen:
                 self._check_columns(batch)
-            corners = shapely.get_coordinates(batch.geometries)
-            if placing is None or (not settled and len(corners)):
+            if placing is None or not settled:
+                corners = shapely.get_coordinates(batch.geometries)
                 placing, settled = self._place(corners), len(corners) > 0
             features = self._clean(batch, placing)
             identities.add(features)
