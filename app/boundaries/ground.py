@@ -24,7 +24,7 @@ Say = Callable[[int, str], None]
 def clean_geometries(
     geometries: npt.NDArray[np.object_], placing: Placing, refuse: Say, mend: Say
 ) -> npt.NDArray[np.object_]:
-    """Valid MultiPolygons of two dimensions in EPSG:4490; None where a geometry was refused.
+    """Valid polygons and multipolygons of two dimensions in EPSG:4490, in normal form; None where one was refused.
 
     Args:
         geometries: object[n]: of a file, in its CRS; None where there is none.
@@ -52,10 +52,11 @@ def clean_geometries(
             refuse(int(place), reason)
     places, shapes = places[inside], shapes[inside]
     valid = shapely.is_valid(shapes)
-    found[places[valid]] = _multipolygons(shapes[valid])
+    found[places[valid]] = _without_empty_parts(shapes[valid])
     for place, shape in zip(places[~valid], shapes[~valid], strict=True):
         found[place] = _mended(int(place), shape, refuse, mend)
-    return found
+    # The same for any order of parts, rings and first corners, and so are digests.
+    return np.asarray(shapely.normalize(found), object)
 
 
 def _polygonal(
@@ -146,16 +147,12 @@ def _inside(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def _multipolygons(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Polygons and multipolygons, as multipolygons without empty parts."""
-    made = shapes.copy()
-    single = shapely.get_type_id(shapes) == _POLYGON
-    made[single] = shapely.multipolygons(shapes[single].reshape(-1, 1))
-    parts, owner = shapely.get_parts(shapes[~single], return_index=True)
-    for place in np.unique(owner[shapely.is_empty(parts)]):
-        at = np.flatnonzero(~single)[place]
-        made[at] = as_multipolygon(shapes[at])
-    return made
+def _without_empty_parts(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    several = np.flatnonzero(shapely.get_type_id(shapes) == _MULTIPOLYGON)
+    parts, owner = shapely.get_parts(shapes[several], return_index=True)
+    for place in several[np.unique(owner[shapely.is_empty(parts)])]:
+        shapes[place] = as_multipolygon(shapes[place])
+    return shapes
 
 
 def _misplaced(geometry: BaseGeometry) -> str | None:

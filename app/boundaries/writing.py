@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date
 from hashlib import sha256
 from itertools import pairwise
 from types import TracebackType
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.boundaries.models import LayerVersion
 from app.boundaries.placing import Grounds
 from app.boundaries.reading import DAYS, TEXTS, Features
-from app.foundation.geometry import SRID, geodesic_areas_m2
+from app.foundation.geometry import geodesic_areas_m2
 
 # COPY is refused on a table with row-level security; arrays unnested in one statement are nearly as fast, and go
 # through every check. Each array is a text of PostgreSQL's own form, which takes a fraction of the time of a
@@ -84,7 +85,8 @@ class Writer:
     def put(self, features: Features) -> None:
         """Write some features, their areas, digests and units worked out."""
         areas = geodesic_areas_m2(features.geometries)
-        digests = features.digests()
+        shapes = features.ewkb()
+        digests = features.digests(shapes)
         self._digests.append(b"".join(digests))
         self.count += len(features)
         units = self._grounds.units_of(features.geometries, areas) if self._grounds else [()] * len(features)
@@ -95,9 +97,9 @@ class Writer:
             "id": [str(uuid_utils.uuid7()) for _ in range(len(features))],
             "area_m2": areas.tolist(),
             "digest": [digest.hex() for digest in digests],
-            "geom": _ewkb(features.geometries),
+            "geom": [shape.hex() for shape in shapes],
         }
-        bare |= {name: [day.isoformat() if day else "NULL" for day in features.days[name]] for name in DAYS}
+        bare |= {name: _written(features.days[name]) for name in DAYS}
         for part in _parts(features.geometries):
             given = {name: _quoted(values[part]) for name, values in columns.items()}
             given |= {name: _bare(values[part]) for name, values in bare.items()}
@@ -122,11 +124,12 @@ def _parts(shapes: npt.NDArray[np.object_]) -> Iterable[slice]:
     return [slice(begin, end) for begin, end in pairwise(edges)]
 
 
-def _ewkb(shapes: npt.NDArray[np.object_]) -> list[str]:
-    return list(shapely.to_wkb(shapely.set_srid(shapes, SRID), hex=True, byte_order=1, include_srid=True))
+def _written(days: list[date | None]) -> list[str]:
+    """Days as PostgreSQL reads them; none at all when there is no day."""
+    return ["NULL" if day is None else day.isoformat() for day in days] if any(days) else []
 
 
-def _bare(values: Any) -> str:
+def _bare(values: list[Any]) -> str:
     """An array of values that need no quotes."""
     return f"{{{','.join(map(str, values))}}}"
 
