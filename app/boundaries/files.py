@@ -348,7 +348,8 @@ def _geodatabase(path: Path, layer_name: str | None) -> LayerSource:
         layers = [str(name) for name, kind in list_layers(path) if kind is not None]
     except (DataSourceError, DataLayerError, UnicodeDecodeError):
         raise Invalid("The file cannot be read as a file geodatabase.") from None
-    return gdal_source(path, layer=one_layer("geodatabase", layers, layer_name))
+    broken = "is not UTF-8; write the geodatabase again"
+    return gdal_source(path, layer=one_layer("geodatabase", layers, layer_name), broken=broken)
 
 
 def _shapefile(path: Path, folder: Path, codec: str | None, max_unpacked_bytes: int) -> LayerSource:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
-from app.boundaries.offsets import MAX_FEATURES, OFFSET_NAMES, Offset, Sample, detect_offset
+from app.boundaries.offsets import FEATURE_CELL_M, MAX_FEATURES, OFFSET_NAMES, Offset, Sample, detect_offset
 from app.boundaries.service import within_box
 from app.boundaries.units import newest_divisions
 from app.boundaries.vocabulary import OffsetSaid
@@ -72,7 +72,8 @@ def _against_version(
         return Offset("undetermined", "the version before it has no feature of the same code")
     found = {code for code, _ in rows}
     both = np.array([code in found for code in codes], dtype=bool)
-    return detect_offset(geometries[both], np.array([shape for _, shape in rows], object), "the version before it")
+    shapes = np.array([shape for _, shape in rows], object)
+    return detect_offset(geometries[both], shapes, "the version before it", FEATURE_CELL_M)
 
 
 def _against_divisions(session: Session, geometries: npt.NDArray[np.object_]) -> Offset | None:

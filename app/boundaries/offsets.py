@@ -91,8 +91,9 @@ TO_WGS84: dict[str, Callable[[Coordinates], Coordinates]] = {"gcj02": wgs84_from
 
 # Distances are looked at up to here; what lies farther has nothing to do with the border.
 _REACH_M = 2_000.0
-# One vertex a cell: vertices of one line beside each other do not say the same thing twice.
-_CELL_M = 500.0
+# One vertex a cell: vertices beside each other on one border say the same thing. Features known by their codes differ
+# from those beside them, however small they are.
+BORDER_CELL_M, FEATURE_CELL_M = 500.0, 100.0
 MAX_FEATURES = 5_000
 MAX_VERTICES = 20_000
 MAX_REFERENCE_VERTICES = 1_000_000
@@ -160,22 +161,29 @@ class Offset:
     fits: dict[str, Fit] | None = None
 
 
-def detect_offset(geometries: NDArray[Any], references: NDArray[Any], what: str = "the reference") -> Offset:
+def detect_offset(
+    geometries: NDArray[Any],
+    references: NDArray[Any],
+    what: str = "the reference",
+    cell_m: float = BORDER_CELL_M,
+) -> Offset:
     """Whether polygons have the offset of GCJ-02 or BD-09, by how their vertices lie on borders that are right.
 
     Three hypotheses are compared: the coordinates are as they should be, are GCJ-02, are BD-09. Under each the offset
     is taken away, and the distance d of every vertex to the nearest reference border is a draw of a mixture: with
     share w the vertex lies on the border (half-normal of standard deviation s), else anywhere within 2 km (uniform).
     w and s are those of greatest likelihood on a grid. The best hypothesis is taken only if it explains at least 8
-    vertices of 500 m cells, at least a twentieth of all and twice as many as the next one, and is e^10 times as likely.
+    vertices, each in a cell of its own, at least a twentieth of all and twice as many as the next one, and is e^10
+    times as likely.
     References of the same features fit whole, those of a layer that shares borders in part.
 
     Args:
         geometries: polygons in degrees; the first 5,000 are looked at.
         references: polygons in degrees whose borders are right.
         what: the reference in words, for `why`.
+        cell_m: of the vertices in a square of this size, one is looked at.
     """
-    vertices = _vertices(np.asarray(geometries, dtype=object)[:MAX_FEATURES], MAX_VERTICES)
+    vertices = _vertices(np.asarray(geometries, dtype=object)[:MAX_FEATURES], cell_m)
     segments, origin = _segments(np.asarray(references, dtype=object))
     if not len(vertices) or segments is None:
         return Offset("undetermined", "there is nothing to compare with")
@@ -222,16 +230,18 @@ def _fit(distances: NDArray[np.float64]) -> Fit:
     return best
 
 
-def _vertices(geometries: NDArray[Any], most: int) -> Coordinates:
-    """Vertices of polygons, (n, 2) degrees, thinned to one a cell of 500 m and at most `most` of them, evenly."""
+def _vertices(geometries: NDArray[Any], cell_m: float) -> Coordinates:
+    """Vertices of polygons, (n, 2) degrees, thinned to one a cell and to at most `MAX_VERTICES`, evenly."""
     xy = shapely.get_coordinates(geometries)
     xy = xy[np.isfinite(xy).all(axis=1)]
     if not len(xy):
         return xy
-    cells = np.floor(_metres(xy, float(np.median(xy[:, 0]))) / _CELL_M).astype(np.int64)
+    cells = np.floor(_metres(xy, float(np.median(xy[:, 0]))) / cell_m).astype(np.int64)
     _, first = np.unique(cells, axis=0, return_index=True)
     kept = xy[np.sort(first)]
-    return np.asarray(kept if len(kept) <= most else kept[np.linspace(0, len(kept) - 1, most).astype(int)])
+    return np.asarray(
+        kept if len(kept) <= MAX_VERTICES else kept[np.linspace(0, len(kept) - 1, MAX_VERTICES).astype(int)]
+    )
 
 
 def _segments(references: NDArray[Any]) -> tuple[NDArray[Any] | None, float]:

@@ -9,6 +9,7 @@ import pytest
 from app.boundaries.mappings import Renaming, proposal, suggest
 from app.boundaries.models import Layer
 from app.foundation.errors import Invalid
+from tests.api.test_boundaries_http import IN_COUNTY, collection, upload
 from tests.conftest import World
 
 PATH = "/api/v1/column-mappings"
@@ -101,3 +102,17 @@ def test_a_renaming_goes_before_our_own_names() -> None:
     assert renaming.match(Layer.redlines, ["code", "红线编码", "NAME"], None) == {"NAME": "name", "红线编码": "code"}
     with pytest.raises(Invalid, match="红线编码, which the file lacks"):
         renaming.match(Layer.redlines, ["name"], None)
+
+
+def test_an_import_by_a_stored_mapping(world: World) -> None:
+    content = collection(({"HXBM": "HX-1", "HXMC": "红线", "ZDGN": "01"}, IN_COUNTY))
+    problem = upload(world, "admin", content)
+    assert problem.status_code == 422
+    proposed = problem.json()["mapping"]
+    assert send(world, "admin", "POST", PATH, proposed | {"codes": BODY["codes"]}).status_code == 201
+    assert upload(world, "admin", content, mapping=proposed["name"]).status_code == 201
+    (item,) = world.client.get("/api/v1/redlines", headers=world.headers("admin")).json()["items"]
+    told = item["properties"]
+    assert (told["code"], told["name"], told["category"], told["attributes"]) == ("HX-1", "红线", "水源涵养", {})
+    for said in ({"mapping": "other"}, {"offset": "wgs84"}, {"axis_order": "up"}, {"layer_name": "layer"}):
+        assert upload(world, "admin", content, **said).status_code == 422
