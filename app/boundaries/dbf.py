@@ -35,12 +35,10 @@ def codec_of_table(path: Path) -> str:
     table = _table(path)
     if table is None:
         return CODECS[0]
-    broken = dict.fromkeys(CODECS, 0)
     for codec in CODECS:
-        broken[codec] = sum(not _is_name(name, codec) for name in table.names)
-        broken[codec] += sum(_broken_cells(cells, codec) for cells in _cells(path, table))
-        if not broken[codec]:
+        if all(_is_name(name, codec) for name in table.names) and all(_is_text(c, codec) for c in _cells(path, table)):
             return codec
+    broken = {codec: sum(_broken_cells(cells, codec) for cells in _cells(path, table)) for codec in CODECS}
     return min(CODECS, key=lambda codec: broken[codec])
 
 
@@ -90,19 +88,16 @@ def _cells(path: Path, table: _Table) -> Iterator[NDArray[np.uint8]]:
                 yield records[:, at : at + width]
 
 
-def _broken_cells(cells: NDArray[np.uint8], codec: str) -> int:
-    """How many cells are not text in a codec. All at once where none is: a column of separators keeps cells apart."""
+def _is_text(cells: NDArray[np.uint8], codec: str) -> bool:
+    """Whether all cells are text in a codec. A column of line feeds, in no codec a part of a character, parts them."""
     apart = np.concatenate((cells, np.full((len(cells), 1), 0x0A, np.uint8)), axis=1)
     try:
         apart.tobytes().decode(codec)
     except UnicodeDecodeError:
-        pass
-    else:
-        return 0
-    broken = 0
-    for cell in cells:
-        try:
-            cell.tobytes().decode(codec)
-        except UnicodeDecodeError:
-            broken += 1
-    return broken
+        return False
+    return True
+
+
+def _broken_cells(cells: NDArray[np.uint8], codec: str) -> int:
+    """How many cells are not text in a codec."""
+    return sum(not _is_text(cell[None, :], codec) for cell in cells)

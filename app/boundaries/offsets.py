@@ -106,8 +106,8 @@ _MIN_LOG_RATIO = 10.0
 _MIN_SHARE = 0.05
 
 
-# Corners kept of a layer to judge it by; some 100 MB with the objects that hold them.
-MAX_CORNERS = 1_000_000
+# Corners kept of a layer to judge it by; some 10 MB, and a second or two.
+MAX_CORNERS = 300_000
 
 
 class Sample:

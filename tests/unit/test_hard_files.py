@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -21,11 +22,12 @@ from sqlalchemy.orm import Session
 from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
 from app.boundaries.offsets import gcj02_from_wgs84
+from app.boundaries.reading import read_layer
 from app.boundaries.schemas import ImportReport
 from app.foundation.database import Database
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.errors import Invalid
-from tests.layer_files import BOW_TIE, OTHER, SQUARE, frame, write_geojson, write_geopackage, write_shapefile
+from tests.layer_files import BOW_TIE, OTHER, SQUARE, damaged, frame, write_geojson, write_geopackage, write_shapefile
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 NAME, FUNCTION = "长白山水源涵养红线", "水源涵养"
@@ -515,3 +517,25 @@ def test_hostile_geodatabases(session: Session, tmp_path: Path) -> None:
     for part in gdb.glob("*.gdbtable"):
         part.write_bytes(part.read_bytes()[:100])
     assert "cannot be read" in refused(session, zipped(gdb)).detail
+
+
+def test_damaged_geodatabases_and_kml_are_refused_or_read(tmp_path: Path) -> None:
+    random = Random(7)
+    gdb = tmp_path / "data.gdb"
+    frame().to_file(gdb, driver="OpenFileGDB", layer="layer")
+    parts = {part: part.read_bytes() for part in sorted(gdb.iterdir())}
+    sound = kml(tmp_path, PLACEMARK.format(label="l", data=DATA)).read_bytes()
+    refusals = 0
+    for index in range(60):
+        if index % 2:
+            for part, content in parts.items():
+                part.write_bytes(damaged(content, random) if content and random.random() < 0.4 else content)
+            path = zipped(gdb)
+        else:
+            path = tmp_path / "layer.kml"
+            path.write_bytes(damaged(sound, random))
+        try:
+            read_layer(path, Layer.redlines)
+        except Invalid:
+            refusals += 1
+    assert 0 < refusals < 60
