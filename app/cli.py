@@ -226,26 +226,39 @@ def import_(
     layer_name: Annotated[str | None, typer.Option(help="The layer to read of a file that holds several")] = None,
     axis_order: Annotated[AxisOrder, typer.Option(help="yx: northing or latitude stands first")] = "xy",
     offset: Annotated[OffsetSaid | None, typer.Option(help="Convert from it; none: take the file as it is")] = None,
+    accuracy_m: Annotated[
+        float | None, typer.Option(min=0, help="How far a drawn border may lie from the true one, in metres")
+    ] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Leave the version to be confirmed or discarded")] = False,
 ) -> None:
-    """Import a boundary layer as a new version."""
+    """Import a boundary layer as a new version, whole or not at all."""
     from app.boundaries.importing import import_layer
     from app.foundation.time import legal_day, utc_now
 
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        report = import_layer(
-            session,
-            layer=layer,
-            path=file,
-            valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
-            source_document=document or file.name,
-            imported_by=None,
-            crs=crs,
-            encoding=encoding,
-            mapping=mapping,
-            layer_name=layer_name,
-            axis_order=axis_order,
-            offset=offset,
-        )
+    with open_settings_and_database() as (settings, database):
+        try:
+            with progress_bar(f"import {file.name}") as advance, database.transaction(see_all=True) as session:
+                report = import_layer(
+                    session,
+                    layer=layer,
+                    path=file,
+                    valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
+                    source_document=document or file.name,
+                    imported_by=None,
+                    crs=crs,
+                    encoding=encoding,
+                    mapping=mapping,
+                    layer_name=layer_name,
+                    axis_order=axis_order,
+                    offset=offset,
+                    propose=propose,
+                    accuracy_m=accuracy_m,
+                    progress=advance,
+                    max_unpacked_bytes=settings.max_unpacked_bytes,
+                )
+        except KeyboardInterrupt:
+            say.print("Interrupted; nothing was imported.", style="red")
+            raise typer.Exit(130) from None
     print_json(report)
 
 

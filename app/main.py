@@ -84,7 +84,9 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.storage = Storage(settings.storage)
     install_error_handlers(app)
     # A form's headers and boundaries come on top of the file that it carries.
-    app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + 2**20)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_upload_bytes + 2**20, import_limit=settings.max_layer_bytes + 2**20
+    )
     install_request_log(app)
     api = APIRouter(prefix="/api/v1")
     for router in ROUTERS:

@@ -259,7 +259,7 @@ def _batch(
         elif name in names:
             values = _values(column, codec)
             batch.columns[names[name]] = values
-            if codec is None and pa.types.is_string(column.type):
+            if codec is None and _is_string(column) and not _is_valid(column):
                 reason = f"the text in column {names[name]!r} {broken}"
                 batch.broken |= dict.fromkeys(_broken_texts(values), reason)
     return batch
@@ -269,7 +269,7 @@ def _values(column: pa.Array, codec: str | None) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return list(column.indices.to_pylist())  # a coded domain: the code that is stored, not its label
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_string(column):
         texts = _texts(column)
         return texts if codec is None else [text and _decoded(text, codec) for text in texts]
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
@@ -281,22 +281,30 @@ def _values(column: pa.Array, codec: str | None) -> list[Any]:
     return [plain(value) for value in column.to_pylist()]
 
 
-def _texts(column: pa.Array) -> list[str | None]:
+def _is_string(column: pa.Array) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
+
+
+def _is_valid(column: pa.Array) -> bool:
+    """Whether a column's text is UTF-8; GDAL passes on what the file holds."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        kept = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
-        return [None if value is None else value.decode("utf-8", KEEP) for value in kept]
-    return list(column.to_numpy(zero_copy_only=False))
+        return False
+    return True
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    if _is_valid(column):
+        return list(column.to_numpy(zero_copy_only=False))
+    kept = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
+    return [None if value is None else value.decode("utf-8", KEEP) for value in kept]
 
 
 def _broken_texts(values: list[Any]) -> Iterator[int]:
-    try:
-        "".join(filter(None, values)).encode()
-    except UnicodeEncodeError:
-        for place, value in enumerate(values):
-            if value and any("\ud800" <= character <= "\udfff" for character in value):
-                yield place
+    for place, value in enumerate(values):
+        if value and any("\ud800" <= character <= "\udfff" for character in value):
+            yield place
 
 
 def _decoded(text: str, codec: str | None) -> str:

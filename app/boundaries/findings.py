@@ -119,10 +119,9 @@ class Identities:
     def add(self, features: Features) -> None:
         if not len(features):
             return
-        columns = [features.texts["code"]]
+        keys = [code or "" for code in features.texts["code"]]
         if len(self._names) > 1:
-            columns.append(features.texts["category"])
-        keys = ["\t".join(text or "" for text in told) for told in zip(*columns, strict=True)]
+            keys = [f"{code}\t{zone}" for code, zone in zip(keys, features.texts["category"], strict=True)]
         self._hashes.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
         self._numbers.append(features.numbers)
         self._keys.append("\0".join(keys).encode())

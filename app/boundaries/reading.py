@@ -391,8 +391,10 @@ def _check_text(batch: Batch, notes: BatchFindings) -> None:
 
 def _strings(values: list[Any]) -> Iterator[str]:
     """Every text in values and in what they hold; plain ones joined to be looked at at once."""
-    yield "".join(value for value in values if value.__class__ is str)
-    pending = [value for value in values if isinstance(value, list | dict)]
+    kinds = set(map(type, values))
+    if str in kinds:
+        yield "".join(values if len(kinds) == 1 else [value for value in values if value.__class__ is str])
+    pending = [value for value in values if isinstance(value, list | dict)] if kinds & {list, dict} else []
     while pending:
         value = pending.pop()
         inner = [*value, *value.values()] if isinstance(value, dict) else value

@@ -9,7 +9,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.access.models import Role
 from app.access.routes import CallerDep
@@ -128,10 +128,17 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
             OffsetSaid | None,
             Form(description="`gcj02`, `bd09`: convert from it; `none`: take a file that looks so as it is"),
         ] = None,
+        propose: Annotated[bool, Form(description="Leave the version to be confirmed or discarded")] = False,
+        accuracy_m: Annotated[
+            float | None,
+            Form(ge=0, allow_inf_nan=False, description="How far a drawn border may lie from the true one"),
+        ] = None,
     ) -> ImportReport:
         caller.require(Role.admin)
         settings: Settings = request.app.state.settings
-        with _on_disk(file, settings.max_upload_bytes) as path_on_disk:
+        # A layer of a million features takes longer than any other request may.
+        session.execute(text("set local statement_timeout = '30min'"))
+        with _on_disk(file, settings.max_layer_bytes) as path_on_disk:
             report = import_layer(
                 session,
                 layer=layer,
@@ -145,6 +152,8 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 layer_name=layer_name or None,
                 axis_order=axis_order,
                 offset=offset,
+                propose=propose,
+                accuracy_m=accuracy_m,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
             )
         if not report.created:
