@@ -4,93 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
-from uuid import uuid4
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
 from shapely import GeometryCollection, MultiPolygon, Point, Polygon, box
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
-from app.boundaries.offsets import gcj02_from_wgs84
-from app.boundaries.reading import read_layer
-from app.boundaries.schemas import ImportReport
-from app.foundation.database import Database
-from app.foundation.embedded import EmbeddedCluster
-from app.foundation.errors import Invalid
-from tests.layer_files import BOW_TIE, OTHER, SQUARE, damaged, frame, write_geojson, write_geopackage, write_shapefile
+from tests.import_steps import (
+    FUNCTION,
+    MILLIMETRE,
+    NAME,
+    as_gcj02,
+    assert_right,
+    load,
+    refused,
+    stored,
+    swapped,
+    warned,
+    zipped,
+)
+from tests.import_steps import session as session
+from tests.import_steps import shared as shared
+from tests.layer_files import BOW_TIE, OTHER, SQUARE, frame, write_geojson, write_geopackage, write_shapefile
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
-NAME, FUNCTION = "长白山水源涵养红线", "水源涵养"
-MILLIMETRE = 1e-8  # degrees
-
-
-@pytest.fixture(scope="module")
-def shared(cluster: EmbeddedCluster, empty_template: str) -> Iterator[Database]:
-    name = f"hard_{uuid4().hex}"
-    database = Database(cluster.create_database(name, empty_template).application)
-    yield database
-    database.dispose()
-    cluster.drop_database(name)
-
-
-@pytest.fixture
-def session(shared: Database) -> Iterator[Session]:
-    """A transaction that is rolled back, so that the tests need one database."""
-    with shared.transaction(see_all=True) as session:
-        yield session
-        session.rollback()
-
-
-def load(session: Session, path: Path, layer: Layer = Layer.redlines, **options: Any) -> ImportReport:
-    return import_layer(
-        session, layer=layer, path=path, valid_from=date(2020, 1, 1), source_document="d", imported_by=None, **options
-    )
-
-
-def stored(session: Session, report: ImportReport) -> dict[str, tuple[str, str, Any]]:
-    """Name, category and geometry of a version's features, by code."""
-    query = text("select code, name, category, st_asbinary(geom) from boundary_features where version_id = :id")
-    rows = session.execute(query, {"id": report.version_id})
-    return {code: (name, category, shapely.from_wkb(bytes(wkb))) for code, name, category, wkb in rows}
-
-
-def refused(session: Session, path: Path, **options: Any) -> Invalid:
-    """The refusal of a file, after which the tables are as they were."""
-    state = text(
-        "select (select count(*) from layer_versions), count(*), "
-        "coalesce(md5(string_agg(id::text || st_asewkb(geom)::text, ',' order by id)), '') from boundary_features"
-    )
-    before = session.execute(state).one()
-    with pytest.raises(Invalid) as caught:
-        load(session, path, **options)
-    assert session.execute(state).one() == before
-    assert str(path) not in caught.value.detail
-    return caught.value
-
-
-def warned(report: ImportReport) -> list[str]:
-    """Warnings but for what every first import says: there is nothing to compare its place with."""
-    return [warning for warning in report.warnings if "could not be determined" not in warning]
-
-
-def assert_right(session: Session, report: ImportReport, *shapes: Any, apart: float = MILLIMETRE) -> None:
-    """The version holds these shapes as HX-1, HX-2, … with their texts."""
-    found = stored(session, report)
-    assert set(found) == {f"HX-{number}" for number in range(1, len(shapes) + 1)}
-    for number, shape in enumerate(shapes, start=1):
-        name, category, geometry = found[f"HX-{number}"]
-        assert (name, category) == (NAME, FUNCTION)
-        assert shapely.hausdorff_distance(geometry, MultiPolygon([shape])) < apart
 
 
 def run(*command: str) -> None:
@@ -107,14 +50,6 @@ def from_wkt(folder: Path, driver: str, kind: str, *wkt: str) -> Path:
     run("ogr2ogr", "-f", driver, str(path), str(table), "-a_srs", "EPSG:4490", "-nln", "layer", "-nlt", kind,
         "-select", "code,name,main_function")  # fmt: skip
     return zipped(path) if path.is_dir() else path
-
-
-def zipped(folder: Path) -> Path:
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for part in sorted(folder.iterdir()):
-            archive.write(part, f"{folder.name}/{part.name}")
-    return path
 
 
 # 1. GBK without .cpg
@@ -196,11 +131,6 @@ def test_two_zones_in_one_file(session: Session, tmp_path: Path) -> None:
 # 3. Swapped axes
 
 
-def swapped(content: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    turned = shapely.transform(content.geometry.values, lambda xy: xy[:, ::-1])
-    return content.set_geometry(gpd.GeoSeries(turned, crs=content.crs))
-
-
 @pytest.mark.parametrize(("code", "told"), [(4530, "northing stands before"), (4490, "latitude stands before")])
 def test_swapped_axes(session: Session, tmp_path: Path, code: int, told: str) -> None:
     path = write_geopackage(swapped(frame().to_crs(code)), tmp_path)
@@ -225,12 +155,6 @@ def patches(count: int = 12) -> list[Polygon]:
         x, y = 127.2 + 0.08 * (index % 4), 42.1 + 0.08 * (index // 4)
         made.append(Polygon(np.column_stack((x + radii * np.cos(angles), y + radii * np.sin(angles)))))
     return made
-
-
-def as_gcj02(content: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    return content.set_geometry(
-        gpd.GeoSeries(shapely.transform(content.geometry.values, gcj02_from_wgs84), crs=content.crs)
-    )
 
 
 def test_gcj02_against_the_version_before(session: Session, tmp_path: Path) -> None:
@@ -385,157 +309,3 @@ def test_empty_geometry(session: Session, tmp_path: Path, write: Callable[..., P
 def test_wrong_srid(session: Session, tmp_path: Path, numbers: int, declared: int, told: str) -> None:
     content = frame().to_crs(numbers).set_crs(declared, allow_override=True)
     assert told in refused(session, write_geopackage(content, tmp_path)).detail
-
-
-# Geodatabases and KML
-
-
-def test_a_geodatabase(session: Session, tmp_path: Path) -> None:
-    gdb = tmp_path / "data.gdb"
-    frame().to_file(gdb, driver="OpenFileGDB", layer="红线")
-    report = load(session, zipped(gdb))
-    assert_right(session, report, SQUARE, OTHER)
-    assert warned(report) == []
-    frame(SQUARE).to_file(gdb, driver="OpenFileGDB", layer="other")
-    path = zipped(gdb)
-    assert "'红线', 'other'" in refused(session, path).detail
-    assert "no layer 'nothing'" in refused(session, path, layer_name="nothing").detail
-    assert_right(session, load(session, path, layer_name="other"), SQUARE)
-
-
-def test_a_layer_of_a_geopackage_by_name(session: Session, tmp_path: Path) -> None:
-    path = write_geopackage(frame(), tmp_path)
-    frame(SQUARE).to_file(path, layer="other")
-    assert "layer_name" in refused(session, path).detail
-    assert_right(session, load(session, path, layer_name="other"), SQUARE)
-
-
-PLACEMARK = """<Placemark><name>{label}</name><ExtendedData>{data}</ExtendedData><Polygon><outerBoundaryIs><LinearRing>
-<coordinates>127,42,0 127.1,42,0 127.1,42.1,0 127,42.1,0 127,42,0</coordinates>
-</LinearRing></outerBoundaryIs></Polygon></Placemark>"""
-DATA = "".join(
-    f'<Data name="{name}"><value>{value}</value></Data>'
-    for name, value in (("code", "HX-1"), ("name", NAME), ("main_function", FUNCTION))
-)
-
-
-def kml(folder: Path, inside: str, encoding: str = "UTF-8", before: str = "", written: str | None = None) -> Path:
-    path = folder / "layer.kml"
-    content = (
-        f'<?xml version="1.0" encoding="{encoding}"?>{before}<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
-        f"{inside}</Document></kml>"
-    )
-    path.write_bytes(content.encode(written or encoding))
-    return path
-
-
-@pytest.mark.parametrize("encoding", ["UTF-8", "GBK"])
-def test_kml_by_its_own_columns(session: Session, tmp_path: Path, encoding: str) -> None:
-    """A data column `name` stands before what the Placemark is labelled with; nothing of how it is drawn is kept."""
-    path = kml(tmp_path, f"<Folder>{PLACEMARK.format(label='标注', data=DATA)}</Folder>", encoding)
-    report = load(session, path)
-    assert_right(session, report, SQUARE)
-    assert warned(report) == []
-    attributes = session.scalar(text("select attributes from boundary_features where version_id = :id"),
-                                {"id": report.version_id})  # fmt: skip
-    assert attributes == {}
-
-
-def test_kml_with_a_schema_and_labels(session: Session, tmp_path: Path) -> None:
-    """A data column `name` of a schema, empty in the second Placemark, whose label then names it."""
-    fields = "".join(f'<SimpleField name="{name}" type="string"/>' for name in ("code", "name", "main_function"))
-    rows = []
-    for code, name in (("HX-1", f'<SimpleData name="name">{NAME}</SimpleData>'), ("HX-2", "")):
-        simple = f'<SimpleData name="code">{code}</SimpleData>{name}<SimpleData name="main_function">x</SimpleData>'
-        rows.append(PLACEMARK.format(label="标注", data=f'<SchemaData schemaUrl="#s">{simple}</SchemaData>'))
-    path = kml(tmp_path, f'<Schema id="s" name="s">{fields}</Schema><Folder>{"".join(rows)}</Folder>')
-    assert {code: row[0] for code, row in stored(session, load(session, path)).items()} == {
-        "HX-1": NAME,
-        "HX-2": "标注",
-    }
-
-
-def test_kmz_and_folders(session: Session, tmp_path: Path) -> None:
-    one = PLACEMARK.format(label="l", data=DATA)
-    point = "<Placemark><name>p</name><Point><coordinates>127,42</coordinates></Point></Placemark>"
-    path = tmp_path / "layer.kmz"
-
-    def packed(inside: str) -> Path:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(kml(tmp_path, inside), "doc.kml")
-            archive.writestr("files/picture.png", b"\x89PNG")
-        return path
-
-    folders = f"<Folder><name>甲</name>{one}</Folder><Folder><name>点</name>{point}</Folder>"
-    assert_right(session, load(session, packed(folders)), SQUARE)
-    both = packed(folders + f"<Folder><name>乙</name>{one}</Folder>")
-    assert "'甲', '乙'" in refused(session, both).detail
-    assert_right(session, load(session, both, layer_name="乙"), SQUARE)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"before": '<!DOCTYPE kml [<!ENTITY x SYSTEM "file:///etc/hostname">]>'}, "DOCTYPE"),
-        ({"before": '<!DOCTYPE kml [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'}, "DOCTYPE"),
-        ({"inside": "<NetworkLink><Link><href>http://127.0.0.1/a.kml</href></Link></NetworkLink>"}, "NetworkLink"),
-        ({"inside": "<Folder>" * 100 + "</Folder>" * 100}, "nested"),
-        ({"inside": "<a>"}, "not well-formed"),
-        ({"inside": "<Folder/>"}, "0 layers"),
-        ({"inside": NAME, "written": "GBK"}, "is not UTF-8"),
-        ({"encoding": "UTF-16"}, "not offered"),
-        ({"inside": "&a;"}, "not well-formed"),
-    ],
-)
-def test_hostile_kml(session: Session, tmp_path: Path, change: dict[str, str], told: str) -> None:
-    path = kml(tmp_path, **({"inside": "", "written": "UTF-8"} | change))
-    assert told in refused(session, path).detail
-
-
-def test_xml_that_is_not_kml(session: Session, tmp_path: Path) -> None:
-    path = tmp_path / "layer.gml"
-    path.write_text("<OGRVRTDataSource></OGRVRTDataSource>")
-    assert "not KML" in refused(session, path).detail
-
-
-def test_hostile_geodatabases(session: Session, tmp_path: Path) -> None:
-    gdb = tmp_path / "data.gdb"
-    frame().to_file(gdb, driver="OpenFileGDB", layer="layer")
-    path = zipped(gdb)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("data.gdb/other.vrt", b"<OGRVRTDataSource/>")  # not a file of a geodatabase: left packed
-    assert_right(session, load(session, path), SQUARE, OTHER)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("data.gdb/../../a00000002.gdbtable", b"x")
-    assert "leads out" in refused(session, path).detail
-    path = zipped(gdb)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.write(gdb / "a00000001.gdbtable", "other.gdb/a00000001.gdbtable")
-    assert "2 geodatabases" in refused(session, path).detail
-    path = zipped(gdb)
-    assert "at most 1,000" in refused(session, path, max_unpacked_bytes=1_000).detail
-    for part in gdb.glob("*.gdbtable"):
-        part.write_bytes(part.read_bytes()[:100])
-    assert "cannot be read" in refused(session, zipped(gdb)).detail
-
-
-def test_damaged_geodatabases_and_kml_are_refused_or_read(tmp_path: Path) -> None:
-    random = Random(7)
-    gdb = tmp_path / "data.gdb"
-    frame().to_file(gdb, driver="OpenFileGDB", layer="layer")
-    parts = {part: part.read_bytes() for part in sorted(gdb.iterdir())}
-    sound = kml(tmp_path, PLACEMARK.format(label="l", data=DATA)).read_bytes()
-    refusals = 0
-    for index in range(60):
-        if index % 2:
-            for part, content in parts.items():
-                part.write_bytes(damaged(content, random) if content and random.random() < 0.4 else content)
-            path = zipped(gdb)
-        else:
-            path = tmp_path / "layer.kml"
-            path.write_bytes(damaged(sound, random))
-        try:
-            read_layer(path, Layer.redlines)
-        except Invalid:
-            refusals += 1
-    assert 0 < refusals < 60
