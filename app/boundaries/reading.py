@@ -264,7 +264,7 @@ class LayerReader:
 
     def _clean(self, batch: Batch, placing: Placing) -> Features:
         own = known_columns(self._layer)
-        renamed = {self._names.get(name, name): values for name, values in batch.columns.items()}
+        renamed = {ours: batch.columns[theirs] for theirs, ours in self._names.items()}
         notes = BatchFindings(batch.first, _column(renamed.get("code"), len(batch)))
         for place, reason in batch.broken.items():
             notes.refuse(place, reason)
@@ -285,7 +285,8 @@ class LayerReader:
         kept = [place for place in range(len(batch)) if place not in notes.refused]
         category = COLUMNS[self._layer].category
         texts = {name: told.get(name) for name in TEXTS} | {"category": told[category] if category else None}
-        others = {name: values for name, values in renamed.items() if name not in told}
+        others = {name: values for name, values in batch.columns.items() if name not in self._names}
+        others |= {name: values for name, values in renamed.items() if name not in told}
         others |= {name: list(values) for name, values in told.items() if name not in own}
         everything = Features(
             np.arange(batch.first, batch.first + len(batch)),
