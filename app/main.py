@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app import __version__
 from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
-from app.boundaries import permit_routes, rule_routes, version_routes
+from app.boundaries import mapping_routes, permit_routes, rule_routes, version_routes
 from app.boundaries import routes as boundaries
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
@@ -38,6 +38,7 @@ ROUTERS = (
     *version_routes.routers,
     *boundaries.routers,
     *rule_routes.routers,
+    mapping_routes.router,
     *imagery.routers,
     *monitoring.routers,
     *casework.routers,

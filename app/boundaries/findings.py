@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,12 @@ class Findings:
     def _list(self, number: int, code: str | None, reason: str) -> None:
         shown = code if code is None else code.encode("utf-8", "replace").decode()
         self.errors.append({"pointer": f"features/{number}", "feature": number, "code": shown, "detail": reason})
+
+    def say(self, warnings: Iterable[str]) -> None:
+        """Add warnings of the file as a whole, which stand before those of its features."""
+        told = list(warnings)
+        self.warnings[:0] = told
+        self.warning_count += len(told)
 
     def told_warnings(self) -> list[str]:
         more = self.warning_count - len(self.warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from hashlib import blake2b
 from json.encoder import encode_basestring
@@ -15,20 +15,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Transformer
 from shapely import MultiPolygon
 
-from app.boundaries.columns import COLUMNS, known_columns, match_columns, read_coded, read_date, read_text
+from app.boundaries.columns import COLUMNS, known_columns, read_coded, read_date, read_text
+from app.boundaries.coordinates import Placing, settle
 from app.boundaries.files import Batch, LayerSource, is_text, open_file
 from app.boundaries.findings import BatchFindings, Findings, Identities
-from app.boundaries.ground import clean_geometries, transformer_of
-from app.boundaries.models import ColumnMapping, Layer
+from app.boundaries.ground import clean_geometries
+from app.boundaries.mappings import Renaming, proposal
+from app.boundaries.models import Layer
+from app.boundaries.offsets import OFFSET_NAMES, TO_WGS84, Sample
+from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.errors import Invalid
 from app.foundation.geometry import SRID, as_multipolygon
 from app.settings import get_settings
 
 TEXTS = ("code", "name", "level", "category", "holder", "document")
 DAYS = ("valid_from", "valid_to", "established_on")
+_HINT = (
+    " Common field names, which nobody checked, suggest the mapping in `mapping`: look it through, store it under "
+    "/api/v1/column-mappings, and name it with the import."
+)
 # The same for any order of keys.
 _as_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 # Of EWKB: little-endian, multipolygon with an SRID.
@@ -134,7 +141,10 @@ def read_layer(
     *,
     crs: str | None = None,
     encoding: str | None = None,
-    mapping: ColumnMapping | None = None,
+    mapping: Renaming | None = None,
+    layer_name: str | None = None,
+    axis_order: AxisOrder = "xy",
+    offset: OffsetSaid | None = None,
     max_unpacked_bytes: int | None = None,
 ) -> LayerFile:
     """All features of a small file at once. Arguments as of `LayerReader`.
@@ -143,8 +153,8 @@ def read_layer(
         Invalid: the file cannot be used; `errors` lists up to 20 findings as feature (from 1), code and detail.
     """
     limit = max_unpacked_bytes or get_settings().max_unpacked_bytes
-    with open_file(path, encoding, limit) as source:
-        reader = LayerReader(source, layer, crs=crs, mapping=mapping)
+    with open_file(path, encoding, limit, layer_name) as source:
+        reader = LayerReader(source, layer, crs=crs, mapping=mapping, axis_order=axis_order, offset=offset)
         features = [feature for batch in reader.batches() for feature in batch.each()]
         return LayerFile(features, reader.findings.told_warnings())
 
@@ -153,17 +163,29 @@ class LayerReader:
     """Reads an open file as features of a layer, batch by batch."""
 
     def __init__(
-        self, source: LayerSource, layer: Layer, *, crs: str | None = None, mapping: ColumnMapping | None = None
+        self,
+        source: LayerSource,
+        layer: Layer,
+        *,
+        crs: str | None = None,
+        mapping: Renaming | None = None,
+        axis_order: AxisOrder = "xy",
+        offset: OffsetSaid | None = None,
     ) -> None:
         """
         Args:
             crs: coordinate reference system of a file that declares none, such as `EPSG:4549`.
             mapping: how the file's columns and values are called here.
+            axis_order: "yx" where northing or latitude stands first in the file.
+            offset: "gcj02" or "bd09": the coordinates have that offset, which is taken away.
         """
         self.findings = Findings(warnings=list(source.warnings), warning_count=len(source.warnings))
         self._source, self._layer, self._crs = source, layer, crs
-        self._codes = mapping.codes if mapping else {}
-        self._names = _names(layer, source, mapping.columns if mapping else {})
+        self._axis_order, self._offset = axis_order, offset
+        self.sample = Sample()
+        mapping = mapping or Renaming()
+        self._codes = mapping.codes
+        self._names = mapping.match(layer, source.columns, source.limit)
 
     def batches(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Features]:
         """Clean features in the file's order, as long as nothing is refused; after that the rest is checked alone.
@@ -176,15 +198,19 @@ class LayerReader:
         """
         identities = Identities(self._layer)
         seen = 0
-        transformer: Transformer | None = None
+        placing: Placing | None = None
+        settled = False
         for batch in self._source.batches():
             if not seen:
                 self._check_columns(batch)
-                transformer = transformer_of(self._source, self._crs)
-            features = self._clean(batch, transformer)
+            if placing is None or not settled:
+                corners = shapely.get_coordinates(batch.geometries)
+                placing, settled = self._place(corners), len(corners) > 0
+            features = self._clean(batch, placing)
             identities.add(features)
             seen += len(batch)
             if self.findings.error_count == 0 and len(features):
+                self.sample.add(features.texts["code"], features.geometries)
                 yield features
             if progress:
                 progress(seen, self._source.feature_count or seen)
@@ -193,6 +219,23 @@ class LayerReader:
             raise Invalid("The file holds no feature.")
         identities.check(self.findings)
         self.findings.raise_if_any()
+
+    def _place(self, corners: npt.NDArray[np.float64]) -> Placing:
+        """How the file's coordinates are read, settled on those of the first batch that has any."""
+        placing = settle(
+            corners,
+            self._source.crs,
+            named=self._crs,
+            declared_by_default=self._source.crs_is_default,
+            axis_order=self._axis_order,
+        )
+        told = list(placing.warnings)
+        if self._offset in TO_WGS84:
+            placing = replace(placing, undo=TO_WGS84[self._offset])
+            told.append(f"its coordinates were converted from {OFFSET_NAMES[self._offset]}, to about a metre")
+        if len(corners):
+            self.findings.say(told)
+        return placing
 
     def _check_columns(self, batch: Batch) -> None:
         """Raises Invalid for what is wrong with the columns, or with the text of the first batch, which tells more."""
@@ -206,17 +249,20 @@ class LayerReader:
             self.findings.raise_if_any()
         if missing:
             reason = "the required column is missing"
+            proposed = proposal(self._layer, self._source.columns, self._source.limit)
+            hint = _HINT if proposed else ""
             raise Invalid(
                 f"The file lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
                 f"A file of {self._layer.value} needs {', '.join(COLUMNS[self._layer].required)}; "
-                f"this one has {', '.join(self._source.columns[:40]) or 'none'}. Nothing was imported.",
+                f"this one has {', '.join(self._source.columns[:40]) or 'none'}.{hint} Nothing was imported.",
                 errors=[{"pointer": column, "feature": None, "code": None, "detail": reason} for column in missing],
+                **({"mapping": proposed} if proposed else {}),
             )
         doubled = sorted({ours for ours in found if found.count(ours) > 1})
         if doubled:
             raise Invalid(f"The file has more than one column for {', '.join(doubled)}; leave one.")
 
-    def _clean(self, batch: Batch, transformer: Transformer | None) -> Features:
+    def _clean(self, batch: Batch, placing: Placing) -> Features:
         own = known_columns(self._layer)
         renamed = {ours: batch.columns[theirs] for theirs, ours in self._names.items()}
         notes = BatchFindings(batch.first, _column(renamed.get("code"), len(batch)))
@@ -234,7 +280,7 @@ class LayerReader:
         for place, (begin, end) in enumerate(zip(days["valid_from"], days["valid_to"], strict=True)):
             if begin and end and end < begin:
                 notes.refuse(place, "valid_to lies before valid_from")
-        shapes = clean_geometries(batch.geometries, transformer, notes.refuse_unless(unreadable), notes.mend)
+        shapes = clean_geometries(batch.geometries, placing, notes.refuse_unless(unreadable), notes.mend)
         self.findings.take(notes)
         kept = [place for place in range(len(batch)) if place not in notes.refused]
         category = COLUMNS[self._layer].category
@@ -271,13 +317,6 @@ class LayerReader:
                         notes.refuse(place, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
             told = [coded[text] if text else None for text in told]
         return told
-
-
-def _names(layer: Layer, source: LayerSource, mapped: dict[str, str]) -> dict[str, str]:
-    """Our name of each column of the file that has one: the mapping's before the one that matches by itself."""
-    told = {theirs: ours for theirs, ours in mapped.items() if theirs in source.columns}
-    matched = match_columns(layer, [name for name in source.columns if name not in told], source.limit)
-    return told | {theirs: ours for theirs, ours in matched.items() if ours not in told.values()}
 
 
 def _column(values: list[Any] | None, count: int) -> list[str | None]:

@@ -14,11 +14,12 @@ from sqlalchemy import select, text
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
-from app.boundaries.importing import import_layer, stored_mapping
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
 from app.boundaries.service import in_force, within_box
 from app.boundaries.versions import get_version
+from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
 from app.foundation.geometry import from_database, geojson, parse_bbox
@@ -124,13 +125,19 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         caller: CallerDep,
         request: Request,
         response: Response,
-        file: Annotated[UploadFile, File(description="GeoPackage, zipped Shapefile or GeoJSON")],
+        file: Annotated[UploadFile, File(description="GeoPackage, zipped Shapefile or FileGDB, GeoJSON, KML, KMZ")],
         valid_from: Annotated[date, Form(description="The day from which this version counts")],
         source_document: Annotated[str, Form(description="The decree, approval or data set that it comes from")],
         crs: Annotated[str | None, Form(description="Of a file that declares none, such as EPSG:4549")] = None,
         encoding: Annotated[str | None, Form(description="UTF-8 or GB18030, of a file that does not say")] = None,
+        mapping: Annotated[str | None, Form(description="Name of the stored column mapping")] = None,
+        layer_name: Annotated[str | None, Form(description="The layer to read of a file that holds several")] = None,
+        axis_order: Annotated[AxisOrder, Form(description="`yx`: northing or latitude stands first")] = "xy",
+        offset: Annotated[
+            OffsetSaid | None,
+            Form(description="`gcj02`, `bd09`: convert from it; `none`: take a file that looks so as it is"),
+        ] = None,
         propose: Annotated[bool, Form(description="Leave the version to be confirmed or discarded")] = False,
-        mapping: Annotated[str | None, Form(description="Name of a stored mapping of columns and values")] = None,
         accuracy_m: Annotated[
             float | None,
             Form(ge=0, allow_inf_nan=False, description="How far a drawn border may lie from the true one"),
@@ -150,7 +157,10 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 imported_by=caller.account_id,
                 crs=crs or None,
                 encoding=encoding or None,
-                mapping=stored_mapping(session, layer, mapping) if mapping else None,
+                mapping=mapping or None,
+                layer_name=layer_name or None,
+                axis_order=axis_order,
+                offset=offset,
                 propose=propose,
                 accuracy_m=accuracy_m,
                 max_unpacked_bytes=settings.max_unpacked_bytes,

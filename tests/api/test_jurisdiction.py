@@ -209,13 +209,15 @@ def _foreign(session: Session) -> Ids:
             ("cases", "case_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
             ("permits", "code"): code,
-            # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
+            # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
             ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
+            ("column-mappings", "layer"): uuid4(),
+            ("column-mappings", "name"): uuid4(),
         }
     )
 
@@ -331,5 +333,5 @@ def test_the_walk_covers_the_public_surface() -> None:
     words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics", "activities", "calibrations",
+        "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
     } <= words  # fmt: skip
