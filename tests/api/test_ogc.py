@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation, VersionKind, VersionStatus
 from app.boundaries.service import in_force
+from app.foundation.database import Database
 from app.maps.collections import COLLECTIONS
 from app.maps.moments import in_force_between
 from tests.conftest import COUNTY, COUNTY2, World
@@ -186,6 +187,10 @@ def test_a_bbox_is_served_by_the_index(redlines: World) -> None:
     with redlines.database.transaction(see_all=True) as session:
         version = add_version(session, Layer.redlines, 2, valid_from=date(2021, 1, 2))
         add_squares(session, version, 20_000, access.unit_by_code(session, COUNTY))
+    owner = Database(redlines.urls.owner)
+    with owner.transaction() as session:
+        session.execute(text("analyze boundary_features"))
+    owner.dispose()
     event.listen(engine, "before_cursor_execute", listener)
     try:
         assert ask(redlines, REDLINES, bbox="127.0012,42,127.0023,42.0009")["numberMatched"] == 2
