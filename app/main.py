@@ -22,7 +22,8 @@ from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
 from app.foundation.storage import Storage
 from app.imagery import routes as imagery
-from app.maps import export_routes, ogc_routes
+from app.maps import export_routes, ogc_routes, tile_routes
+from app.maps.tile_cache import TileCache
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import routes as statistics
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     )
     app.state.settings = settings
     app.state.storage = Storage(settings.storage)
+    app.state.tile_cache = TileCache(settings.tile_cache_bytes)
     install_error_handlers(app)
     # A form's headers and boundaries come on top of the file that it carries.
     app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + 2**20)
@@ -91,6 +93,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         api.include_router(router)
     app.include_router(api)
     app.include_router(ogc_routes.router)
+    app.include_router(tile_routes.router)
     _add_health(app)
     return app
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     notice_days: int | None = Field(
         None, ge=0, le=365, description="Days of public notice before closure; unset: as the chain of rules says"
     )
+    tile_cache_bytes: int = Field(
+        32 * 2**20, ge=0, description="Vector tiles of boundary layers that an API process keeps; 0: none"
+    )
     max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file or boundary layer")
     max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
 

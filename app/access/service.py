@@ -18,7 +18,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 
 from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
-from app.foundation.database import set_scope
+from app.foundation.database import run_sql, set_scope
 from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from app.foundation.time import utc_now
 
@@ -143,6 +143,21 @@ def issue_token(session: Session, account: Account, name: str, life: timedelta) 
     return secret, token.expires_at
 
 
+# One round trip, as every request takes it: token, account, unit, and the units below unless it is the province.
+_CALLER = """
+    with recursive who as (
+        select a.id as account_id, a.username, a.role, a.is_demo, u.id as unit_id, u.code, u.level
+        from tokens t join accounts a on a.id = t.account_id join units u on u.id = a.unit_id
+        where t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active
+    ), below as (
+        select unit_id as id from who where level <> 'province'
+        union all
+        select child.id from units child join below on child.parent_id = below.id
+    )
+    select who.*, array(select id from below) as units from who
+"""
+
+
 def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:
     """The caller behind a bearer token.
 
@@ -152,19 +167,19 @@ def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Call
     Raises:
         Unauthenticated: unknown, expired or revoked.
     """
-    account = session.scalar(
-        select(Account)
-        .join(Token, Token.account_id == Account.id)
-        .where(
-            Token.digest == _digest(secret),
-            Token.revoked_at.is_(None),
-            Token.expires_at > utc_now(),
-            Account.is_active,
-        )
-    )
-    if account is None or (account.is_demo and not allow_demo):
+    row = run_sql(session, _CALLER, {"digest": _digest(secret), "now": utc_now()}).one_or_none()
+    if row is None or (row.is_demo and not allow_demo):
         raise Unauthenticated()
-    return caller_of(session, account)
+    level = UnitLevel(row.level)
+    return Caller(
+        account_id=row.account_id,
+        username=row.username,
+        role=Role(row.role),
+        unit_id=row.unit_id,
+        unit_code=row.code,
+        unit_level=level,
+        units=None if level is UnitLevel.province else tuple(row.units),
+    )
 
 
 def _digest(secret: str) -> bytes:

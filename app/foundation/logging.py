@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.foundation.identity import new_id
 
@@ -42,20 +42,37 @@ def configure_logging(*, level: int = logging.INFO) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def install_request_log(app: FastAPI) -> None:
-    """Log every request with an id that the answer carries as `X-Request-Id`."""
-    log = logging.getLogger("redline.http")
+class RequestLog:
+    """ASGI middleware: one line a request, with an id that the answer carries as `X-Request-Id`."""
 
-    @app.middleware("http")
-    async def write(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.log = logging.getLogger("redline.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
         request_id = str(new_id())
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
+        status = 0
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
         try:
-            response = await call_next(request)
-            response.headers["X-Request-Id"] = request_id
+            await self.app(scope, receive, named)
             elapsed = (time.perf_counter() - started) * 1000
-            log.info("%s %s %d %.0f ms", request.method, request.url.path, response.status_code, elapsed)
-            return response
+            self.log.info("%s %s %d %.0f ms", scope["method"], scope["path"], status, elapsed)
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
+
+
+def install_request_log(app: FastAPI) -> None:
+    """Log every request with an id that the answer carries as `X-Request-Id`."""
+    app.add_middleware(RequestLog)

@@ -1,0 +1,222 @@
+"""Vector tiles and OGC items over HTTP, against the bare statement and against tipg, on the same rows in one run.
+
+20,000 red lines (maps_data.py) in an embedded cluster. Four clients, two API processes of ours, two of tipg; clients
+hold one kept connection each (load.py) and are split evenly. Ours asks with a bearer token and through row-level
+security; tipg reads a view as a role that sees every row.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import make_url
+from sqlalchemy.dialects import postgresql
+
+from app.access.models import Role, UnitLevel
+from app.access.service import Caller
+from app.foundation.database_setup import connect
+from app.foundation.embedded import ClusterUrls, EmbeddedCluster
+from app.foundation.identity import new_id
+from app.foundation.migrate import upgrade
+from app.foundation.time import legal_day, utc_now
+from app.maps.tile_grid import BUFFER, EXTENT, TileAddress
+from app.maps.tiles import LAYERS, how_made, tile_statement, tile_values
+from tests.bench.load import Ask, Load, http_client, run, sql_client
+from tests.bench.maps_data import COUNT, fill
+from tests.bench.maps_data import EXTENT as GROUND
+from tests.bench.tables import ratio, show
+
+CLIENTS, PROCESSES, SECONDS = 4, 2, 8.0
+SMALLEST_BYTES, TILES_A_ZOOM = 5 * 1024, 60
+ZOOMS = (8, 9, 10, 11)
+VIEW = "peer.redlines"
+Clients = Sequence[Callable[[], Ask]]
+
+
+def everything() -> Caller:
+    """A caller of the whole province, for the statement alone."""
+    nobody = new_id()
+    return Caller(nobody, "bench", Role.officer, nobody, "220000", UnitLevel.province, None)
+
+
+def own_statement(tile: TileAddress) -> str:
+    """Our statement of a tile of red lines, values written in."""
+    caller, layer, today = everything(), LAYERS["redlines"], legal_day(utc_now())
+    cut, exact = how_made(tile)
+    values = {name: value for name, value in tile_values(caller, tile, today).items() if isinstance(name, str)}
+    statement = tile_statement(caller, layer, today, cut=cut, exact=exact).params(values)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+
+def plain_statement(tile: TileAddress) -> str:
+    """What the manual of PostGIS writes: the same rows, fields, extent and buffer; no simplification."""
+    envelope = f"ST_TileEnvelope({tile.z}, {tile.x}, {tile.y})"
+    west, south, east, north = tile.box(BUFFER)
+    return (
+        f"select ST_AsMVT(q.*, 'redlines', {EXTENT}, 'geom') from (select id::text, code, name, category, "
+        f"ST_AsMVTGeom(ST_Transform(geom, 3857), {envelope}, {EXTENT}, {BUFFER}, true) as geom from boundary_features "
+        f"where layer = 'redlines' and geom && ST_MakeEnvelope({west}, {south}, {east}, {north}, 4490)) q"
+    )
+
+
+def tiles_over(ground: tuple[float, float, float, float], zoom: int) -> list[TileAddress]:
+    west, south, east, north = ground
+    size = 2**zoom
+
+    def row(latitude: float) -> int:
+        return int((1 - np.arcsinh(np.tan(np.radians(latitude))) / np.pi) / 2 * size)
+
+    columns = range(int((west + 180) / 360 * size), int((east + 180) / 360 * size) + 1)
+    return [TileAddress(zoom, x, y) for x in columns for y in range(row(north), row(south) + 1)]
+
+
+def size_of(connection: Any, tile: TileAddress) -> int:
+    return len(connection.execute(own_statement(tile)).fetchone()[0] or b"")
+
+
+def choose(urls: ClusterUrls) -> list[TileAddress]:
+    """Up to `TILES_A_ZOOM` tiles of each zoom, each of at least `SMALLEST_BYTES` in our own, simplified form."""
+    rng, chosen = np.random.default_rng(7), []
+    with connect(urls.superuser) as connection:
+        for zoom in ZOOMS:
+            there = tiles_over(GROUND, zoom)
+            picked = [there[k] for k in rng.permutation(len(there))[: 3 * TILES_A_ZOOM]]
+            large = [tile for tile in picked if size_of(connection, tile) >= SMALLEST_BYTES]
+            chosen += large[:TILES_A_ZOOM]
+    return chosen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def service(command: Sequence[str], environment: dict[str, str], port: int, log: Path) -> Iterator[int]:
+    """A process that serves HTTP on a port, while the context lasts."""
+    with log.open("ab") as sink:
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=sink, stderr=sink)
+        try:
+            until = time.monotonic() + 90
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(log.read_text()[-2000:])
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def ours(urls: ClusterUrls, folder: Path, environment: dict[str, str] | None = None) -> Iterator[list[int]]:
+    """Our API processes, started as `redline up` starts them."""
+    with ExitStack() as stack:
+        ports = [free_port() for _ in range(PROCESSES)]
+        for port in ports:
+            given = {
+                "REDLINE_PORT": str(port), "REDLINE_DATABASE_URL": urls.application,
+                "REDLINE_DATA_DIR": str(folder / "ours"),
+            }  # fmt: skip
+            command = [sys.executable, "-m", "app.cli", "api"]
+            stack.enter_context(service(command, given | (environment or {}), port, folder / "ours.log"))
+        yield ports
+
+
+@contextmanager
+def tipg(urls: ClusterUrls, folder: Path) -> Iterator[list[int]]:
+    """tipg's own application under uvicorn, reading the view."""
+    address = make_url(urls.superuser)
+    with connect(urls.superuser) as connection:
+        connection.execute("create schema if not exists peer")
+        connection.execute(
+            f"create or replace view {VIEW} as select id::text as id, code, name, category, geom from boundary_features"
+            " where layer = 'redlines'"
+        )
+    host, port_of = str(address.query["host"]).replace("/", "%2F"), address.query["port"]
+    environment = {
+        "DATABASE_URL": f"postgresql://{address.username}:{address.password}@{host}:{port_of}/{address.database}",
+        "TIPG_DB_SCHEMAS": '["peer"]', "TIPG_TILE_BUFFER": str(BUFFER), "TIPG_CATALOG_TTL": "36000",
+    }  # fmt: skip
+    with ExitStack() as stack:
+        ports = [free_port() for _ in range(PROCESSES)]
+        for port in ports:
+            command = [sys.executable, "-m", "uvicorn", "tipg.main:app", "--port", str(port), "--no-access-log"]
+            stack.enter_context(service(command, environment, port, folder / "tipg.log"))
+        yield ports
+
+
+def over_http(ports: Sequence[int], headers: dict[str, str]) -> Clients:
+    return [partial(http_client, ports[k % len(ports)], headers) for k in range(CLIENTS)]
+
+
+def over_sql(url: str, *prepare: str) -> Clients:
+    return [partial(sql_client, url, prepare) for _ in range(CLIENTS)]
+
+
+def row(name: str, load: Load, *references: Load) -> list[str]:
+    rates = [ratio(load.per_second, reference.per_second) for reference in references]
+    return [name, f"{load.per_second:.0f}", f"{load.mean_bytes / 1024:.1f}", *rates]
+
+
+def bench_tiles(urls: ClusterUrls, token: str, folder: Path) -> None:
+    tiles = choose(urls)
+    counted = ", ".join(f"z{zoom}: {sum(tile.z == zoom for tile in tiles)}" for zoom in ZOOMS)
+    print(f"{len(tiles)} tiles of at least {SMALLEST_BYTES // 1024} KB ({counted})")
+    authorised = {"Authorization": f"Bearer {token}"}
+    scope = "select set_config('redline.scope', 'all', false), set_config('redline.units', '{}', false)"
+    alone = "set max_parallel_workers_per_gather = 0"
+    paths = [f"/tiles/redlines/{tile.z}/{tile.x}/{tile.y}" for tile in tiles]
+    plain = run(over_sql(urls.superuser, alone), [plain_statement(tile) for tile in tiles], SECONDS)
+    same = run(over_sql(urls.application, scope, alone), [own_statement(tile) for tile in tiles], SECONDS)
+    rows = [
+        row("bare ST_AsMVT, no simplification, no row security", plain, plain, same),
+        row("bare ST_AsMVT, our statement behind row security", same, plain, same),
+    ]
+    with ours(urls, folder, {"REDLINE_TILE_CACHE_BYTES": "0"}) as ports:
+        rows.append(row("ours, nothing cached", run(over_http(ports, authorised), paths, SECONDS), plain, same))
+    with ours(urls, folder) as ports:
+        rows.append(row("ours, as shipped", run(over_http(ports, authorised), paths, SECONDS), plain, same))
+    with tipg(urls, folder) as ports:
+        peers = [f"/collections/{VIEW}/tiles/WebMercatorQuad/{tile.z}/{tile.x}/{tile.y}" for tile in tiles]
+        rows.append(row("tipg", run(over_http(ports, {}), peers, SECONDS), plain, same))
+    show(("tiles", "a second", "KB each", "of bare, plain", "of bare, ours"), rows)
+
+
+def settings(urls: ClusterUrls) -> None:
+    with connect(urls.superuser) as connection:
+        names = ("server_version", "shared_buffers", "jit", "work_mem", "max_parallel_workers_per_gather")
+        shown: list[Any] = [connection.execute(f"show {name}").fetchone() for name in names]
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; everything on this machine")
+    print("; ".join(f"{name} {value[0]}" for name, value in zip(names, shown, strict=True) if value))
+    print(
+        f"{CLIENTS} client processes (one kept connection each, raw socket), {PROCESSES} API processes each; "
+        f"{SECONDS:.0f} s after a warm-up.\n"
+        f"Ours: uvicorn, SQLAlchemy pool 10 + 10 a process, psycopg, plan_cache_mode force_custom_plan.\n"
+        f"tipg {version('tipg')}: uvicorn, asyncpg {version('asyncpg')} pool 1 to 10 a process, default settings, "
+        f"tile buffer {BUFFER} (ours).\n"
+    )
+
+
+def main(count: int = COUNT) -> None:
+    """Everything; prints tables."""
+    with tempfile.TemporaryDirectory(prefix="redline-bench-") as folder, EmbeddedCluster(Path(folder)) as cluster:
+        upgrade(cluster.urls.owner)
+        token = fill(cluster.urls, count)
+        settings(cluster.urls)
+        bench_tiles(cluster.urls, token, Path(folder))
