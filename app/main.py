@@ -23,7 +23,7 @@ from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
 from app.foundation.storage import Storage
 from app.imagery import routes as imagery
-from app.maps import ogc_routes, tile_routes
+from app.maps import export_routes, ogc_routes, tile_routes
 from app.maps.tile_cache import TileCache
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
@@ -44,6 +44,7 @@ ROUTERS = (
     *casework.routers,
     statistics.router,
     register_routes.router,
+    export_routes.router,
 )
 DESCRIPTION = """
 Finds human activity inside ecological red lines and protected areas from satellite images, judges it by the law of
