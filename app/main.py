@@ -22,7 +22,7 @@ from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
 from app.foundation.storage import Storage
 from app.imagery import routes as imagery
-from app.maps import ogc_routes, tile_routes
+from app.maps import export_routes, ogc_routes, tile_routes
 from app.maps.tile_cache import TileCache
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
@@ -35,6 +35,7 @@ ROUTERS = (
     *monitoring.routers,
     *casework.routers,
     statistics.router,
+    export_routes.router,
 )
 DESCRIPTION = """
 Finds human activity inside ecological red lines and protected areas from satellite images, judges it by the law of

@@ -214,6 +214,6 @@ def parse_text(text: str) -> Node:
     try:
         return _PARSER.parse(text)
     except UnexpectedInput as error:
-        place = error.pos_in_stream
+        place: int | None = getattr(error, "pos_in_stream", None)
         where = "its end" if place is None or not 0 <= place < len(text) else f"character {place + 1}"
         raise ValueError(f"it cannot be read as CQL2 text at {where}") from None

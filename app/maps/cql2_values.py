@@ -89,8 +89,9 @@ def _bad() -> NoReturn:
 
 
 def read_day(text: str) -> date:
-    """A date as CQL2 writes it, or as GDAL does (2024/06/30). Raises: ValueError."""
-    return date.fromisoformat(text.replace("/", "-")) if len(text) == 10 else _bad()
+    """A date as CQL2 writes it, or as GDAL 3.6 does, with a T behind. Raises: ValueError."""
+    text = text.removesuffix("T")
+    return date.fromisoformat(text) if len(text) == 10 else _bad()
 
 
 def read_instant(text: str) -> datetime:
@@ -139,7 +140,7 @@ def same_kind(a: Operand, b: Operand) -> tuple[Operand, Operand]:
     for literal_side, other in ((a, b), (b, a)):
         if literal_side.text is not None and other.kind in (Kind.day, Kind.instant, Kind.uuid):
             try:
-                kind = Kind.instant if other.kind is Kind.day and len(literal_side.text) > 10 else other.kind
+                kind = Kind.instant if other.kind is Kind.day and len(literal_side.text) > 11 else other.kind
                 read = replace(literal_side, kind=kind, sql=literal_of(kind, literal_side.text), text=None)
             except (ValueError, OverflowError):
                 refuse(f"{other.name} is {KIND_WORDS[other.kind]}, which {literal_side.name} is not")

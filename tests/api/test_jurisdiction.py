@@ -185,11 +185,16 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("runs", "run_id"): run.id,
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
+            # Features of OGC API – Features; those of the boundary layers stand above.
+            ("detections", "feature_id"): detection.id,
+            ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
             ("calibrations", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
+            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
         }
     )
 
@@ -204,8 +209,12 @@ def _parameters(path: str) -> list[str]:
     return [part[1:-1] for part in path.split("/") if part.startswith("{")]
 
 
+def _word(path: str) -> str:
+    return path.removeprefix("/api/v1/").removeprefix("/ogc/collections/").strip("/").split("/")[0]
+
+
 def _fill(path: str, ids: dict[tuple[str, str], UUID]) -> str:
-    word = path.removeprefix("/api/v1/").split("/")[0]
+    word = _word(path)
     for name in _parameters(path):
         assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
         path = path.replace(f"{{{name}}}", str(ids[word, name]))
@@ -301,8 +310,13 @@ def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[
 
 
 def test_the_walk_covers_the_public_surface() -> None:
-    words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
+    words = {_word(path) for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics", "activities", "calibrations",
+        "detections", "cases", "statistics", "activities", "calibrations", "ogc", "exports",
+        "tiles",
     } <= words  # fmt: skip
+    paths = {path for path, _ in OPERATIONS}
+    for collection in (*Layer, "detections", "cases"):
+        items = f"/ogc/collections/{collection}/items"
+        assert {items, f"{items}/{{feature_id}}", f"/api/v1/exports/{collection}"} <= paths
