@@ -19,6 +19,7 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
+    bench_maps,
     bench_pair_cost,
     bench_pair_roads,
     bench_pairs,
@@ -74,6 +75,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "speed": lambda options: bench_speed.run(),
     "scene": lambda options: bench_scene.run(options.size),
     "scale": lambda options: bench_scale.run(),
+    "maps": lambda options: bench_maps.main(),
 }
 NAMES = tuple(BENCHMARKS)
 
