@@ -222,7 +222,7 @@ def import_(
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
 ) -> None:
     """Import a boundary layer as a new version."""
-    from app.boundaries.service import import_layer
+    from app.boundaries.importing import import_layer
     from app.foundation.time import legal_day, utc_now
 
     with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:

@@ -56,8 +56,8 @@ def empty_template(cluster: EmbeddedCluster) -> str:
 @pytest.fixture(scope="session")
 def world_template(cluster: EmbeddedCluster, empty_template: str) -> str:
     """The name of a database with the units of Jilin and one account of each role."""
+    from app.boundaries.importing import import_layer
     from app.boundaries.models import Layer
-    from app.boundaries.service import import_layer
 
     name = f"world_{_worker()}"
     database = Database(cluster.create_database(name, empty_template).application)

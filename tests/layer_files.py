@@ -87,5 +87,5 @@ def refusal(path: Path, layer: Layer = Layer.redlines, **options: Any) -> Invali
     return caught.value
 
 
-def content(features: list[Feature]) -> list[str]:
+def content(features: list[Feature]) -> list[bytes]:
     return [feature.digest() for feature in features]

@@ -135,8 +135,24 @@ class RuleSet(Base):
     version: Mapped[str] = mapped_column(Text, unique=True)
     digest: Mapped[str] = mapped_column(Text)
     is_active: Mapped[bool] = mapped_column(default=False)
-    # law.RuleTable as JSON: rules, and examples with the verdicts that they must give.
+    # Goes up with each decision on the set: what If-Match names.
+    revision: Mapped[int] = mapped_column(default=1)
+    # law.table.RuleTable as JSON: rules, and examples with the verdicts that they must give.
     content: Mapped[dict[str, Any]] = mapped_column(JSONB)
     source_document: Mapped[str] = mapped_column(Text)
     imported_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     imported_by: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+
+
+class RuleSetDecision(Base):
+    """Who made a rule set the active one, in the place of which, and why."""
+
+    __tablename__ = "rule_set_decisions"
+    __table_args__ = (Index("ix_rule_set_decisions_rule_set_id", "rule_set_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    rule_set_id: Mapped[UUID] = mapped_column(ForeignKey("rule_sets.id"))
+    former_id: Mapped[UUID] = mapped_column(ForeignKey("rule_sets.id"))
+    decided_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
+    decided_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    note: Mapped[str] = mapped_column(Text)

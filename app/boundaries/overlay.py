@@ -1,102 +1,41 @@
-"""The legal overlay: which units' ground a polygon stands on, what it touches there, and what the law says of that."""
+"""The legal overlay: which units' ground a polygon stands on, what it touches there, and what the law says of that.
+
+The parts: `periods` says which versions are in force when, `grounds` reads the features, `measuring` cuts and measures,
+`law` decides, `assessing` puts them together for one change. Here they are brought together for many.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.boundaries.models import Layer, Verdict
-from app.boundaries.rules import CLASSES, REDLINE, RULES_VERSION, Rule, strictest
+from app.access.models import Unit
+from app.boundaries.assessing import COLUMNS as COLUMNS
+from app.boundaries.assessing import Assessment, Judged, Law, Touch
+from app.boundaries.assessing import Overlay as Overlay
+from app.boundaries.assessing import Subject as Subject
+from app.boundaries.distances import redline_distances_m
+from app.boundaries.grounds import Feature, GroundReader, geometries_of
+from app.boundaries.measuring import Ints, Objects, box_pairs, measure
+from app.boundaries.models import Layer
+from app.boundaries.periods import Period, load_calendar
+from app.boundaries.rule_sets import active_table
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
+from app.foundation.geometry import geodesic_areas_m2
 
-# Share of the restricted part that a permit must cover to allow it, and from which it is a question of drawing.
-COVERED_SHARE = 0.99
-NEARLY_COVERED_SHARE = 0.90
-# A part inside that is smaller than both is 压线: about four pixels of 10 m, and a tenth of the polygon.
-SLIVER_M2 = 400.0
-SLIVER_SHARE = 0.10
+# Changes that are judged together, neighbours: what they touch fits into memory.
+_TOGETHER = 1000
 
 
-@dataclass(frozen=True)
-class Overlay:
-    """How a polygon was judged; plain data, ready for the columns of a detection.
-
-    Attributes:
-        unit_areas: largest first: unit_id, code, name, area_m2, share.
-        unit_ids: the units of `unit_areas`; empty outside the province.
-        lead_unit_id: the one with the largest part, the smaller code at a tie.
-        overlaps: by layer, largest first: feature_id, layer, code, name, category, area_m2, share; of permits also
-            holder, document, valid_from, valid_to.
-        verdict_ground: why, in words.
-        judged_by: the day, the version of each layer, the rules and the rule that decided.
-    """
-
-    area_m2: float
-    unit_areas: list[dict[str, Any]]
-    unit_ids: list[UUID]
-    lead_unit_id: UUID | None
-    overlaps: list[dict[str, Any]]
-    verdict: Verdict
-    verdict_ground: str
-    judged_by: dict[str, Any]
-
-
-# Edges are straight in longitude and latitude: cut to 0.001 degrees (about 100 m) before cutting and measuring on the
-# ellipsoid, as in app.foundation.geometry.geodesic_area_m2. A day before the first version of divisions takes that
-# one: a finding must have somebody who answers for it.
-_VERSIONS = text(
-    """
-    select distinct on (layer) layer, id, number, valid_from
-    from layer_versions
-    where valid_from <= :on or layer = 'divisions'
-    order by layer, (valid_from <= :on) desc, abs(valid_from - :on), number desc
-    """
-)
-_PIECES = text(
-    """
-    with polygon as materialized (
-        select ST_Segmentize(ST_GeomFromWKB(:wkb, 4490), 0.001) as geom
-    ), pieces as materialized (
-        select f.id, f.layer, f.code, f.name, f.category, f.holder, f.document, f.valid_from, f.valid_to,
-            ST_CollectionExtract(ST_Intersection(coalesce(f.ground, f.geom), polygon.geom), 3) as piece
-        from polygon
-        join boundary_features f on f.geom && polygon.geom and f.version_id = any(:versions)
-        where (f.layer = 'divisions' and f.ground is not null)
-            or (f.layer <> 'divisions' and f.valid_from <= :on and (f.valid_to is null or f.valid_to >= :on))
-    ), restricted as (
-        select ST_Union(piece) as geom from pieces where layer in ('redlines', 'protected-areas')
-    ), permitted as (
-        select ST_Union(piece) as geom from pieces where layer = 'permits'
-    ), measured as (
-        select
-            ST_Area(polygon.geom::geography) as whole_m2,
-            ST_Area(ST_Segmentize(restricted.geom, 0.001)::geography) as restricted_m2,
-            ST_Area(ST_Segmentize(permitted.geom, 0.001)::geography) as permitted_m2,
-            ST_Area(ST_Segmentize(ST_CollectionExtract(
-                ST_Intersection(restricted.geom, permitted.geom), 3), 0.001)::geography) as both_m2
-        from polygon, restricted, permitted
-    )
-    select pieces.id, pieces.layer, pieces.code, pieces.name, pieces.category, pieces.holder, pieces.document,
-        pieces.valid_from, pieces.valid_to, units.id as unit_id,
-        ST_Area(ST_Segmentize(pieces.piece, 0.001)::geography) as area_m2,
-        measured.whole_m2,
-        coalesce(measured.restricted_m2, 0) as restricted_m2,
-        coalesce(measured.permitted_m2, 0) as permitted_m2,
-        coalesce(measured.both_m2, 0) as both_m2
-    from measured
-    left join pieces on true
-    left join units on pieces.layer = 'divisions' and units.code = pieces.code
-    order by pieces.layer, area_m2 desc, pieces.code, pieces.category, pieces.id
-    """
-)
 _TOUCHING = text(
     """
     select units.id
@@ -120,64 +59,161 @@ _GROUND = text(
 )
 
 
-def judge(session: Session, geometry: BaseGeometry, on: date) -> Overlay:
-    """Overlay a valid polygon (EPSG:4490) with what was in force on a day, and judge it.
+def judge_many(session: Session, subjects: Sequence[Subject], *, on: date | None = None) -> list[Overlay]:
+    """Overlay changes with what was in force when they can have happened, and judge them by the active rules.
 
-    Contacts of less than one square metre are the noise of two drawings and are left out. The session must see all.
+    The verdict is that of the day of the image, `first_seen_on`. Where what was in force changed since the last clear
+    view, and the verdict with it, all verdicts are given. Contacts of less than one square metre are the noise of two
+    drawings and are left out. The session must see all. In memory: the features that touch a thousand neighbours.
 
     Args:
-        on: the legal day for which the law, the layers and the permits are taken.
+        on: judge all by what is in force on that day instead of on their own.
     """
-    versions = {Layer(row.layer): row for row in session.execute(_VERSIONS, {"on": on})}
-    rows = session.execute(
-        _PIECES,
-        {"wkb": shapely.to_wkb(geometry), "versions": [row.id for row in versions.values()], "on": on},
-    ).all()
-    measured = rows[0]
-    whole_m2 = float(measured.whole_m2)
-    touched = [row for row in rows if row.id is not None and row.area_m2 >= LEAST_CONTACT_M2]
-    units = [row for row in touched if row.layer == Layer.divisions]
-    overlaps = [_overlap(row, whole_m2) for row in touched if row.layer != Layer.divisions]
-    # A permit is measured against the part that needs one: what lies inside red lines and zones, or the whole polygon
-    # where nothing does.
-    if measured.restricted_m2 >= LEAST_CONTACT_M2:
-        covered = measured.both_m2 / measured.restricted_m2
-    else:
-        covered = measured.permitted_m2 / whole_m2
-    has_restrictions = bool(versions.keys() & {Layer.redlines, Layer.protected_areas})
-    verdict, ground, rule = _decide(overlaps, on, whole_m2, min(covered, 1.0), has_restrictions)
-    return Overlay(
-        area_m2=whole_m2,
-        unit_areas=[
-            {
-                "unit_id": str(row.unit_id),
-                "code": row.code,
-                "name": row.name,
-                "area_m2": row.area_m2,
-                "share": min(row.area_m2 / whole_m2, 1.0),
-            }
-            for row in units
+    if not subjects:
+        return []
+    law = Law(active_table(session), load_calendar(session))
+    reader = GroundReader(session, law.calendar)
+    units = dict(session.execute(select(Unit.code, Unit.id)).all())
+    geometries = np.empty(len(subjects), dtype=object)
+    geometries[:] = [subject.geometry for subject in subjects]
+    areas = geodesic_areas_m2(geometries)
+    found: dict[int, Overlay] = {}
+    for batch in _neighbours(geometries):
+        taken = [subjects[index] for index in batch]
+        touches = _touches(reader, taken, geometries[batch], areas[batch], on)
+        assessed = [
+            Assessment(subject, float(areas[index]), touches.get(place, []), law, on)
+            for place, (index, subject) in enumerate(zip(batch, taken, strict=True))
+        ]
+        distances = _distances(session, law, assessed)
+        for index, assessment, distance in zip(batch, assessed, distances, strict=True):
+            found[int(index)] = replace(_overlay(assessment, units), redline_distance_m=distance)
+    return [found[index] for index in range(len(subjects))]
+
+
+def judge(session: Session, geometry: BaseGeometry, on: date) -> Overlay:
+    """The overlay of one valid polygon (EPSG:4490) by what was in force on a day."""
+    return judge_many(session, [Subject(geometry, on, None)])[0]
+
+
+def _neighbours(geometries: Objects) -> Iterator[Ints]:
+    """Places of changes that lie beside each other, some at a time: along a Z curve over their middles."""
+    bounds = shapely.bounds(geometries)
+    middles = np.column_stack([bounds[:, 0] + bounds[:, 2], bounds[:, 1] + bounds[:, 3]])
+    low, span = middles.min(axis=0), np.maximum(np.ptp(middles, axis=0), 1e-9)
+    x, y = ((middles - low) / span * 65_535).astype(np.int64).T
+    key = sum((((x >> bit) & 1) << (2 * bit)) | (((y >> bit) & 1) << (2 * bit + 1)) for bit in range(16))
+    order = np.argsort(key, kind="stable")
+    return (order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER))
+
+
+def _touches(
+    reader: GroundReader, subjects: Sequence[Subject], geometries: Objects, areas: Any, on: date | None
+) -> dict[int, list[Touch]]:
+    """What each change of a batch touches while it can have happened, by its place in the batch."""
+    periods = [Period(on, on) if on else subject.period for subject in subjects]
+    span = Period(min(one.first for one in periods), max(one.last for one in periods))
+    features = reader.read(shapely.bounds(geometries), span)
+    grounds = geometries_of(features)
+    subject, feature = box_pairs(geometries, grounds)
+    kept = np.array(
+        [
+            _matters(features[f], periods[s], on or subjects[s].first_seen_on)
+            for s, f in zip(subject, feature, strict=True)
         ],
-        unit_ids=[row.unit_id for row in units],
-        lead_unit_id=units[0].unit_id if units else None,
-        overlaps=overlaps,
-        verdict=verdict,
-        verdict_ground=ground,
-        judged_by={
-            "on": on.isoformat(),
-            "versions": {
-                layer.value: {
-                    "version_id": str(row.id),
-                    "number": row.number,
-                    "valid_from": row.valid_from.isoformat(),
-                }
-                for layer, row in sorted(versions.items())
-            },
-            "rules": RULES_VERSION,
-            "rule": rule.code if rule else None,
-            "source": rule.source if rule else None,
-        },
+        dtype=bool,
     )
+    found = measure(geometries, areas, grounds, (subject[kept], feature[kept]), LEAST_CONTACT_M2)
+    touches: dict[int, list[Touch]] = {}
+    for row in range(len(found.subject)):
+        touch = Touch(features[found.feature[row]], float(found.area_m2[row]), found.piece[row], found.near[row])
+        touches.setdefault(int(found.subject[row]), []).append(touch)
+    return touches
+
+
+def _matters(feature: Feature, period: Period, on: date) -> bool:
+    """Whether a feature is in force while a change can have happened; who answers is asked for the one day."""
+    if feature.layer is Layer.divisions:
+        return feature.is_in_force(on)
+    return any(period.meets(part) for part in feature.periods)
+
+
+def _distances(session: Session, law: Law, assessed: Sequence[Assessment]) -> list[float | None]:
+    """To the nearest red line in force on each change's day."""
+    found: list[float | None] = [0.0 if one.is_in_redline else None for one in assessed]
+    outside: dict[date, list[int]] = {}
+    for place, one in enumerate(assessed):
+        if not one.is_in_redline:
+            outside.setdefault(one.on, []).append(place)
+    for on, places in outside.items():
+        versions = [version.id for version in law.calendar.on(on).get(Layer.redlines, [])]
+        geometries = [assessed[place].subject.geometry for place in places]
+        for place, distance in zip(places, redline_distances_m(session, geometries, versions, on), strict=True):
+            found[place] = distance
+    return found
+
+
+def _overlay(assessment: Assessment, units: dict[str, UUID]) -> Overlay:
+    law, unit_areas = assessment.law, assessment.unit_areas(units)
+    spans = assessment.spans()
+    judged = [assessment.judged(span.last) for span in spans]
+    last = judged[-1]
+    words, words_zh = last.words()
+    return Overlay(
+        area_m2=assessment.area_m2,
+        unit_areas=unit_areas,
+        unit_ids=[UUID(unit["unit_id"]) for unit in unit_areas],
+        lead_unit_id=UUID(unit_areas[0]["unit_id"]) if unit_areas else None,
+        overlaps=last.overlaps,
+        verdict=last.decision.verdict,
+        verdict_ground=words,
+        verdict_ground_zh=words_zh,
+        severity=last.decision.severity,
+        establishment=last.decision.establishment,
+        verdicts=_verdicts(law, spans, judged),
+        judged_by=_judged_by(assessment, last),
+    )
+
+
+def _verdicts(law: Law, spans: Sequence[Period], judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """One entry for each period with a verdict of its own; empty where there is only one verdict."""
+    if len({one.decision.verdict for one in judged}) < 2:
+        return []
+    joined: list[tuple[Period, Judged]] = []
+    for span, one in zip(spans, judged, strict=True):
+        if joined and _same(joined[-1][1], one):
+            joined[-1] = Period(joined[-1][0].first, span.last), one
+        else:
+            joined.append((span, one))
+    return [one.in_period(period, law.versions(one.on)) for period, one in joined]
+
+
+def _same(one: Judged, other: Judged) -> bool:
+    return (one.decision.verdict, one.decision.severity, one.rule) == (
+        other.decision.verdict,
+        other.decision.severity,
+        other.rule,
+    )
+
+
+def _judged_by(assessment: Assessment, judged: Judged) -> dict[str, Any]:
+    law, rule, subject = assessment.law, judged.rule, assessment.subject
+    return {
+        "on": assessment.on.isoformat(),
+        "after": subject.last_clear_on.isoformat() if subject.last_clear_on else None,
+        "until": subject.first_seen_on.isoformat(),
+        "activity": subject.activity,
+        "pixel_m": subject.pixel_m or law.table.parameters.pixel_m,
+        "min_area_m2": subject.min_area_m2,
+        "versions": law.versions(assessment.on),
+        "rules": law.table.version,
+        "rules_digest": law.table.digest,
+        "rule": rule.code if rule else None,
+        "source": rule.source if rule else None,
+        "text_checked": rule.text_checked if rule else None,
+        "why": judged.decision.why.value,
+        "grounds": judged.grounds(),
+    }
 
 
 def units_touching(session: Session, geometry: BaseGeometry) -> list[UUID]:
@@ -199,86 +235,3 @@ def ground_within(session: Session, unit_ids: Sequence[UUID], geometry: BaseGeom
     divisions = newest_divisions(session)
     found = session.scalars(_GROUND, {"wkb": shapely.to_wkb(geometry), "divisions": divisions, "units": list(unit_ids)})
     return shapely.union_all([shapely.from_wkb(bytes(piece)) for piece in found])
-
-
-def _overlap(row: Any, whole_m2: float) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "feature_id": str(row.id),
-        "layer": row.layer,
-        "code": row.code,
-        "name": row.name,
-        "category": row.category,
-        "area_m2": row.area_m2,
-        "share": min(row.area_m2 / whole_m2, 1.0),
-    }
-    if row.layer == Layer.permits:
-        found |= {
-            "holder": row.holder,
-            "document": row.document,
-            "valid_from": row.valid_from.isoformat(),
-            "valid_to": row.valid_to.isoformat() if row.valid_to else None,
-        }
-    return found
-
-
-def _decide(
-    overlaps: list[dict[str, Any]], on: date, whole_m2: float, covered: float, has_restrictions: bool
-) -> tuple[Verdict, str, Rule | None]:
-    """Verdict, ground in words, and the rule that decided. `covered` is the share that valid permits cover."""
-    permits = [overlap for overlap in overlaps if overlap["layer"] == Layer.permits]
-    by = _permit_words(permits)
-    if permits and covered >= COVERED_SHARE:
-        return Verdict.allowed, f"Covered by {by} ({covered:.1%} of the part that needs one).", None
-
-    # By class of ground, so that the way a layer is split into features does not matter.
-    inside: dict[str, float] = {}
-    for overlap in overlaps:
-        if overlap["layer"] != Layer.permits:
-            ground = REDLINE if overlap["layer"] == Layer.redlines else str(overlap["category"])
-            inside[ground] = inside.get(ground, 0.0) + overlap["area_m2"]
-    if not inside:
-        return Verdict.undetermined, _outside_words(permits, has_restrictions), None
-    where = _inside_words(overlaps, inside, whole_m2)
-    if permits and covered >= NEARLY_COVERED_SHARE:
-        words = f"{where} {by} covers {covered:.1%} of that part: the edge of the permit decides (压线)."
-        return Verdict.boundary, words, None
-    solid = [ground for ground, area in inside.items() if not (area < SLIVER_M2 and area < SLIVER_SHARE * whole_m2)]
-    if not solid:
-        return Verdict.boundary, f"{where} That is less than the border's accuracy can tell (压线).", None
-    rule = strictest(solid, on)
-    if rule is None:
-        return Verdict.undetermined, f"{where} The rule table has no rule for that day.", None
-    permit = f" {by} covers only {covered:.1%} of that part." if permits else " No valid permit covers it."
-    return rule.verdict, f"{where} {rule.reason[0].upper()}{rule.reason[1:]}: {rule.source}.{permit}", rule
-
-
-def _inside_words(overlaps: list[dict[str, Any]], inside: dict[str, float], whole_m2: float) -> str:
-    parts = []
-    for ground, area in sorted(inside.items(), key=lambda item: -item[1]):
-        names = sorted(
-            {
-                str(overlap["name"])
-                for overlap in overlaps
-                if (overlap["layer"] == Layer.redlines) == (ground == REDLINE)
-                and overlap["layer"] != Layer.permits
-                and (ground == REDLINE or overlap["category"] == ground)
-            }
-        )
-        share = min(area / whole_m2, 1.0)
-        parts.append(f"{area:,.0f} m² ({share:.1%}) inside {CLASSES[ground]} {'、'.join(names[:3])}")
-    return f"{'; '.join(parts)}."
-
-
-def _outside_words(permits: list[dict[str, Any]], has_restrictions: bool) -> str:
-    if not has_restrictions:
-        return "No red line or protected area had been imported that was in force on that day."
-    beside = f" {_permit_words(permits)} touches it." if permits else ""
-    return f"Outside every imported red line and protected area in force on that day.{beside}"
-
-
-def _permit_words(permits: list[dict[str, Any]]) -> str:
-    named = []
-    for permit in permits[:3]:
-        until = f"until {permit['valid_to']}" if permit["valid_to"] else "without an end"
-        named.append(f"permit {permit['code']} {permit['name']} ({permit['category']}, {permit['document']}, {until})")
-    return "; ".join(named)

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
-from hashlib import sha256
+from hashlib import blake2b
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
-from shapely import MultiPolygon, Polygon
-from shapely.geometry.base import BaseGeometry
+from pyproj import Transformer
+from shapely import MultiPolygon
 
 from app.boundaries.columns import COLUMNS, known_columns, match_columns, read_coded, read_date, read_text
-from app.boundaries.files import WGS84, RawLayer, is_text, read_file, texts
-from app.boundaries.models import Layer
+from app.boundaries.files import Batch, LayerSource, is_text, open_file
+from app.boundaries.findings import BatchFindings, Findings, Identities
+from app.boundaries.ground import clean_geometries, transformer_of
+from app.boundaries.models import ColumnMapping, Layer
 from app.foundation.errors import Invalid
-from app.foundation.geometry import CRS as STORED_CRS
-from app.foundation.geometry import as_multipolygon
 from app.settings import get_settings
 
-MAX_ERRORS = 20
-# A repair may change a polygon's area by this share; beyond it nobody knows what was meant.
-REPAIR_TOLERANCE = 0.001
-# West, south, east, north of where EPSG:4490 is used (EPSG: China, onshore and offshore), with a degree to spare and
-# south to the last islands.
-_EXTENT = (72.6, 2.4, 136.1, 54.6)
+TEXTS = ("code", "name", "level", "category", "holder", "document")
+DAYS = ("valid_from", "valid_to", "established_on")
+# The same for any order of keys.
+_as_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,62 @@ class Feature:
     geometry: MultiPolygon
     established_on: date | None = None
 
-    def digest(self) -> str:
-        """SHA-256 of the content, the same for any order of columns, rings and parts."""
-        facts = [self.code, self.name, self.level, self.category, self.holder, self.document]
-        days = [day.isoformat() if day else None for day in (self.valid_from, self.valid_to, self.established_on)]
-        told = json.dumps([*facts, *days, self.attributes], sort_keys=True, ensure_ascii=False)
-        return sha256(told.encode() + shapely.normalize(self.geometry).wkb).hexdigest()
+    def digest(self) -> bytes:
+        """Of the content, the same for any order of columns, rings and parts."""
+        return features_of([self]).digests()[0]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Clean features of a layer, by column; n of them.
+
+    Attributes:
+        numbers: int64[n]: places in the file, from 1.
+        texts: by name of `TEXTS`.
+        days: by name of `DAYS`.
+        attributes: JSON objects as text, keys in order.
+        geometries: object[n]: valid MultiPolygons in EPSG:4490.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    texts: dict[str, list[str | None]]
+    days: dict[str, list[date | None]]
+    attributes: list[str]
+    geometries: npt.NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    def digests(self) -> list[bytes]:
+        """16 bytes of each one's content, the same for any order of columns, rings and parts."""
+        shapes = shapely.to_wkb(shapely.normalize(self.geometries), byte_order=1)
+        days = [[day.isoformat() if day else "" for day in self.days[name]] for name in DAYS]
+        texts = [[text or "" for text in self.texts[name]] for name in TEXTS]
+        # No text holds a zero character, so that the pieces cannot run into one another.
+        told = map("\0".join, zip(*texts, *days, self.attributes, strict=True))
+        return [
+            blake2b(facts.encode() + b"\0" + shape, digest_size=16).digest()
+            for facts, shape in zip(told, shapes, strict=True)
+        ]
+
+    def each(self) -> Iterator[Feature]:
+        for place in range(len(self)):
+            told: dict[str, Any] = {name: self.texts[name][place] for name in TEXTS}
+            told |= {name: self.days[name][place] for name in DAYS}
+            yield Feature(**told, attributes=json.loads(self.attributes[place]), geometry=self.geometries[place])
+
+
+def features_of(features: Sequence[Feature]) -> Features:
+    """Single features as columns."""
+    shapes = np.full(len(features), None, object)
+    shapes[:] = [feature.geometry for feature in features]
+    return Features(
+        np.arange(1, len(features) + 1),
+        {name: [getattr(feature, name) for feature in features] for name in TEXTS},
+        {name: [getattr(feature, name) for feature in features] for name in DAYS},
+        [_as_json(feature.attributes) for feature in features],
+        shapes,
+    )
 
 
 @dataclass(frozen=True)
@@ -64,288 +113,225 @@ class LayerFile:
     warnings: list[str]
 
 
-@dataclass
-class _Findings:
-    """Problems and mendings found so far."""
-
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def refuse(self, index: int, code: str | None, reason: str) -> None:
-        self.errors.append({"pointer": f"features/{index}", "feature": index, "code": code, "detail": reason})
-
-    def mend(self, index: int, code: str | None, what: str) -> None:
-        self.warnings.append(f"{_label(index, code)}: {what}")
-
-    def raise_if_any(self) -> None:
-        if not self.errors:
-            return
-        first = self.errors[0]
-        count = len(self.errors)
-        more = f" and {count - 1} more" if count > 1 else ""
-        raise Invalid(
-            f"{_label(first['feature'], first['code'])}: {first['detail']}{more}. Nothing was imported.",
-            errors=self.errors[:MAX_ERRORS],
-            error_count=count,
-        )
-
-
-def _label(index: int, code: str | None) -> str:
-    return f"Feature {index} ({code})" if code else f"Feature {index}"
-
-
 def read_layer(
     path: Path,
     layer: Layer,
     *,
     crs: str | None = None,
     encoding: str | None = None,
+    mapping: ColumnMapping | None = None,
     max_unpacked_bytes: int | None = None,
 ) -> LayerFile:
-    """Read a GeoPackage, a zipped Shapefile or GeoJSON as features of a layer.
-
-    Args:
-        crs: coordinate reference system of a file that declares none, such as `EPSG:4549`.
-        encoding: `UTF-8` or `GB18030`, for a file that does not say.
+    """All features of a small file at once. Arguments as of `LayerReader`.
 
     Raises:
         Invalid: the file cannot be used; `errors` lists up to 20 findings as feature (from 1), code and detail.
     """
     limit = max_unpacked_bytes or get_settings().max_unpacked_bytes
-    raw = read_file(path, encoding, limit)
-    findings = _Findings()
-    _check_text(raw, findings)
-    findings.raise_if_any()
-    if not raw.records:
-        raise Invalid("The file holds no feature.")
-    names = match_columns(layer, raw.columns, raw.limit)
-    _check_columns(layer, raw, names)
-    transformer = _transformer(raw, crs)
-    features = [
-        _feature(layer, index, record, geometry, names, transformer, findings)
-        for index, (record, geometry) in enumerate(zip(raw.records, raw.geometries, strict=True), start=1)
-    ]
-    _check_identity(layer, features, findings)
-    findings.raise_if_any()
-    return LayerFile([feature for feature in features if feature is not None], findings.warnings)
+    with open_file(path, encoding, limit) as source:
+        reader = LayerReader(source, layer, crs=crs, mapping=mapping)
+        features = [feature for batch in reader.batches() for feature in batch.each()]
+        return LayerFile(features, reader.findings.told_warnings())
 
 
-def _check_text(raw: RawLayer, findings: _Findings) -> None:
-    for index, record in enumerate(raw.records, start=1):
-        broken = next((column for column, text in texts(record) if not is_text(text)), None)
-        if broken is not None:
-            column = broken.encode("utf-8", "replace").decode()
-            reason = f"the text in column {column!r} does not decode; name the encoding that the file was written in"
-            findings.refuse(index, None, f"{reason} (UTF-8 or GB18030)")
+class LayerReader:
+    """Reads an open file as features of a layer, batch by batch."""
 
+    def __init__(
+        self, source: LayerSource, layer: Layer, *, crs: str | None = None, mapping: ColumnMapping | None = None
+    ) -> None:
+        """
+        Args:
+            crs: coordinate reference system of a file that declares none, such as `EPSG:4549`.
+            mapping: how the file's columns and values are called here.
+        """
+        self.findings = Findings(warnings=list(source.warnings), warning_count=len(source.warnings))
+        self._source, self._layer, self._crs = source, layer, crs
+        self._codes = mapping.codes if mapping else {}
+        self._names = _names(layer, source, mapping.columns if mapping else {})
 
-def _check_columns(layer: Layer, raw: RawLayer, names: dict[str, str]) -> None:
-    missing = [column for column in COLUMNS[layer].required if column not in names.values()]
-    if missing:
-        reason = "the required column is missing"
-        raise Invalid(
-            f"The file lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
-            f"A file of {layer.value} needs {', '.join(COLUMNS[layer].required)}; "
-            f"this one has {', '.join(raw.columns[:40]) or 'none'}. Nothing was imported.",
-            errors=[{"pointer": column, "feature": None, "code": None, "detail": reason} for column in missing],
-        )
-    doubled = sorted({ours for ours in names.values() if list(names.values()).count(ours) > 1})
-    if doubled:
-        raise Invalid(f"The file has more than one column for {', '.join(doubled)}; leave one.")
+    def batches(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Features]:
+        """Clean features in the file's order, as long as nothing is refused; after that the rest is checked alone.
 
+        Args:
+            progress: is told after each batch how many features were read, and how many there are.
 
-def _check_identity(layer: Layer, features: list[Feature | None], findings: _Findings) -> None:
-    seen: dict[tuple[str | None, ...], int] = {}
-    by_zone = len(COLUMNS[layer].identity) > 1
-    for index, feature in enumerate(features, start=1):
-        if feature is None:
-            continue
-        first = seen.setdefault((feature.code, feature.category if by_zone else None), index)
-        if first != index:
-            what = " and ".join(COLUMNS[layer].identity)
-            findings.refuse(index, feature.code, f"the same {what} as feature {first}")
+        Raises:
+            Invalid: at the end, when anything was refused; at once, when the file as a whole is.
+        """
+        identities = Identities(self._layer)
+        seen = 0
+        transformer: Transformer | None = None
+        for batch in self._source.batches():
+            if not seen:
+                self._check_columns(batch)
+                transformer = transformer_of(self._source, self._crs)
+            features = self._clean(batch, transformer)
+            identities.add(features)
+            seen += len(batch)
+            if self.findings.error_count == 0 and len(features):
+                yield features
+            if progress:
+                progress(seen, self._source.feature_count or seen)
+        if not seen:
+            self.findings.raise_if_any()
+            raise Invalid("The file holds no feature.")
+        identities.check(self.findings)
+        self.findings.raise_if_any()
 
-
-# Coordinate reference system
-
-
-def _transformer(raw: RawLayer, named: str | None) -> Transformer | None:
-    """What takes the file's coordinates to EPSG:4490; None when they stand in it already."""
-    declared = None if raw.crs_is_default and named else raw.crs
-    crs = declared
-    if named:
-        try:
-            crs = CRS.from_user_input(named)
-        except CRSError:
-            raise Invalid(f"{named[:60]!r} is not a coordinate reference system; name one such as EPSG:4490.") from None
-        if declared is not None and not _same(declared, crs):
+    def _check_columns(self, batch: Batch) -> None:
+        """Raises Invalid for what is wrong with the columns, or with the text of the first batch, which tells more."""
+        found = list(self._names.values())
+        missing = [column for column in COLUMNS[self._layer].required if column not in found]
+        broken = [name for name in self._source.columns if not is_text(name)]
+        if missing or broken:
+            notes = BatchFindings(batch.first, [None] * len(batch))
+            _check_text(batch, notes)
+            self.findings.take(notes)
+            self.findings.raise_if_any()
+        if missing:
+            reason = "the required column is missing"
             raise Invalid(
-                f"The file declares {declared.name}, and {crs.name} was named for it. Leave the name out, "
-                "or write the file again with the right reference system."
+                f"The file lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}. "
+                f"A file of {self._layer.value} needs {', '.join(COLUMNS[self._layer].required)}; "
+                f"this one has {', '.join(self._source.columns[:40]) or 'none'}. Nothing was imported.",
+                errors=[{"pointer": column, "feature": None, "code": None, "detail": reason} for column in missing],
             )
-    if crs is None:
-        raise Invalid(
-            "The file declares no coordinate reference system. Write it again with one, or name it with `crs` "
-            "(such as EPSG:4490, or EPSG:4549 for a Gauss-Krüger zone)."
+        doubled = sorted({ours for ours in found if found.count(ours) > 1})
+        if doubled:
+            raise Invalid(f"The file has more than one column for {', '.join(doubled)}; leave one.")
+
+    def _clean(self, batch: Batch, transformer: Transformer | None) -> Features:
+        own = known_columns(self._layer)
+        renamed = {self._names.get(name, name): values for name, values in batch.columns.items()}
+        notes = BatchFindings(batch.first, _column(renamed.get("code"), len(batch)))
+        for place, reason in batch.broken.items():
+            notes.refuse(place, reason)
+        _check_text(batch, notes)
+        for place, what in batch.mended.items():
+            notes.mend(place, what)
+        unreadable = set(notes.refused)
+        told = {
+            column: self._told(column, renamed.get(column), notes, unreadable)
+            for column in dict.fromkeys((*COLUMNS[self._layer].required, *own))
+        }
+        days = {column: _days(column, told[column], notes, unreadable) for column in DAYS}
+        for place, (begin, end) in enumerate(zip(days["valid_from"], days["valid_to"], strict=True)):
+            if begin and end and end < begin:
+                notes.refuse(place, "valid_to lies before valid_from")
+        shapes = clean_geometries(batch.geometries, transformer, notes.refuse_unless(unreadable), notes.mend)
+        self.findings.take(notes)
+        kept = [place for place in range(len(batch)) if place not in notes.refused]
+        category = COLUMNS[self._layer].category
+        texts = {name: told.get(name) for name in TEXTS} | {"category": told[category] if category else None}
+        others = {name: values for name, values in renamed.items() if name not in told}
+        others |= {name: list(values) for name, values in told.items() if name not in own}
+        everything = Features(
+            np.arange(batch.first, batch.first + len(batch)),
+            {name: values or [None] * len(batch) for name, values in texts.items()},
+            days,
+            _attributes(others, len(batch)),
+            shapes,
         )
-    # WGS 84 and CGCS2000 agree to within a metre, and PROJ has no transformation between them. Any other datum needs
-    # a real one: without it PROJ would leave an offset of up to half a kilometre in silence.
-    stored = CRS.from_user_input(STORED_CRS)
-    if any(
-        crs.equals(known, ignore_axis_order=True) for known in (stored, CRS.from_epsg(4326), CRS.from_user_input(WGS84))
-    ):
-        return None
-    datum = crs.geodetic_crs.datum.name if crs.geodetic_crs and crs.geodetic_crs.datum else ""
-    alike = datum.startswith(("World Geodetic System 1984", "D_WGS_1984", "WGS_1984", "WGS 84"))
-    try:
-        return Transformer.from_crs(crs, stored, always_xy=True, allow_ballpark=alike)
-    except ProjError:
-        raise Invalid(
-            f"There is no public transformation from {crs.name} to CGCS2000; convert the file to EPSG:4490 first."
-        ) from None
+        return everything if len(kept) == len(batch) else _only(everything, kept)
+
+    def _told(
+        self, column: str, values: list[Any] | None, notes: BatchFindings, unreadable: set[int]
+    ) -> list[str | None]:
+        """A column's values as text or code; what is refused is told."""
+        columns = COLUMNS[self._layer]
+        told = _column(values, len(notes))
+        if codes := self._codes.get(column):
+            told = [codes.get(text, text) if text else text for text in told]
+        if column in columns.required and column not in columns.may_be_blank and not all(told):
+            for place, text in enumerate(told):
+                if text is None and place not in unreadable:
+                    notes.refuse(place, f"{column} is blank")
+        if vocabulary := columns.vocabularies.get(column):
+            coded = {text: read_coded(text, vocabulary) for text in set(told) if text}
+            if None in coded.values():
+                for place, text in enumerate(told):
+                    if text and coded[text] is None and place not in unreadable:
+                        notes.refuse(place, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
+            told = [coded[text] if text else None for text in told]
+        return told
 
 
-def _same(one: CRS, other: CRS) -> bool:
-    if one.equals(other, ignore_axis_order=True):
-        return True
-    code = one.to_epsg(min_confidence=60)
-    return code is not None and code == other.to_epsg(min_confidence=60)
+def _names(layer: Layer, source: LayerSource, mapped: dict[str, str]) -> dict[str, str]:
+    """Our name of each column of the file that has one: the mapping's before the one that matches by itself."""
+    told = {theirs: ours for theirs, ours in mapped.items() if theirs in source.columns}
+    matched = match_columns(layer, [name for name in source.columns if name not in told], source.limit)
+    return told | {theirs: ours for theirs, ours in matched.items() if ours not in told.values()}
 
 
-# One feature
+def _column(values: list[Any] | None, count: int) -> list[str | None]:
+    if values is None:
+        return [None] * count
+    return [(value.strip() or None) if value.__class__ is str else read_text(value) for value in values]
 
 
-def _feature(
-    layer: Layer,
-    index: int,
-    record: dict[str, Any],
-    geometry: BaseGeometry | None,
-    names: dict[str, str],
-    transformer: Transformer | None,
-    findings: _Findings,
-) -> Feature | None:
-    """A clean feature, or None with the reasons added to the findings."""
-    columns = COLUMNS[layer]
-    before = len(findings.errors)
-    values = {ours: record.get(theirs) for theirs, ours in names.items()}
-    code = read_text(values.get("code"))
-    told: dict[str, str | None] = {}
-    for column in dict.fromkeys((*columns.required, *known_columns(layer))):
-        text = read_text(values.get(column))
-        if text is None and column in columns.required and column not in columns.may_be_blank:
-            findings.refuse(index, code, f"{column} is blank")
-        elif text is not None and column in columns.vocabularies:
-            vocabulary = columns.vocabularies[column]
-            coded = read_coded(text, vocabulary)
-            if coded is None:
-                findings.refuse(index, code, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
-            text = coded
-        told[column] = text
-    valid_from, valid_to, established_on = (
-        _day(column, told[column], index, code, findings) for column in ("valid_from", "valid_to", "established_on")
-    )
-    if valid_from and valid_to and valid_to < valid_from:
-        findings.refuse(index, code, "valid_to lies before valid_from")
-    cleaned = _clean_geometry(index, code, geometry, transformer, findings)
-    if len(findings.errors) > before or cleaned is None:
-        return None
-    own = known_columns(layer)
-    return Feature(
-        code=told["code"] or "",
-        name=told["name"] or "",
-        level=told["level"],
-        category=told[columns.category] if columns.category else None,
-        holder=told["holder"],
-        document=told["document"],
-        valid_from=valid_from,
-        valid_to=valid_to,
-        attributes={
-            **{column: told[column] for column in columns.required if column not in own},
-            **{name: value for name, value in record.items() if name not in names},
-        },
-        geometry=cleaned,
-        established_on=established_on,
-    )
+def _days(column: str, told: list[str | None], notes: BatchFindings, unreadable: set[int]) -> list[date | None]:
+    known: dict[str | None, date | None] = {None: None}
+    wrong = set()
+    for text in set(told):
+        try:
+            known[text] = read_date(text)
+        except ValueError:
+            known[text] = None
+            wrong.add(text)
+    if wrong:
+        for place, text in enumerate(told):
+            if text in wrong and place not in unreadable:
+                notes.refuse(place, f"{column} is {str(text)[:40]!r}; write a day as YYYY-MM-DD")
+    return [known[text] for text in told]
 
 
-def _day(column: str, text: str | None, index: int, code: str | None, findings: _Findings) -> date | None:
-    try:
-        return read_date(text)
-    except ValueError:
-        findings.refuse(index, code, f"{column} is {str(text)[:40]!r}; write a day as YYYY-MM-DD")
-        return None
-
-
-# Geometry
-
-
-def _clean_geometry(
-    index: int, code: str | None, geometry: BaseGeometry | None, transformer: Transformer | None, findings: _Findings
-) -> MultiPolygon | None:
-    if geometry is None or geometry.is_empty:
-        findings.refuse(index, code, "it has no geometry, or one that cannot be read")
-        return None
-    if not isinstance(geometry, Polygon | MultiPolygon):
-        findings.refuse(index, code, f"its geometry is a {geometry.geom_type}; only polygons have a place here")
-        return None
-    if geometry.has_z:
-        geometry = shapely.force_2d(geometry)
-        findings.mend(index, code, "heights were dropped")
-    moved = _to_stored_crs(geometry, transformer)
-    reason = _misplaced(moved)
-    if reason:
-        findings.refuse(index, code, reason)
-        return None
-    assert isinstance(moved, Polygon | MultiPolygon)
-    if moved.is_valid:
-        return as_multipolygon(moved)
-    repaired = repair(moved)
-    where = shapely.is_valid_reason(moved)
-    if repaired is None:
-        findings.refuse(
-            index, code, f"its polygon crosses itself and cannot be mended without changing its area ({where})"
+def _attributes(columns: dict[str, list[Any]], count: int) -> list[str]:
+    """Each feature's further columns as a JSON object, keys in order."""
+    pieces = []
+    for name in sorted(columns):
+        key = f"{encode_basestring(name)}: "
+        pieces.append(
+            [key + (encode_basestring(value) if value.__class__ is str else _as_json(value)) for value in columns[name]]
         )
-        return None
-    findings.mend(index, code, f"its polygon was mended ({where})")
-    return repaired
+    return [f"{{{', '.join(told)}}}" for told in zip(*pieces, strict=True)] if pieces else ["{}"] * count
 
 
-def _to_stored_crs(geometry: BaseGeometry, transformer: Transformer | None) -> BaseGeometry:
-    if transformer is None:
-        return geometry
-    return shapely.transform(
-        geometry, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
+def _only(features: Features, kept: list[int]) -> Features:
+    def of(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {name: [values[place] for place in kept] for name, values in columns.items()}
+
+    return Features(
+        features.numbers[kept],
+        of(features.texts),
+        of(features.days),
+        [features.attributes[place] for place in kept],
+        features.geometries[kept],
     )
 
 
-def _misplaced(geometry: BaseGeometry) -> str | None:
-    """Why coordinates (EPSG:4490) cannot be right; None when they can."""
-    coordinates = shapely.get_coordinates(geometry)
-    if not np.isfinite(coordinates).all():
-        return "its coordinates lie outside the range of its coordinate reference system"
-    (left, bottom), (right, top) = coordinates.min(axis=0), coordinates.max(axis=0)
-    if left >= _EXTENT[0] and bottom >= _EXTENT[1] and right <= _EXTENT[2] and top <= _EXTENT[3]:
-        return None
-    swapped = left >= _EXTENT[1] and right <= _EXTENT[3] and bottom >= _EXTENT[0] and top <= _EXTENT[2]
-    if swapped:
-        return "its latitude stands before its longitude; write longitude first"
-    return (
-        f"it lies at {left:.3f}, {bottom:.3f} (longitude, latitude), outside the area of CGCS2000; "
-        "look at the coordinate reference system and the order of the axes"
-    )
+def _check_text(batch: Batch, notes: BatchFindings) -> None:
+    """Refuse each feature with text that did not decode, or with a zero character, in a value or a column's name."""
+    for name, values in batch.columns.items():
+        if not is_text(name):
+            suspects: Iterator[int] = iter(range(len(batch)))
+        elif all(map(is_text, _strings(values))):
+            continue
+        else:
+            suspects = (place for place, value in enumerate(values) if not all(map(is_text, _strings([value]))))
+        column = name.encode("utf-8", "replace").decode()
+        reason = f"the text in column {column!r} does not decode; name the encoding that the file was written in"
+        for place in suspects:
+            if place not in notes.refused:
+                notes.refuse(place, f"{reason} (UTF-8 or GB18030)")
 
 
-def repair(geometry: Polygon | MultiPolygon) -> MultiPolygon | None:
-    """Mend an invalid polygon, or None when its area depends on how its rings are read.
-
-    Three readings must agree to within `REPAIR_TOLERANCE`: the shoelace area of the rings as written, the even-odd
-    area, and the area inside any shell and no hole. They agree on a spike or a doubled vertex; on a bow-tie the
-    shoelace area is that of the lobes' difference.
-    """
-    written = geometry.area
-    even_odd = shapely.make_valid(geometry, method="linework")
-    nonzero = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
-    areas = (written, even_odd.area, nonzero.area)
-    if nonzero.area <= 0 or max(areas) - min(areas) > REPAIR_TOLERANCE * nonzero.area:
-        return None
-    return as_multipolygon(nonzero)
+def _strings(values: list[Any]) -> Iterator[str]:
+    """Every text in values and in what they hold; plain ones joined to be looked at at once."""
+    yield "".join(value for value in values if value.__class__ is str)
+    pending = [value for value in values if isinstance(value, list | dict)]
+    while pending:
+        value = pending.pop()
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        yield "".join(item for item in inner if isinstance(item, str))
+        pending.extend(item for item in inner if isinstance(item, list | dict))

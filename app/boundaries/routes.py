@@ -14,9 +14,10 @@ from sqlalchemy import select
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
-from app.boundaries.service import import_layer, in_force, within_box
+from app.boundaries.service import in_force, within_box
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
 from app.foundation.geometry import from_database, geojson, parse_bbox

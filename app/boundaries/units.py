@@ -9,11 +9,11 @@ from uuid import UUID
 import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit, UnitLevel
-from app.boundaries.models import Layer, LayerVersion
+from app.boundaries.models import Layer, LayerVersion, VersionStatus
 from app.boundaries.reading import Feature
 from app.foundation.errors import Invalid
 from app.foundation.geometry import as_multipolygon
@@ -161,62 +161,14 @@ def upsert_units(session: Session, divisions: Mapping[str, Feature], default_fro
     return {code: unit.id for code, unit in units.items()}
 
 
-_OWN_AND_BELOW = text(
-    """
-    with recursive below (code, unit_id) as (
-        select code, id from units
-        union all
-        select below.code, child.id from below join units child on child.parent_id = below.unit_id
-    ), seen as (
-        select code, array_agg(unit_id order by unit_id) as unit_ids from below group by code
-    )
-    update boundary_features f set unit_ids = seen.unit_ids
-    from seen
-    where f.layer = 'divisions' and f.code = seen.code and f.unit_ids is distinct from seen.unit_ids
-    """
-)
-
-_TOUCHED = text(
-    """
-    with touched as (
-        select f.id, coalesce(array_agg(u.id order by u.id) filter (where u.id is not null), '{}') as unit_ids
-        from boundary_features f
-        left join boundary_features d
-            on d.version_id = :divisions and d.ground && f.geom
-            and ST_Area(ST_Intersection(d.ground, f.geom)::geography) >= :least
-        left join units u on u.code = d.code
-        where f.layer <> 'divisions' and (cast(:only as uuid) is null or f.version_id = cast(:only as uuid))
-        group by f.id
-    )
-    update boundary_features f set unit_ids = touched.unit_ids
-    from touched
-    where f.id = touched.id and f.unit_ids is distinct from touched.unit_ids
-    """
-)
-
-
-def replace_unit_ids(session: Session, version_id: UUID | None = None) -> None:
-    """Work out anew who sees each feature, after units changed; of one version only when it is named.
-
-    A division is seen by its own unit and all below it (all above see it as they see those); any other feature by
-    the units that answer for ground it touches by at least `LEAST_CONTACT_M2`.
-    """
-    session.flush()
-    if version_id is None:
-        session.execute(_OWN_AND_BELOW)
-    divisions = newest_divisions(session)
-    if divisions is not None:
-        session.execute(_TOUCHED, {"divisions": divisions, "least": LEAST_CONTACT_M2, "only": version_id})
-
-
 def newest_divisions(session: Session) -> UUID | None:
     """The version of divisions by which jurisdiction goes now; None before the first import.
 
-    It is the newest, because none is imported before it counts.
+    It is the newest confirmed one, because none is confirmed before it counts.
     """
     return session.scalar(
         select(LayerVersion.id)
-        .where(LayerVersion.layer == Layer.divisions)
+        .where(LayerVersion.layer == Layer.divisions, LayerVersion.status == VersionStatus.confirmed)
         .order_by(LayerVersion.number.desc())
         .limit(1)
     )

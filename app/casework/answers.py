@@ -67,6 +67,12 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         overlaps=row.overlaps,
         verdict=row.verdict,
         verdict_ground=row.verdict_ground,
+        verdict_ground_zh=row.verdict_ground_zh,
+        severity=row.severity,
+        establishment=row.establishment,
+        redline_distance_m=row.redline_distance_m,
+        verdicts=row.verdicts,
+        verdict_now=row.verdict_now,
         judged_by=row.judged_by,
         review=_review(review),
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.models import Role
 from app.access.schemas import UnitAnswer
-from app.boundaries.models import Verdict
+from app.boundaries.models import Establishment, Severity, Verdict
 from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
@@ -119,9 +119,21 @@ class DetectionAnswer(BaseModel):
     detector: str
     lead_unit: UnitAnswer | None = Field(description="Null: outside the province")
     unit_areas: list[dict[str, Any]]
-    overlaps: list[dict[str, Any]]
-    verdict: Verdict
-    verdict_ground: str
+    overlaps: list[dict[str, Any]] = Field(description="Features of the layers and permits that it touches, with areas")
+    verdict: Verdict = Field(description="By what was in force on the day of the image, `first_seen_on`")
+    verdict_ground: str = Field(description="Why, in English")
+    verdict_ground_zh: str = Field(description="Why, in Chinese")
+    severity: Severity
+    establishment: Establishment | None = Field(
+        description="There before the area was established (`legacy`) or after; null: cannot be told"
+    )
+    redline_distance_m: float | None = Field(description="To the nearest red line in force then; 0: inside; null: none")
+    verdicts: list[dict[str, Any]] = Field(
+        description="One a period, where the verdict was not the same over the time in which it can have happened"
+    )
+    verdict_now: Verdict | None = Field(
+        description="What it would be judged after boundaries, permits or rules changed; null: nothing changed since"
+    )
     judged_by: dict[str, Any]
     review: ReviewAnswer
 

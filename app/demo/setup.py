@@ -16,8 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.service import has_real_accounts, serves_this_machine_only
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer, LayerVersion
-from app.boundaries.service import import_layer
 from app.demo.accounts import ensure_accounts
 from app.demo.cases import ensure_cases
 from app.demo.sample import build_sample

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from geoalchemy2 import Geometry
 from geoalchemy2.elements import WKBElement
@@ -93,3 +95,51 @@ def geodesic_area_m2(geometry: BaseGeometry) -> float:
             ring = shapely.geometry.polygon.orient(part)
             total += abs(GEOD.geometry_area_perimeter(ring)[0])
     return total
+
+
+_E2 = GEOD.es
+_E = _E2**0.5
+# Four points of Gauss and Legendre on 0..1: exact to 1e-10 for edges of several degrees.
+_NODES, _WEIGHTS = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2, np.polynomial.legendre.leggauss(4)[1] / 2
+
+
+def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Areas on the ellipsoid, in square metres, of polygons in longitude and latitude; 0 where there is no polygon.
+
+    Edges are straight in longitude and latitude, followed exactly: what `geodesic_area_m2` tends to as its pieces
+    shorten. So the areas of parts add up to that of the whole. The cylindrical equal-area map keeps areas
+    (x = a λ, y = a q / 2, with q of Snyder 1987, Map Projections, eq. 3-12), so that an area is the integral of
+    a² q / 2 dλ around the rings, and q is averaged along each edge by quadrature.
+
+    Args:
+        geometries: n polygons, multipolygons or collections of them.
+
+    Returns:
+        float64[n].
+    """
+    told = np.asarray(geometries, dtype=object)
+    parts, owner = shapely.get_parts(told, return_index=True)
+    nested, within = shapely.get_parts(parts, return_index=True)  # multipolygons of a collection
+    owner = owner[within]
+    rings, polygon = shapely.get_rings(nested, return_index=True)
+    total = np.zeros(len(told))
+    if len(rings) == 0:
+        return total
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    edges = np.flatnonzero(ring[1:] == ring[:-1])
+    longitude, latitude = np.radians(xy[:, 0]), np.radians(xy[:, 1])
+    step, rise, begin = np.diff(longitude)[edges], np.diff(latitude)[edges], latitude[edges]
+    # Heights above the first corner's, for the sake of small polygons: q itself is near 1.
+    corner = np.searchsorted(ring, np.arange(len(rings)))
+    base = _authalic(latitude[corner])[ring[edges]]
+    height = sum(w * (_authalic(begin + t * rise) - base) for t, w in zip(_NODES, _WEIGHTS, strict=True))
+    signed = np.bincount(ring[edges], weights=step * height, minlength=len(rings))
+    is_shell = np.concatenate([[True], polygon[1:] != polygon[:-1]])
+    areas = np.where(is_shell, 1.0, -1.0) * np.abs(signed) * (GEOD.a**2 / 2)
+    return np.asarray(np.bincount(owner[polygon], weights=areas, minlength=len(told)), np.float64)
+
+
+def _authalic(latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """q of Snyder 1987, eq. 3-12: twice the area, over a², between the equator and a latitude, by radian."""
+    sine = np.sin(latitude)
+    return np.asarray((1 - _E2) * (sine / (1 - _E2 * sine**2) + np.arctanh(_E * sine) / _E))

@@ -40,12 +40,14 @@ class Operand:
     Attributes:
         name: how to call it in an error.
         text: of a literal text, which stands for a date, an instant or an identifier as well.
+        number: of a literal number; GDAL writes 0 and 1 for false and true.
     """
 
     kind: Kind
     sql: ColumnElement[Any]
     name: str
     text: str | None = None
+    number: float | None = None
 
 
 def check_characters(text: str) -> None:
@@ -145,6 +147,9 @@ def same_kind(a: Operand, b: Operand) -> tuple[Operand, Operand]:
             except (ValueError, OverflowError):
                 refuse(f"{other.name} is {KIND_WORDS[other.kind]}, which {literal_side.name} is not")
             return same_kind(read, b) if literal_side is a else same_kind(a, read)
+        if literal_side.number in (0, 1) and other.kind is Kind.boolean:
+            truth = replace(literal_side, kind=Kind.boolean, sql=literal(literal_side.number == 1, Boolean))
+            return (truth, b) if literal_side is a else (a, truth)
     if {a.kind, b.kind} == {Kind.day, Kind.instant}:
         return as_instant(a), as_instant(b)
     refuse(f"{a.name} is {KIND_WORDS[a.kind]} and {b.name} {KIND_WORDS[b.kind]}; they cannot be compared")

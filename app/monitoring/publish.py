@@ -8,7 +8,7 @@ where new scenes let it grow; what late or corrected scenes say of its past is r
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Final
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.boundaries.overlay import judge, units_touching_by
+from app.boundaries.overlay import units_touching_by
 from app.boundaries.units import newest_divisions
 from app.foundation.geometry import from_database, geodesic_area_m2, geojson, to_database
 from app.foundation.identity import new_id
@@ -27,6 +27,7 @@ from app.foundation.time import day_number, utc_now
 from app.monitoring.activities import recogniser_versions
 from app.monitoring.calibrations import of_run
 from app.monitoring.findings import Found, find, to_date
+from app.monitoring.first_judgement import Unjudged, judge_all, put_off
 from app.monitoring.jobs import window_ground
 from app.monitoring.models import (
     ChangeType,
@@ -68,7 +69,12 @@ class _Replay:
 
 @dataclass(frozen=True)
 class _Publication:
-    """What all steps of one publication share. `divisions`: by which jurisdiction goes now; None before any import."""
+    """What all steps of one publication share.
+
+    Attributes:
+        configuration: the plan's. unjudged: what was written and is judged at the end, all together.
+        divisions: by which jurisdiction goes now; None before any import.
+    """
 
     session: Session
     run: Run
@@ -79,6 +85,8 @@ class _Publication:
     calibration: str
     replays: list[_Replay]
     divisions: UUID | None
+    configuration: PlanConfiguration
+    unjudged: list[Unjudged] = field(default_factory=list)
 
     def replayed(self, ground: BaseGeometry) -> bool:
         """Whether this run computed some of a ground anew."""
@@ -117,6 +125,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
         replays=_replays(session, run, grid),
         calibration=calibration.version,
         divisions=newest_divisions(session),
+        configuration=PlanConfiguration.model_validate(plan.configuration),
     )
     matches = _match(human, standing)
     for index, item in enumerate(human):
@@ -133,6 +142,9 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
             _follow_held(this, detection, item, others)
     gone = [detection for detection in standing if detection not in matches.values()]
     _withdraw(this, gone, matches, human, aside)
+    judge_all(session, this.unjudged, this.configuration, run.id)
+    for one in this.unjudged:
+        _place(this, one.detection)
     for detection in standing:
         if detection.placed_by != this.divisions:
             _place(this, detection)
@@ -347,7 +359,7 @@ def _difference(grid: Grid, before: BaseGeometry, detection: Detection, item: Fo
 
 
 def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGeometry, polygon: BaseGeometry) -> None:
-    """Write a finding and its legal overlay into a detection; the pixels' outline is what is measured and judged.
+    """Write a finding into a detection; the pixels' outline is what is measured and, at the end, judged.
 
     Dates that were published stand: a first sight only moves earlier, and of a detection that somebody works with not
     at all; a confirmation is not taken back.
@@ -360,7 +372,7 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
         detection.first_seen_on, detection.last_clear_on = item.first_seen_on, to_date(patch.last_clear)
     detection.confirmed_on = detection.confirmed_on or item.confirmed_on
     area_m2 = geodesic_area_m2(outline)
-    least = PlanConfiguration.model_validate(this.plan.configuration).min_area_m2
+    least = this.configuration.min_area_m2
     if detection.confidence is Confidence.high and area_m2 >= detection.area_m2 + least:
         detection.change_type = ChangeType.expanded
     if detection.confidence is not Confidence.high:
@@ -370,10 +382,7 @@ def _fill(this: _Publication, detection: Detection, item: Found, outline: BaseGe
     detection.area_m2 = area_m2
     _explain(this, detection, item)
     detection.detector = this.detector
-    overlay = judge(this.session, outline, detection.first_seen_on)
-    for column in ("lead_unit_id", "unit_areas", "overlaps", "verdict", "verdict_ground", "judged_by"):
-        setattr(detection, column, getattr(overlay, column))
-    _place(this, detection)
+    this.unjudged.append(put_off(detection, outline))
 
 
 def _explain(this: _Publication, detection: Detection, item: Found) -> None:

@@ -117,6 +117,7 @@ def _tables_of_boundaries() -> None:
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("content", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("source_document", sa.Text(), nullable=False),
         sa.Column("imported_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -128,6 +129,20 @@ def _tables_of_boundaries() -> None:
     op.create_index(
         "uq_rule_sets_active", "rule_sets", ["is_active"], unique=True, postgresql_where=sa.text("is_active")
     )
+    op.create_table(
+        "rule_set_decisions",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("rule_set_id", sa.Uuid(), nullable=False),
+        sa.Column("former_id", sa.Uuid(), nullable=False),
+        sa.Column("decided_by", sa.Uuid(), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["rule_set_id"], ["rule_sets.id"], name=op.f("fk_rule_set_decisions_rule_set_id")),
+        sa.ForeignKeyConstraint(["former_id"], ["rule_sets.id"], name=op.f("fk_rule_set_decisions_former_id")),
+        sa.ForeignKeyConstraint(["decided_by"], ["accounts.id"], name=op.f("fk_rule_set_decisions_decided_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rule_set_decisions")),
+    )
+    op.create_index("ix_rule_set_decisions_rule_set_id", "rule_set_decisions", ["rule_set_id"])
 
 
 def _detection_columns() -> None:
@@ -209,7 +224,7 @@ def _walls() -> None:
     op.execute(f"create policy jurisdiction on permit_revocations using ({VISIBLE}) with check ({VISIBLE})")
     seen = "exists (select 1 from detections p where p.id = judgements.detection_id)"
     op.execute(f"create policy jurisdiction on judgements using ({seen}) with check ({seen})")
-    op.execute(f"grant select, insert on judgements to {APPLICATION}")
+    op.execute(f"grant select, insert on judgements, rule_set_decisions to {APPLICATION}")
     op.execute(f"grant select, insert, update on rejudgements, column_mappings, rule_sets to {APPLICATION}")
     op.execute(f"grant select, insert, update on unit_successions, permit_revocations to {APPLICATION}")
     # A version that was discarded, or never confirmed, may go; what was ever in force may not.
@@ -223,7 +238,7 @@ def _walls() -> None:
 def downgrade() -> None:
     op.execute("drop policy undecided_only on boundary_features")
     op.execute(f"revoke delete on boundary_features from {APPLICATION}")
-    for table in ("rejudgements", "judgements", "rule_sets", "column_mappings", "permit_revocations"):
+    for table in ("rejudgements", "judgements", "rule_set_decisions", "rule_sets", "column_mappings", "permit_revocations"):
         op.drop_table(table)
     op.drop_table("unit_successions")
     for column in (

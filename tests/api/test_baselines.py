@@ -16,8 +16,8 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
-from app.boundaries.service import import_layer
 from app.foundation.errors import Invalid
 from app.foundation.storage import Storage
 from app.foundation.time import utc_now

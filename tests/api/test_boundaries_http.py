@@ -15,8 +15,8 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
-from app.boundaries.service import import_layer
 from app.foundation.database import Database
 
 # Inside 220621 抚松县 of 220600; and inside 220681 临江市 of the same prefecture.

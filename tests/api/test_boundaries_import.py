@@ -18,10 +18,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, Verdict
-from app.boundaries.overlay import judge, units_touching
+from app.boundaries.overlay import Subject, judge, judge_many, units_touching
 from app.boundaries.schemas import ImportReport
-from app.boundaries.service import import_layer, in_force
+from app.boundaries.service import in_force
 from app.foundation.database import Database, set_scope
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.errors import Invalid
@@ -63,7 +64,7 @@ def area(zone: str, ground: BaseGeometry) -> tuple[dict[str, Any], BaseGeometry]
 def permit(
     ground: BaseGeometry, valid_from: str = "2022-01-01", valid_to: str | None = "2024-12-31"
 ) -> tuple[dict[str, Any], BaseGeometry]:
-    told = {"code": "XK-1", "name": "林区道路", "permit_kind": "linear", "holder": "交通局", "document": "1号"}
+    told = {"code": "XK-1", "name": "林区道路", "permit_kind": "linear_infrastructure", "holder": "交通局", "document": "1号"}
     return told | {"valid_from": valid_from, "valid_to": valid_to}, ground
 
 
@@ -333,7 +334,8 @@ class TestJudge:
 
     def test_the_law_of_the_day(self, session: Session, load: Importer) -> None:
         load(Layer.redlines, [redline(REDLINE)], date(2010, 1, 1))
-        assert judge(session, CHANGE, date(2021, 1, 1)).judged_by["rule"] == "redline-2017"
+        assert judge(session, CHANGE, date(2018, 1, 1)).judged_by["rule"] == "redline-2017"
+        assert judge(session, CHANGE, date(2021, 1, 1)).judged_by["rule"] == "redline-2019"
         overlay = judge(session, CHANGE, date(2016, 1, 1))
         assert overlay.verdict is Verdict.undetermined
         assert overlay.unit_areas  # divisions began in 2020; the first ones there are answer
@@ -362,7 +364,10 @@ class TestJudge:
     def test_a_small_polygon_half_inside_is_no_sliver(self, session: Session, load: Importer) -> None:
         load(Layer.redlines, [redline(REDLINE)])
         small = box(127.05, 42.1199, 127.0501, 42.1201)  # about 180 m²
-        assert judge(session, small, DAY).verdict is Verdict.needs_recognition
+        # Half of it is less than a pixel of 10 m, and more than one of 2 m or than 10 m along the border.
+        coarse, fine = judge_many(session, [Subject(small, DAY, None, pixel_m=pixel) for pixel in (10.0, 2.0)])
+        assert (coarse.verdict, coarse.judged_by["why"]) == (Verdict.boundary, "pixel")
+        assert fine.verdict is Verdict.needs_recognition
 
     def test_outside_everything(self, session: Session, load: Importer) -> None:
         assert "had been imported" in judge(session, CHANGE, DAY).verdict_ground

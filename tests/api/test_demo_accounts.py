@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Account, Role
 from app.access.service import add_account, serves_this_machine_only
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer, LayerVersion
-from app.boundaries.service import import_layer
 from app.demo.accounts import PASSWORD, ensure_accounts
 from app.demo.setup import check_no_real_service, load_boundaries
 from app.foundation.errors import Problem

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation, VersionKind, VersionStatus
 from app.boundaries.service import in_force
+from app.foundation.database import Database
 from app.maps.collections import COLLECTIONS
 from app.maps.moments import in_force_between
 from tests.conftest import COUNTY, COUNTY2, World
@@ -147,23 +148,21 @@ def test_a_feature_is_what_the_database_holds(redlines: World) -> None:
     assert ask(redlines, f"/ogc/collections/permits/items/{feature['id']}", status=404)["status"] == 404
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"colour": "red"}, {"limit": "0"}, {"limit": "x"}, {"bbox": "1,2,3"}, {"bbox": "1,2,3,nan"},
-        {"bbox": "1,9,3,4"}, {"bbox": "0,0,999,1"}, {"datetime": "yesterday"}, {"datetime": "2024-02-30"},
-        {"datetime": "2024-01-01/2023-01-01"},
-        {"datetime": "2024-01-01T00:00:00"}, {"datetime": "a/b/c"}, {"crs": "EPSG:3857"}, {"bbox-crs": "x"},
-        {"cursor": "x"}, {"f": "html"}, {"area_m2": "large"}, {"valid_from": "soon"}, {"version_id": "7"},
-        {"filter-lang": "cql2-text"}, {"filter": "code = 'a'", "filter-lang": "sql"}, {"filter": "code ="},
-        {"filter": "code = 'a'", "filter-crs": "EPSG:4326"}, {"resultType": "all"}, {"code": "\x00"},
-        {"attributes": "{}"},
-    ],
-)  # fmt: skip
-def test_what_cannot_be_understood_is_a_400_that_says_so(world: World, parameters: dict[str, str]) -> None:
-    body = ask(world, REDLINES, status=400, **parameters)
-    name = next(iter(parameters))
-    assert name.split("-")[0] in body["detail"].lower() or name == "f", body
+NOT_UNDERSTOOD: list[dict[str, str]] = [
+    {"colour": "red"}, {"limit": "0"}, {"limit": "x"}, {"bbox": "1,2,3"}, {"bbox": "1,2,3,nan"}, {"bbox": "1,9,3,4"},
+    {"bbox": "0,0,999,1"}, {"datetime": "yesterday"}, {"datetime": "2024-02-30"}, {"datetime": "a/b/c"},
+    {"datetime": "2024-01-01/2023-01-01"}, {"datetime": "2024-01-01T00:00:00"}, {"crs": "EPSG:3857"},
+    {"bbox-crs": "x"}, {"cursor": "x"}, {"f": "html"}, {"area_m2": "large"}, {"valid_from": "soon"},
+    {"version_id": "7"}, {"filter-lang": "cql2-text"}, {"filter-lang": "sql", "filter": "code = 'a'"},
+    {"filter": "code ="}, {"filter-crs": "EPSG:4326", "filter": "code = 'a'"}, {"resultType": "all"},
+    {"code": "\x00"}, {"attributes": "{}"},
+]  # fmt: skip
+
+
+def test_what_cannot_be_understood_is_a_400_that_names_it(world: World) -> None:
+    for parameters in NOT_UNDERSTOOD:
+        body = ask(world, REDLINES, status=400, **parameters)
+        assert next(iter(parameters)) in body["detail"], (parameters, body)
 
 
 def test_parameters_given_twice_or_elsewhere_are_refused(world: World) -> None:
@@ -188,6 +187,10 @@ def test_a_bbox_is_served_by_the_index(redlines: World) -> None:
     with redlines.database.transaction(see_all=True) as session:
         version = add_version(session, Layer.redlines, 2, valid_from=date(2021, 1, 2))
         add_squares(session, version, 20_000, access.unit_by_code(session, COUNTY))
+    owner = Database(redlines.urls.owner)
+    with owner.transaction() as session:
+        session.execute(text("analyze boundary_features"))
+    owner.dispose()
     event.listen(engine, "before_cursor_execute", listener)
     try:
         assert ask(redlines, REDLINES, bbox="127.0012,42,127.0023,42.0009")["numberMatched"] == 2

@@ -20,6 +20,7 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_maps,
+    bench_import,
     bench_pair_cost,
     bench_pair_roads,
     bench_pairs,
@@ -76,6 +77,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "scene": lambda options: bench_scene.run(options.size),
     "scale": lambda options: bench_scale.run(),
     "maps": lambda options: bench_maps.main(),
+    "import": lambda options: bench_import.run(),
 }
 NAMES = tuple(BENCHMARKS)
 

@@ -19,8 +19,8 @@ import rasterio
 from shapely.geometry import mapping
 from sqlalchemy import func, select
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
-from app.boundaries.service import import_layer
 from app.foundation.database import Database
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.migrate import upgrade

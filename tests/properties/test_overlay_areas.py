@@ -18,9 +18,9 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy.orm import Session
 
+from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer
 from app.boundaries.overlay import judge
-from app.boundaries.service import import_layer
 from app.foundation.database import Database, set_scope
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.geometry import geodesic_area_m2

@@ -85,10 +85,10 @@ def test_the_look_through_a_geopackage_ends(tmp_path: Path, monkeypatch: pytest.
     tables = [f"create table t{index} (a, b, c)" for index in range(300)]
     path = changed_geopackage(tmp_path, *tables)
     assert len(read_layer(path, Layer.redlines).features) == 2
-    monkeypatch.setattr("app.boundaries.files._LOOK_SECONDS", -1.0)
+    monkeypatch.setattr("app.boundaries.geopackage._LOOK_SECONDS", -1.0)
     assert "cannot be read" in refusal(path).detail
     monkeypatch.undo()
-    monkeypatch.setattr("app.boundaries.files.MAX_TABLES", 300)
+    monkeypatch.setattr("app.boundaries.geopackage.MAX_TABLES", 300)
     assert "tables; at most 300" in refusal(path).detail
 
 

@@ -14,8 +14,9 @@ import pytest
 import shapely
 from shapely import MultiPolygon, Point, Polygon, box
 
+from app.boundaries.ground import repair
 from app.boundaries.models import Layer
-from app.boundaries.reading import read_layer, repair
+from app.boundaries.reading import read_layer
 from tests.layer_files import (
     BOW_TIE,
     OTHER,
