@@ -99,12 +99,13 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         BodyLimit, limit=settings.max_upload_bytes + 2**20, import_limit=settings.max_layer_bytes + 2**20
     )
     install_request_log(app)
+    # First what is asked for most often: routes are tried in turn.
+    app.include_router(tile_routes.router)
+    app.include_router(ogc_routes.router)
     api = APIRouter(prefix="/api/v1")
     for router in ROUTERS:
         api.include_router(router)
     app.include_router(api)
-    app.include_router(ogc_routes.router)
-    app.include_router(tile_routes.router)
     _add_health(app)
     return app
 

@@ -221,6 +221,8 @@ def _foreign(session: Session) -> Ids:
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
             ("column-mappings", "name"): uuid4(),
+            # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
+            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
         }
     )
 
@@ -341,7 +343,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports",
+        "ogc", "exports", "tiles",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):
