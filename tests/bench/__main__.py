@@ -19,8 +19,8 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
-    bench_maps,
     bench_import,
+    bench_maps,
     bench_pair_cost,
     bench_pair_roads,
     bench_pairs,
