@@ -230,7 +230,7 @@ def bench_tiles(services: Services, tiles: Sequence[TileAddress], title: str) ->
 
 
 def bench_items(services: Services, limit: int) -> None:
-    """Requests by bbox that find 100 to 900 of the features: one page of either service holds them (ours ends a page at 8 MiB)."""
+    """Requests by bbox that find 100 to 900 of the features: one page of ours, which ends at 8 MiB, holds them."""
     rng = np.random.default_rng(3)
     west, south, east, north = GROUND
     per_degree2 = COUNT / (east - west) / (north - south)
