@@ -222,7 +222,8 @@ def _foreign(session: Session) -> Ids:
             ("column-mappings", "layer"): uuid4(),
             ("column-mappings", "name"): uuid4(),
             # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
-            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
+            **{("tiles", name): uuid4() for name in ("z", "x", "y")},
+            ("tiles", "layer"): Layer.redlines,
         }
     )
 
