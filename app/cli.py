@@ -22,8 +22,10 @@ from rich.table import Table
 
 from app.access.vocabulary import Role
 from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
+from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
+from app.cli_rules import rules
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -40,7 +42,9 @@ sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
+app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
+app.add_typer(rules, name="rules")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 

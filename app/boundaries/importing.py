@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.boundaries.comparison import compare
 from app.boundaries.divisions import check_day, merged
 from app.boundaries.files import open_file
 from app.boundaries.mappings import renaming
@@ -18,14 +19,11 @@ from app.boundaries.offset_check import judge_offset
 from app.boundaries.placing import load_grounds
 from app.boundaries.reading import LayerReader, features_of
 from app.boundaries.schemas import ImportReport
-from app.boundaries.versions import confirm
+from app.boundaries.versions import lock_versions, put_in_force
 from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.boundaries.writing import Writer
 from app.foundation.errors import Invalid
 from app.settings import get_settings
-
-# Any number, the same in every process: imports run one after the other.
-_LOCK = 7_351_202_612
 
 Progress = Callable[[int, int], None]
 """Is told how many features were read, and how many there are."""
@@ -75,7 +73,7 @@ def import_layer(
         raise Invalid("Name the source document that the layer comes from.")
     if layer is Layer.divisions and not propose:
         check_day(valid_from)
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    lock_versions(session)
     newest = _newest_confirmed(session, layer)
     version = LayerVersion(
         layer=layer,
@@ -105,8 +103,10 @@ def import_layer(
         version.warnings = warnings
         session.flush()
     difference = _difference(session, version, newest)
-    if not propose:
-        confirm(session, version, imported_by)
+    if propose:
+        compare(session, version)
+    else:
+        put_in_force(session, version, imported_by)
     return _report(version, warnings, created=True, difference=difference)
 
 
@@ -172,6 +172,7 @@ def _report(
         version_id=version.id,
         layer=version.layer,
         number=version.number,
+        status=version.status,
         created=created,
         valid_from=version.valid_from,
         feature_count=version.feature_count,

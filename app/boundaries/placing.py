@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.access.service import RELATED
 from app.boundaries.models import BoundaryFeature
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
 from app.foundation.geometry import from_database, geodesic_areas_m2
@@ -171,24 +172,37 @@ def load_grounds(session: Session) -> Grounds:
 
 
 _OWN_AND_BELOW = text(
-    """
-    with recursive below (code, unit_id) as (
+    f"""
+    with recursive related as ({RELATED}), below (code, unit_id) as (
         select code, id from units
-        union all
-        select below.code, child.id from below join units child on child.parent_id = below.unit_id
+        union
+        select below.code, related.id from below join related on related.above = below.unit_id
     ), seen as (
         select code, array_agg(unit_id order by unit_id) as unit_ids from below group by code
     )
     update boundary_features f set unit_ids = seen.unit_ids
     from seen
     where f.layer = 'divisions' and f.code = seen.code and f.unit_ids is distinct from seen.unit_ids
-    """
+    """  # noqa: S608  # a constant
 )
 # Pages in the order of the key: bounded memory, and no cursor to keep open beside the updates.
 _NEXT_PAGE = text(
     """
     select id, ST_AsBinary(geom), unit_ids from boundary_features
     where layer <> 'divisions' and id > :after order by id limit :page
+    """
+)
+# A revocation is seen by whoever sees the permit in some version.
+_REVOCATIONS = text(
+    """
+    update permit_revocations r set unit_ids = seen.unit_ids
+    from (
+        select code, array_agg(distinct unit_id order by unit_id) as unit_ids
+        from boundary_features cross join lateral unnest(unit_ids) as unit_id
+        where layer = 'permits'
+        group by code
+    ) seen
+    where r.code = seen.code and r.unit_ids is distinct from seen.unit_ids
     """
 )
 _REPLACE = text(
@@ -223,3 +237,4 @@ def replace_unit_ids(session: Session) -> None:
                 _REPLACE,
                 {"ids": [one for one, _ in changed], "unit_ids": [f"{{{','.join(units)}}}" for _, units in changed]},
             )
+    session.execute(_REVOCATIONS)

@@ -18,6 +18,7 @@ from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
 from app.boundaries.service import in_force, within_box
+from app.boundaries.versions import get_version
 from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
@@ -64,7 +65,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         "",
         operation_id=f"list_{things}",
         summary=f"List the {plural} in force on a day, as GeoJSON features",
-        responses=problem_responses(401, 422),
+        responses=problem_responses(401, 404, 422),
     )
     def list_features(
         session: SessionDep,
@@ -73,6 +74,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         request: Request,
         response: Response,
         on: Annotated[date | None, Query(description="In force on this day; default: today in Asia/Shanghai")] = None,
+        version: Annotated[
+            UUID | None, Query(description="All of this version instead, in force or not; a proposed one: the province")
+        ] = None,
         code: Annotated[str | None, Query(description="Only this code")] = None,
         bbox: Annotated[
             str | None,
@@ -80,7 +84,11 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         ] = None,
     ) -> Page[FeatureAnswer]:
         statement = in_jurisdiction(select(BoundaryFeature), caller, BoundaryFeature)
-        statement = statement.where(in_force(layer, on or legal_day(utc_now())))
+        if version is not None:
+            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial)
+            statement = statement.where(BoundaryFeature.version_id == chosen.id)
+        else:
+            statement = statement.where(in_force(layer, on or legal_day(utc_now())))
         if code is not None:
             statement = statement.where(BoundaryFeature.code == code)
         if bbox is not None:
@@ -99,6 +107,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         feature = get_placed(session, caller, BoundaryFeature, feature_id)
         if feature.layer is not layer:
             raise NotFound()
+        get_version(session, layer, feature.version_id, see_undecided=caller.is_provincial)
         return _answer(feature)
 
     @resource.post(
