@@ -93,6 +93,7 @@ def import_here(url: str, path: str) -> None:
         )
     told = {
         "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time(),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "features": report.feature_count,
     }
