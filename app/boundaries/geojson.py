@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ MAX_FEATURE_CHARS = 128 * 2**20
 # A shared list of columns of which each feature has a few would fill memory with nothing.
 MAX_COLUMNS = 1000
 _CHUNK = 2**20
-_BLANK = " \t\n\r"
+_BLANK = re.compile(r"[ \t\n\r]*")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -153,8 +154,8 @@ class _Document:
     def _peek(self) -> str:
         """The next character that is not blank; empty at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _BLANK:
-                self._at += 1
+            blank = _BLANK.match(self._text, self._at)
+            self._at = blank.end() if blank else self._at
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():

@@ -13,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import shapely
-import uuid_utils
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -21,6 +20,7 @@ from app.boundaries.models import LayerVersion
 from app.boundaries.placing import Grounds
 from app.boundaries.reading import DAYS, TEXTS, Features
 from app.foundation.geometry import geodesic_areas_m2
+from app.foundation.identity import new_ids
 
 # COPY is refused on a table with row-level security; arrays unnested in one statement are nearly as fast, and go
 # through every check. Each array is a text of PostgreSQL's own form, and geometries are one piece of bytes: both take
@@ -95,7 +95,7 @@ class Writer:
         columns: dict[str, list[Any]] = {name: features.texts[name] for name in TEXTS}
         columns |= {"attributes": features.attributes, "unit_ids": [known[told] for told in units]}
         bare: dict[str, list[Any]] = {
-            "id": [str(uuid_utils.uuid7()) for _ in range(len(features))],
+            "id": new_ids(len(features)),
             "area_m2": areas.tolist(),
         }
         bare |= {name: _written(features.days[name]) for name in DAYS}

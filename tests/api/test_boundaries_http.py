@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from fastapi.testclient import TestClient
 from httpx2 import Response
 from shapely import box
 from shapely.geometry import mapping, shape
@@ -16,8 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 
 from app.boundaries.importing import import_layer
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion
+from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionStatus
 from app.foundation.database import Database
+from app.main import create_app
 
 # Inside 220621 抚松县 of 220600; and inside 220681 临江市 of the same prefecture.
 IN_COUNTY = box(127.50, 42.25, 127.52, 42.27)
@@ -165,6 +167,23 @@ def test_an_upload_larger_than_allowed(world: Any) -> None:
     answer = upload(world, "admin", REDLINES + b" " * 1000)
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:redline:problem:too-large"
+
+
+def test_a_layer_may_be_larger_than_other_requests(world: Any) -> None:
+    small = world.settings.model_copy(update={"max_upload_bytes": 1000, "max_layer_bytes": 4 * 2**20})
+    large = REDLINES + b" " * (2 * 2**20)
+    with TestClient(create_app(small, database=world.database)) as client:
+        headers = world.headers("admin")
+        files = {"file": ("layer.geojson", large)}
+        form = {"valid_from": "2020-01-01", "source_document": "test", "propose": "true", "accuracy_m": "5"}
+        answer = client.post("/api/v1/redlines/imports", headers=headers, files=files, data=form)
+        assert answer.status_code == 201, answer.text
+        assert client.post("/api/v1/plans", headers=headers, content=large).status_code == 413
+    assert codes(world, "county", "redlines") == []  # only proposed
+    with world.database.transaction(see_all=True) as session:
+        version = session.scalars(select(LayerVersion).where(LayerVersion.layer == Layer.redlines)).one()
+        assert (version.status, version.accuracy_m) == (VersionStatus.proposed, 5.0)
+    assert "no mapping 'x'" in upload(world, "admin", REDLINES, mapping="x").json()["detail"]
 
 
 def test_a_zone_uploaded_later_takes_over(loaded: Any) -> None:
