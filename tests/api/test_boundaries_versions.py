@@ -38,7 +38,8 @@ def ask(world: Any, username: str, method: str, address: str, **more: Any) -> An
 def upload(world: Any, rows: bytes, valid_from: str = "2022-01-01") -> dict[str, Any]:
     answer = ask(
         world, "admin", "POST", "redlines/imports",
-        files={"file": ("layer.geojson", rows)}, data={"valid_from": valid_from, "source_document": "吉政函", "propose": "true"},
+        files={"file": ("layer.geojson", rows)},
+        data={"valid_from": valid_from, "source_document": "吉政函", "propose": "true"},
     )  # fmt: skip
     assert answer.status_code == 201, answer.text
     told: dict[str, Any] = answer.json()
