@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 from uuid import UUID
 
 import shapely
@@ -27,6 +27,7 @@ from app.boundaries.version_schemas import (
     FeatureOverlap,
     FeatureRef,
     Gaps,
+    Kind,
     Outside,
     OutsideFeature,
     Overlaps,
@@ -78,7 +79,7 @@ _ONE_SIDED = """
     order by coalesce(a.area_m2, b.area_m2) desc, code limit %(most)s
 """
 _SAME_GROUND = f"(a.digest = b.digest) is not true and a.geom = b.geom and not {_TOLD}"
-_LISTS = {
+_LISTS: dict[Kind, LiteralString] = {
     "added": _ONE_SIDED.format(joined=_JOINED, condition="b.id is null"),
     "removed": _ONE_SIDED.format(joined=_JOINED, condition="a.id is null"),
     "attributes": _ONE_SIDED.format(joined=_JOINED, condition=_SAME_GROUND),
@@ -90,10 +91,12 @@ _OTHER_GROUND = f"""
         select b.id as before_id, a.id as after_id {_JOINED} where (a.digest = b.digest) is not true
     )
     select a.code, a.category, a.name, b.area_m2 as before_m2, a.area_m2 as after_m2,
-        ST_AsBinary(b.geom) as before, ST_AsBinary(a.geom) as after
+        ST_AsBinary(b.geom) as before, ST_AsBinary(a.geom) as after, {_TOLD} as told_alike
     from pairs
     join boundary_features b on b.id = pairs.before_id
     join boundary_features a on a.id = pairs.after_id
+    join layer_versions bv on bv.id = b.version_id
+    join layer_versions av on av.id = a.version_id
     where not a.geom = b.geom
 """  # noqa: S608  # constants
 _OUTSIDE = """
@@ -189,7 +192,12 @@ def _features(session: Session, version: LayerVersion, sides: Sides) -> tuple[in
         rows = fetch_binary(session, statement, parameters | {"most": MOST_LISTED}) if counts[kind] else []
         listed = [_one_sided(row, kind) for row in rows]
         kinds.append(ChangedFeatures(kind=kind, count=counts[kind], largest=listed))
-    return counts["unchanged"], kinds + _redrawn(session, parameters)
+    unchanged, redrawn = _redrawn(session, parameters)
+    attributes = next(row for row in kinds if row.kind == "attributes")
+    also = redrawn.pop("attributes")
+    attributes.count += also.count
+    attributes.largest = [*attributes.largest, *also.largest][:MOST_LISTED]
+    return counts["unchanged"] + unchanged, [*kinds, *redrawn.values()]
 
 
 def _one_sided(row: Any, kind: str) -> ChangedFeature:
@@ -205,14 +213,24 @@ def _one_sided(row: Any, kind: str) -> ChangedFeature:
     )
 
 
-def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatures]:
-    """Features with other ground: grown, shrunk, or both; less than `LEAST_CONTACT_M2` is the noise of drawing."""
-    counts = dict.fromkeys(("grown", "shrunk", "redrawn"), 0)
-    largest: dict[str, list[tuple[float, int, ChangedFeature]]] = {kind: [] for kind in counts}
+def _redrawn(session: Session, parameters: dict[str, Any]) -> tuple[int, dict[str, ChangedFeatures]]:
+    """Features that are drawn otherwise: grown, shrunk, or both.
+
+    Less than `LEAST_CONTACT_M2` is the noise of drawing: then the words alone decide whether anything changed.
+
+    Returns:
+        How many are unchanged, and the others by kind.
+    """
+    unchanged = 0
+    counts: dict[Kind, int] = dict.fromkeys(("attributes", "grown", "shrunk", "redrawn"), 0)
+    largest: dict[Kind, list[tuple[float, int, ChangedFeature]]] = {kind: [] for kind in counts}
     turn = count()
     for batch in stream_binary(session, _OTHER_GROUND, parameters, _BATCH):
         for row, gained, lost in zip(batch, *_gained_and_lost(batch), strict=True):
             kind = _kind(gained, lost)
+            if kind == "attributes" and row.told_alike:
+                unchanged += 1
+                continue
             counts[kind] += 1
             feature = ChangedFeature(
                 code=row.code,
@@ -225,10 +243,12 @@ def _redrawn(session: Session, parameters: dict[str, Any]) -> list[ChangedFeatur
             )
             entry = (gained + lost, -next(turn), feature)
             (heapq.heappush if len(largest[kind]) < MOST_LISTED else heapq.heappushpop)(largest[kind], entry)
-    return [
-        ChangedFeatures(kind=kind, count=counts[kind], largest=[row for *_, row in sorted(largest[kind], reverse=True)])
+    return unchanged, {
+        kind: ChangedFeatures(
+            kind=kind, count=counts[kind], largest=[row for *_, row in sorted(largest[kind], reverse=True)]
+        )
         for kind in counts
-    ]
+    }
 
 
 def _gained_and_lost(batch: Sequence[Any]) -> tuple[list[float], list[float]]:
@@ -239,7 +259,9 @@ def _gained_and_lost(batch: Sequence[Any]) -> tuple[list[float], list[float]]:
     return gained.tolist(), lost.tolist()
 
 
-def _kind(gained: float, lost: float) -> str:
+def _kind(gained: float, lost: float) -> Kind:
+    if gained < LEAST_CONTACT_M2 and lost < LEAST_CONTACT_M2:
+        return "attributes"
     if lost < LEAST_CONTACT_M2 <= gained:
         return "grown"
     if gained < LEAST_CONTACT_M2 <= lost:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.boundaries.models import Layer, VersionKind, VersionStatus
 from app.boundaries.schemas import FeatureAnswer as FeatureAnswer
 
+Kind = Literal["added", "removed", "attributes", "grown", "shrunk", "redrawn"]
+
 
 class VersionAnswer(BaseModel):
     """A version of a layer: who proposed it, on what ground, and what became of it."""
@@ -58,7 +60,7 @@ class ChangedFeature(BaseModel):
 class ChangedFeatures(BaseModel):
     """Features that something became of; the largest 200 are listed."""
 
-    kind: Literal["added", "removed", "attributes", "grown", "shrunk", "redrawn"]
+    kind: Kind
     count: int
     largest: list[ChangedFeature]
 

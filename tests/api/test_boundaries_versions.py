@@ -37,8 +37,9 @@ def ask(world: Any, username: str, method: str, address: str, **more: Any) -> An
 
 def upload(world: Any, rows: bytes, valid_from: str = "2022-01-01") -> dict[str, Any]:
     answer = ask(
-        world, "admin", "POST", "redlines/imports?propose=true",
-        files={"file": ("layer.geojson", rows)}, data={"valid_from": valid_from, "source_document": "吉政函"},
+        world, "admin", "POST", "redlines/imports",
+        files={"file": ("layer.geojson", rows)},
+        data={"valid_from": valid_from, "source_document": "吉政函", "propose": "true"},
     )  # fmt: skip
     assert answer.status_code == 201, answer.text
     told: dict[str, Any] = answer.json()
@@ -188,9 +189,9 @@ def test_what_was_confirmed_in_between_must_be_looked_at(world: Any) -> None:
 def test_units_change_when_divisions_are_confirmed(world: Any) -> None:
     zone = {"code": "220699", "name": "长白山管理区", "level": "zone", "parent": "220000"}
     answer = ask(
-        world, "admin", "POST", "divisions/imports?propose=true",
+        world, "admin", "POST", "divisions/imports",
         files={"file": ("layer.geojson", collection((zone, box(127.1, 42.1, 127.9, 42.5))))},
-        data={"valid_from": "2021-01-01", "source_document": "吉政发"},
+        data={"valid_from": "2021-01-01", "source_document": "吉政发", "propose": "true"},
     ).json()  # fmt: skip
     version = answer["version_id"]
     assert (answer["status"], answer["added"]) == ("proposed", 1)
