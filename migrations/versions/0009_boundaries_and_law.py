@@ -238,7 +238,14 @@ def _walls() -> None:
 def downgrade() -> None:
     op.execute("drop policy undecided_only on boundary_features")
     op.execute(f"revoke delete on boundary_features from {APPLICATION}")
-    for table in ("rejudgements", "judgements", "rule_set_decisions", "rule_sets", "column_mappings", "permit_revocations"):
+    for table in (
+        "rejudgements",
+        "judgements",
+        "rule_set_decisions",
+        "rule_sets",
+        "column_mappings",
+        "permit_revocations",
+    ):
         op.drop_table(table)
     op.drop_table("unit_successions")
     for column in (
