@@ -19,10 +19,10 @@ Made from `app/boundaries/law/` (`rules.csv`, `examples.csv`, `parameters.csv`).
 How a verdict comes about: [boundaries.md](boundaries.md#the-legal-overlay). Why the law is data:
 [decision 18](decisions/0018-the-law-is-data.md).
 
-**What is not checked.** {unchecked} of {rules} rules were written from published summaries and from memory and were not
+**What is not checked.** {unchecked} of {rules} rules were written from published summaries and from memory, and not
 compared with the gazette; the API says so with every verdict that rests on one (`text_checked`). Above all: which kinds
-of permit a zone admits, what becomes of what was there before (历史遗留), the articles cited, and how the zones that are
-not yet re-zoned are to be read after the regulations on nature reserves were revised (in force 2026-03-15).
+of permit a zone admits, what becomes of what was there before (历史遗留), the articles cited, and how the zones that
+are not yet re-zoned are to be read after the regulations on nature reserves were revised (in force 2026-03-15).
 The accuracies of borders below are assumptions. A lawyer has to go through the table before anybody relies on it.
 
 ## How to edit and test it
@@ -32,18 +32,19 @@ The accuracies of borders below are assumptions. A lawyer has to go through the 
 2. Change rules, add the cases that they are meant for to 示例 with the verdicts that they must have, give 参数 a new
    版本. Where you have compared a row with the gazette, write 是 under 已核对原文.
 3. `redline rules test rules.xlsx` names each cell that cannot be read and each example that comes out otherwise.
-4. `POST /api/v1/rule-sets` (administrators of the province) or `redline rules import rules.xlsx` stores it; a table whose
-   examples fail is refused. Nothing is changed in place: another content needs another 版本.
-5. `POST /api/v1/rule-sets/{{version}}/activate` with `If-Match` and a reason. From then on it judges; verdicts that were
-   given keep the set that they were given by.
+4. `POST /api/v1/rule-sets` (administrators of the province) or `redline rules import rules.xlsx` stores it; a table
+   whose examples fail is refused. Nothing is changed in place: another content needs another 版本.
+5. `POST /api/v1/rule-sets/{{version}}/activate` with `If-Match` and a reason. From then on it judges; verdicts that
+   were given keep the set that they were given by.
 
 ## How a row is read
 
-- A row speaks of one class of ground, of some activities (`*`: all of which no other row of the ground speaks), from a
-  day on, to a day. Of several that hold, the one that names the activity goes first, then the newest, then the first in
-  the table.
+- A row speaks of one class of ground, of some activities (`*`: all of which no other row of the ground speaks), from
+  a day on, to a day. Of several that hold, the one that names the activity goes first, then the newest, then the first
+  in the table.
 - 可准许的许可种类: a valid permit of these kinds that covers the part inside makes the activity allowed there (`*`: any
-  kind). A permit of another kind does not: the ten kinds of limited activity recognised in a red line cure no core zone.
+  kind). A permit of another kind does not: the ten kinds of limited activity recognised in a red line do not
+  cure a core zone.
 - Each class of ground is decided by itself, then the strictest counts. Of two that are as strict, the ground's own law
   (本区域专门法) is named before the red line's, then what stands first.
 - 历史遗留 columns replace verdict and severity where the change came before the area was established. Blank: the same.
