@@ -62,7 +62,8 @@ def stars(rng: np.random.Generator, middles: NDArray[np.float64], radii: NDArray
             wave += np.sin(order * angle + phase) * rng.uniform(0, 0.35, (len(middles), 1)) / order
     reach = radii[:, None] * (1 + wave)
     x = middles[:, :1] + reach * np.cos(angle) / np.cos(np.radians(middles[:, 1:]))
-    return shapely.polygons(np.stack([x, middles[:, 1:] + reach * np.sin(angle)], axis=-1))
+    made = shapely.polygons(np.stack([x, middles[:, 1:] + reach * np.sin(angle)], axis=-1))
+    return np.asarray(made, dtype=object)
 
 
 def red_lines(rng: np.random.Generator, count: int) -> Objects:
@@ -90,7 +91,7 @@ def afresh(geometries: Objects) -> Objects:
 def ours(subjects: Objects, features: Objects) -> NDArray[np.float64]:
     """Area inside by change, float64 (n)."""
     found = measure(subjects, features)
-    return np.bincount(found.subject, found.area_m2, len(subjects))
+    return np.asarray(np.bincount(found.subject, found.area_m2, len(subjects)), np.float64)
 
 
 def geopandas_overlay(subjects: Objects, features: Objects) -> NDArray[np.float64]:
@@ -99,7 +100,7 @@ def geopandas_overlay(subjects: Objects, features: Objects) -> NDArray[np.float6
     right = gpd.GeoDataFrame({"feature": np.arange(len(features))}, geometry=features, crs=CRS)
     found = gpd.overlay(left, right, how="intersection")
     areas = geodesic_areas_m2(np.asarray(found.geometry.array, dtype=object))
-    return np.bincount(found["subject"], areas, len(subjects))
+    return np.asarray(np.bincount(found["subject"], areas, len(subjects)), np.float64)
 
 
 def run(subjects: int = 100_000, features: int = 20_000) -> None:
@@ -113,9 +114,9 @@ def run(subjects: int = 100_000, features: int = 20_000) -> None:
         for _ in range(ROUNDS):
             given = afresh(changed), afresh(red)
             began, busy = time.perf_counter(), time.process_time()
-            inside = work(*given)
+            found = work(*given)
             times.append((time.perf_counter() - began, time.process_time() - busy))
-        areas.append(inside)
+        areas.append(found)
         rows.append((name, min(wall for wall, _ in times), min(cpu for _, cpu in times)))
     print(f"{subjects:,} changes on {features:,} red lines of 1,000 vertices, one core:")
     show(
