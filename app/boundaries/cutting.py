@@ -41,6 +41,7 @@ _DOUBT: Final = 1e-15
 # More crossings or border edges near one change than this are left to GEOS.
 _MOST_NEAR: Final = 4096
 _MOST_CROSSINGS: Final = 4096
+_MOST_ON_EDGE: Final = 256
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
-    """1: a point lies in a geometry, 0: not, -1: too near a border to tell; by the ray eastward."""
+    """1 where a point lies in a geometry, 0 where not, -1 where it is too near a border to tell, by a ray."""
     points, _, _, first, last, boxes, blocks = borders
     x, y = points[:, 0], points[:, 1]
     inside = 0
@@ -192,8 +193,9 @@ def _strip(x0, y0, x1, y1, base, terms):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _inside_parts(x0, y0, x1, y1, inside, at, count, base, terms, scale_x, scale_y):  # type: ignore[no-untyped-def]
+def _inside_parts(x0, y0, x1, y1, inside, at, count, measure):  # type: ignore[no-untyped-def]
     """Of an edge: strip and length of its parts inside, by the places (0 to 1) at which it crosses the other border."""
+    base, terms, scale_x, scale_y = measure
     strip = length = 0.0
     previous = 0.0
     for k in range(1, count):
@@ -219,120 +221,157 @@ def _inside_parts(x0, y0, x1, y1, inside, at, count, base, terms, scale_x, scale
 @njit(cache=True)
 def _cut_all(subjects, features, subject, feature, state, area, contact):  # type: ignore[no-untyped-def]
     """`cut_pairs`, into what it returns."""
-    near = np.empty(_MOST_NEAR, np.int64)
-    near_ring = np.empty(_MOST_NEAR, np.int64)
-    crossed = np.empty((2, _MOST_CROSSINGS))
-    at = np.empty(256)
+    room = (
+        np.empty((_MOST_NEAR, 2), np.int64),  # edges of the feature near the change, and their rings
+        np.empty((_MOST_CROSSINGS, 2)),  # crossings: the place of the feature's edge among those, and where on it
+        np.empty(_MOST_ON_EDGE),  # where on one edge
+    )
     for pair in range(len(subject)):
-        state[pair], area[pair], contact[pair] = _cut(
-            subjects, subject[pair], features, feature[pair], near, near_ring, crossed, at
-        )
+        state[pair], area[pair], contact[pair] = _cut(subjects, subject[pair], features, feature[pair], room)
 
 
 @njit(cache=True)
-def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignore[no-untyped-def]  # noqa: C901
+def _cut(subjects, s, features, f, room):  # type: ignore[no-untyped-def]
     """State, area and contact of one pair."""
-    points, weight, ring_of, first, last, boxes, blocks = subjects
-    x, y = points[:, 0], points[:, 1]
     west = south = np.inf
     east = north = -np.inf
+    boxes, blocks = subjects[5], subjects[6]
     for block in range(blocks[s], blocks[s + 1]):
         west, south = min(west, boxes[block, 0]), min(south, boxes[block, 1])
         east, north = max(east, boxes[block, 2]), max(north, boxes[block, 3])
-    if north - south > _LARGEST:
+    found = _find_near(features, f, west, south, east, north, room[0])
+    if found < 0 or north - south > _LARGEST:
         return UNDECIDED, 0.0, 0.0
-    fpoints, fweight, fring_of, ffirst, flast, fboxes, fblocks = features
-    fx, fy = fpoints[:, 0], fpoints[:, 1]
-    found = 0
-    for block in range(fblocks[f], fblocks[f + 1]):
-        if fboxes[block, 0] > east or fboxes[block, 2] < west or fboxes[block, 1] > north or fboxes[block, 3] < south:
-            continue
-        for j in range(ffirst[block], flast[block]):
-            if (
-                min(fx[j], fx[j + 1]) <= east
-                and max(fx[j], fx[j + 1]) >= west
-                and min(fy[j], fy[j + 1]) <= north
-                and max(fy[j], fy[j + 1]) >= south
-            ):
-                if found == _MOST_NEAR:
-                    return UNDECIDED, 0.0, 0.0
-                near[found], near_ring[found] = j, fring_of[block]
-                found += 1
-    base = y[first[blocks[s]]]
-    terms = _series(base * _RADIAN)
-    # Metres a degree at the change: meridian and parallel radii of GRS80.
+    base = subjects[0][subjects[3][blocks[s]], 1]
+    # Metres a degree at the change: parallel and meridian radii of GRS80.
     curved = 1 - _E2 * np.sin(base * _RADIAN) ** 2
-    scale_y = _A * (1 - _E2) / curved**1.5 * _RADIAN
     scale_x = _A / np.sqrt(curved) * np.cos(base * _RADIAN) * _RADIAN
+    scale_y = _A * (1 - _E2) / curved**1.5 * _RADIAN
+    measure = (base, _series(base * _RADIAN), scale_x, scale_y)
 
-    strip = contact = 0.0
-    count = 0
-    any_inside, all_inside = False, True
-    ring = -1
+    count, strip, some, every = _along_change(subjects, s, features, f, found, measure, room)
+    if count < 0:
+        return UNDECIDED, 0.0, 0.0
+    sure, more, contact, holds = _along_feature(subjects, s, features, found, count, measure, room)
+    if not sure:
+        return UNDECIDED, 0.0, 0.0
+    if not (some or holds):
+        return APART, 0.0, 0.0
+    return WHOLE if every and not holds else PARTLY, (strip + more) * _A * _A, contact
+
+
+@njit(cache=True)
+def _find_near(features, f, west, south, east, north, near):  # type: ignore[no-untyped-def]
+    """Find the feature's edges whose boxes meet a box; how many, -1 where there is no room for them."""
+    points, _, ring_of, first, last, boxes, blocks = features
+    x, y = points[:, 0], points[:, 1]
+    found = 0
+    for block in range(blocks[f], blocks[f + 1]):
+        if boxes[block, 0] > east or boxes[block, 2] < west or boxes[block, 1] > north or boxes[block, 3] < south:
+            continue
+        for j in range(first[block], last[block]):
+            if min(x[j], x[j + 1]) > east or max(x[j], x[j + 1]) < west:
+                continue
+            if min(y[j], y[j + 1]) > north or max(y[j], y[j + 1]) < south:
+                continue
+            if found == len(near):
+                return -1
+            near[found, 0], near[found, 1] = j, ring_of[block]
+            found += 1
+    return found
+
+
+@njit(cache=True)
+def _crossings(ax, ay, bx, by, points, near, found, at, crossed, count):  # type: ignore[no-untyped-def]
+    """Find where an edge of the change crosses the feature's near edges: into `at`, and into `crossed` from `count` on.
+
+    Returns:
+        How many; -1 where a sign is in doubt, or there is no room for them.
+    """
+    here = 0
+    for k in range(found):
+        j = near[k, 0]
+        px, py, qx, qy = points[j, 0], points[j, 1], points[j + 1, 0], points[j + 1, 1]
+        if max(px, qx) < min(ax, bx) or min(px, qx) > max(ax, bx):
+            continue
+        if max(py, qy) < min(ay, by) or min(py, qy) > max(ay, by):
+            continue
+        one, other = _side(px, py, qx, qy, ax, ay), _side(px, py, qx, qy, bx, by)
+        begin, end = _side(ax, ay, bx, by, px, py), _side(ax, ay, bx, by, qx, qy)
+        if one == 0.0 or other == 0.0 or begin == 0.0 or end == 0.0:
+            return -1
+        if (one > 0) == (other > 0) or (begin > 0) == (end > 0):
+            continue
+        if count + here == len(crossed) or here == len(at):
+            return -1
+        at[here] = one / (one - other)
+        crossed[count + here, 0], crossed[count + here, 1] = k, begin / (begin - end)
+        here += 1
+    return here
+
+
+@njit(cache=True)
+def _along_change(subjects, s, features, f, found, measure, room):  # type: ignore[no-untyped-def]
+    """Walk along the change's rings.
+
+    Returns:
+        How many crossings, -1 where undecided; strip below the parts inside; whether a ring begins inside, and whether
+        all do.
+    """
+    points, weight, ring_of, first, last, _, blocks = subjects
+    near, crossed, at = room
+    strip, count, ring = 0.0, 0, -1
+    some, every = False, True
     inside = begun = 0
     for block in range(blocks[s], blocks[s + 1]):
         if ring_of[block] != ring:
-            if ring >= 0 and inside != begun:
-                return UNDECIDED, 0.0, 0.0
+            if inside != begun:
+                return -1, 0.0, False, False
             ring = ring_of[block]
-            inside = begun = _contains(features, f, x[first[block]], y[first[block]])
+            inside = begun = _contains(features, f, points[first[block], 0], points[first[block], 1])
             if inside < 0:
-                return UNDECIDED, 0.0, 0.0
-            any_inside, all_inside = any_inside or inside == 1, all_inside and inside == 1
+                return -1, 0.0, False, False
+            some, every = some or inside == 1, every and inside == 1
         for i in range(first[block], last[block]):
-            here = 0
-            low_x, high_x = min(x[i], x[i + 1]), max(x[i], x[i + 1])
-            low_y, high_y = min(y[i], y[i + 1]), max(y[i], y[i + 1])
-            for k in range(found):
-                j = near[k]
-                if (
-                    max(fx[j], fx[j + 1]) < low_x
-                    or min(fx[j], fx[j + 1]) > high_x
-                    or max(fy[j], fy[j + 1]) < low_y
-                    or min(fy[j], fy[j + 1]) > high_y
-                ):
-                    continue
-                one = _side(fx[j], fy[j], fx[j + 1], fy[j + 1], x[i], y[i])
-                other = _side(fx[j], fy[j], fx[j + 1], fy[j + 1], x[i + 1], y[i + 1])
-                begin = _side(x[i], y[i], x[i + 1], y[i + 1], fx[j], fy[j])
-                end = _side(x[i], y[i], x[i + 1], y[i + 1], fx[j + 1], fy[j + 1])
-                if one == 0.0 or other == 0.0 or begin == 0.0 or end == 0.0:
-                    return UNDECIDED, 0.0, 0.0
-                if (one > 0) == (other > 0) or (begin > 0) == (end > 0):
-                    continue
-                if count == _MOST_CROSSINGS or here == 256:
-                    return UNDECIDED, 0.0, 0.0
-                at[here] = one / (one - other)
-                crossed[0, count], crossed[1, count] = k, begin / (begin - end)
-                here += 1
-                count += 1
-            part, _ = _inside_parts(
-                x[i], y[i], x[i + 1], y[i + 1], inside == 1, at, here, base, terms, scale_x, scale_y
-            )
-            strip += weight[ring] * part
+            ax, ay, bx, by = points[i, 0], points[i, 1], points[i + 1, 0], points[i + 1, 1]
+            here = _crossings(ax, ay, bx, by, features[0], near, found, at, crossed, count)
+            if here < 0:
+                return -1, 0.0, False, False
+            count += here
+            strip += weight[ring] * _inside_parts(ax, ay, bx, by, inside == 1, at, here, measure)[0]
             if here % 2:
                 inside = 1 - inside
-    if inside != begun:
-        return UNDECIDED, 0.0, 0.0
+    return (count if inside == begun else -1), strip, some, every
+
+
+@njit(cache=True)
+def _along_feature(subjects, s, features, found, count, measure, room):  # type: ignore[no-untyped-def]
+    """Walk along the feature's near edges.
+
+    Returns:
+        Whether all could be decided; strip below the parts inside the change, their length in metres, whether there
+        are any.
+    """
+    points, weight = features[0], features[1]
+    near, crossed, at = room
+    strip = contact = 0.0
+    holds = False
     for k in range(found):
-        j = near[k]
-        within = _contains(subjects, s, fx[j], fy[j])
+        j = near[k, 0]
+        px, py, qx, qy = points[j, 0], points[j, 1], points[j + 1, 0], points[j + 1, 1]
+        within = _contains(subjects, s, px, py)
         if within < 0:
-            return UNDECIDED, 0.0, 0.0
+            return False, 0.0, 0.0, False
         here = 0
         for c in range(count):
-            if crossed[0, c] == k:
-                if here == 256:
-                    return UNDECIDED, 0.0, 0.0
-                at[here] = crossed[1, c]
+            if crossed[c, 0] == k:
+                if here == len(at):
+                    return False, 0.0, 0.0, False
+                at[here] = crossed[c, 1]
                 here += 1
         if within == 1 or here > 0:
-            part, length = _inside_parts(
-                fx[j], fy[j], fx[j + 1], fy[j + 1], within == 1, at, here, base, terms, scale_x, scale_y
-            )
-            strip += fweight[near_ring[k]] * part
+            part, length = _inside_parts(px, py, qx, qy, within == 1, at, here, measure)
+            strip += weight[near[k, 1]] * part
             contact += length
-            any_inside, all_inside = True, False
-    if not any_inside:
-        return APART, 0.0, 0.0
-    return WHOLE if all_inside else PARTLY, strip * _A * _A, contact
+            holds = True
+    return True, strip, contact, holds
