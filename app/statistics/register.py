@@ -14,6 +14,7 @@ import shapely
 from shapely import MultiPolygon, STRtree
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import ColumnElement, false, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -241,7 +242,7 @@ def _cases(session: Session, caller: Caller, on_patches: _OnPatches, on: date) -
     last = (
         select(CaseEvent.case_id, CaseEvent.state_after)
         .where(CaseEvent.recorded_at < end)
-        .distinct(CaseEvent.case_id)
+        .ext(distinct_on(CaseEvent.case_id))
         .order_by(CaseEvent.case_id, CaseEvent.case_sequence.desc())
     )
     then = last.subquery("then")
