@@ -208,7 +208,9 @@ def _inside_parts(x0, y0, x1, y1, inside, at, count, base, terms, scale_x, scale
             ax, ay = x0 + (x1 - x0) * previous, y0 + (y1 - y0) * previous
             bx, by = x0 + (x1 - x0) * place, y0 + (y1 - y0) * place
             strip += _strip(ax, ay, bx, by, base, terms)
-            length += np.hypot((bx - ax) * scale_x, (by - ay) * scale_y)
+            # The parallels shorten from the change's first corner on, by the sine of its latitude.
+            narrowed = 1 - np.tan(base * _RADIAN) * ((ay + by) / 2 - base) * _RADIAN
+            length += np.hypot((bx - ax) * scale_x * narrowed, (by - ay) * scale_y)
         inside = not inside
         previous = place
     return strip, length
@@ -265,7 +267,7 @@ def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignor
 
     strip = contact = 0.0
     count = 0
-    cut_any = False
+    any_inside, all_inside = False, True
     ring = -1
     inside = begun = 0
     for block in range(blocks[s], blocks[s + 1]):
@@ -276,6 +278,7 @@ def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignor
             inside = begun = _contains(features, f, x[first[block]], y[first[block]])
             if inside < 0:
                 return UNDECIDED, 0.0, 0.0
+            any_inside, all_inside = any_inside or inside == 1, all_inside and inside == 1
         for i in range(first[block], last[block]):
             here = 0
             low_x, high_x = min(x[i], x[i + 1]), max(x[i], x[i + 1])
@@ -309,10 +312,8 @@ def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignor
             strip += weight[ring] * part
             if here % 2:
                 inside = 1 - inside
-            cut_any = cut_any or here > 0
     if inside != begun:
         return UNDECIDED, 0.0, 0.0
-    holds = False
     for k in range(found):
         j = near[k]
         within = _contains(subjects, s, fx[j], fy[j])
@@ -331,7 +332,7 @@ def _cut(subjects, s, features, f, near, near_ring, crossed, at):  # type: ignor
             )
             strip += fweight[near_ring[k]] * part
             contact += length
-            holds = True
-    if cut_any or holds:
-        return PARTLY, strip * _A * _A, contact
-    return (WHOLE, strip * _A * _A, 0.0) if inside == 1 else (APART, 0.0, 0.0)
+            any_inside, all_inside = True, False
+    if not any_inside:
+        return APART, 0.0, 0.0
+    return WHOLE if all_inside else PARTLY, strip * _A * _A, contact

@@ -13,6 +13,7 @@ from openpyxl import Workbook, load_workbook
 from typer.testing import CliRunner
 
 from app.boundaries.law.decision import Facts, Part, Why, decide, decide_example, establishment, failures
+from app.boundaries.law.docs import PAGE, law_markdown
 from app.boundaries.law.files import built_in, read_table, write_workbook
 from app.boundaries.law.table import GROUNDS, Example, RuleTable, ground_of
 from app.boundaries.law.words import Told, chinese, english
@@ -182,3 +183,7 @@ def test_the_command_line_tests_a_table(tmp_path: Any) -> None:
     out.write_bytes(workbook(set_cell("规则", "G2", "合规")))
     bad = run(app, ["rules", "test", str(out)])
     assert bad.exit_code == 1 and "旧核心区，无许可: verdict is allowed, expected prohibited" in bad.output
+
+
+def test_the_page_is_made_from_the_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == law_markdown(), "run: python -m app.boundaries.law.docs"
