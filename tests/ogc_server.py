@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -19,9 +20,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
-from app.boundaries.models import Layer, LayerVersion
+from app.boundaries.models import Layer, LayerVersion, Verdict
 from app.foundation.identity import new_id
 from app.main import create_app
+from app.monitoring.models import Confidence, Detection, Plan, Run
 from tests.conftest import World
 
 
@@ -85,7 +87,7 @@ def add_squares(session: Session, version: LayerVersion, count: int, unit: Unit,
             """
             insert into boundary_features
                 (id, version_id, layer, code, name, category, valid_from, attributes, area_m2, geom, unit_ids)
-            select (lpad(to_hex(:base + n), 12, '0') || '7000800000000000' || lpad(to_hex(n), 4, '0'))::uuid,
+            select (lpad(to_hex(:base + n), 12, '0') || '70008' || :mark || lpad(to_hex(n), 8, '0'))::uuid,
                 :version, :layer, 'S' || n, '斑块' || n, 'water_conservation', :valid_from, '{}', n,
                 ST_Multi(ST_MakeEnvelope(
                     :west + (n % 400) * 0.001, 42 + (n / 400) * 0.001,
@@ -95,7 +97,29 @@ def add_squares(session: Session, version: LayerVersion, count: int, unit: Unit,
             """
         ),
         {
-            "base": int(new_id().hex[:12], 16), "version": version.id, "layer": version.layer.value, "west": west,
+            "mark": new_id().hex[-7:], "base": int(new_id().hex[:12], 16),
+            "version": version.id, "layer": version.layer.value, "west": west,
             "valid_from": version.valid_from, "count": count, "unit": unit.id,
         },
     )  # fmt: skip
+
+
+def add_detection(session: Session, ground: Any, unit: Unit, **columns: Any) -> Detection:
+    """A detection, with the plan and the run that it hangs on."""
+    place = {"unit_ids": [unit.id]}
+    plan = Plan(
+        name=f"p-{new_id()}", title="p", area=ground, history_from=date(2020, 1, 1), history_until=date(2021, 1, 1),
+        configuration={}, **place,
+    )  # fmt: skip
+    session.add(plan)
+    session.flush()
+    session.add(run := Run(plan_id=plan.id, until=date(2022, 1, 1), **place))
+    session.flush()
+    given = {
+        "activity": "mining", "activities": [], "confidence": Confidence.high, "first_seen_on": date(2022, 1, 1),
+        "detector": "d", "verdict": Verdict.undetermined, "verdict_ground": "", "area_m2": 1, **columns,
+    }  # fmt: skip
+    detection = Detection(plan_id=plan.id, run_id=run.id, geom=ground, lead_unit_id=unit.id, **place, **given)
+    session.add(detection)
+    session.flush()
+    return detection

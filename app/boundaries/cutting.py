@@ -146,7 +146,7 @@ def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
-    """1 where a point lies in a geometry, 0 where not, -1 where it is too near a border to tell; by the ray eastward."""
+    """1: a point lies in a geometry, 0: not, -1: too near a border to tell; by the ray eastward."""
     points, _, _, first, last, boxes, blocks = borders
     x, y = points[:, 0], points[:, 1]
     inside = 0

@@ -22,6 +22,9 @@ from app.foundation.geometry import from_database, geodesic_areas_m2
 _PIECE_CORNERS = 128
 _LEAST_PIECE = 1e-6  # degrees: a tenth of a metre
 _PAGE = 2_000
+# Cells along a side of the grid, and the number of shapes from which on it is worth making.
+_CELLS = 256
+_MANY = 5_000
 
 UnitIds = tuple[str, ...]
 """Ids of units as text, in order."""
@@ -44,6 +47,7 @@ class Grounds:
         self._piece_of = np.array([place for place, _ in pieces], np.intp)
         self._pieces = np.array([piece for _, piece in pieces], object)
         self._tree = shapely.STRtree(self._pieces)
+        self._grid: _Grid | None = None
 
     def units_of(
         self, shapes: npt.NDArray[np.object_], areas_m2: npt.NDArray[np.float64] | None = None
@@ -54,10 +58,26 @@ class Grounds:
             shapes: object[n]: valid polygons in EPSG:4490.
             areas_m2: float64[n]: theirs, when they are known.
         """
-        count = len(shapes)
-        if not self._units or not count:
-            return [()] * count
+        if not self._units or not len(shapes):
+            return [()] * len(shapes)
         areas = geodesic_areas_m2(shapes) if areas_m2 is None else areas_m2
+        if len(shapes) < _MANY:
+            return self._exactly(shapes, areas)
+        if self._grid is None:
+            self._grid = _Grid(self._grounds)
+        sole = self._grid.sole(shapes)
+        sole[areas < LEAST_CONTACT_M2] = -1
+        single = [(unit,) for unit in self._units] + [()]
+        told: list[UnitIds] = [single[place] for place in sole.tolist()]
+        rest = np.flatnonzero(sole < 0)
+        for place, units in zip(rest.tolist(), self._exactly(shapes[rest], areas[rest]), strict=True):
+            told[place] = units
+        return told
+
+    def _exactly(self, shapes: npt.NDArray[np.object_], areas: npt.NDArray[np.float64]) -> list[UnitIds]:
+        count = len(shapes)
+        if not count:
+            return []
         tree = shapely.STRtree(shapes)
         ground, shape = tree.query(self._grounds, predicate="covers")
         enough = areas[shape] >= LEAST_CONTACT_M2
@@ -87,6 +107,35 @@ class Grounds:
         for place, unit in zip(shape.tolist(), ground.tolist(), strict=True):
             told[place] = told[place] + single[unit] if told[place] else single[unit]
         return told
+
+
+class _Grid:
+    """Cells of the whole ground, for the many small shapes that lie in the middle of one unit."""
+
+    def __init__(self, grounds: npt.NDArray[np.object_]) -> None:
+        west, south, east, north = shapely.total_bounds(grounds)
+        self._origin = np.array([west, south])
+        self._size = np.array([east - west, north - south]) / _CELLS
+        x, y = west + np.arange(_CELLS) * self._size[0], south + np.arange(_CELLS) * self._size[1]
+        left, bottom = (side.ravel() for side in np.meshgrid(x, y))
+        tree = shapely.STRtree(shapely.box(left, bottom, left + self._size[0], bottom + self._size[1]))
+        touching = np.bincount(tree.query(grounds, predicate="intersects")[1], minlength=_CELLS**2)
+        ground, cell = tree.query(grounds, predicate="covers")
+        sole = np.full(_CELLS**2, -1, np.int64)
+        sole[cell] = ground
+        sole[touching != 1] = -1
+        self._sole = sole.reshape(_CELLS, _CELLS)
+
+    def sole(self, shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+        """int64[n]: the place of the ground that covers a shape and is the only one there; -1 where it is not sure."""
+        bounds = shapely.bounds(shapes)
+        low = np.floor((bounds[:, :2] - self._origin) / self._size).astype(np.int64)
+        high = np.floor((bounds[:, 2:] - self._origin) / self._size).astype(np.int64)
+        known = ((low >= 0) & (high < _CELLS) & (high - low <= 1)).all(axis=1)
+        low, high = np.where(known[:, None], low, 0), np.where(known[:, None], high, 0)
+        corners = [self._sole[y[:, 1], x[:, 0]] for x in (low, high) for y in (low, high)]
+        alike = np.logical_and.reduce([corner == corners[0] for corner in corners])
+        return np.where(known & alike, corners[0], -1)
 
 
 def _pieces(ground: BaseGeometry) -> Iterable[BaseGeometry]:

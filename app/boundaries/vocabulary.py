@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
+
+AxisOrder = Literal["xy", "yx"]
+"""Which of a file's coordinates stands first: "xy" is longitude or easting, "yx" latitude or northing."""
+OffsetSaid = Literal["none", "gcj02", "bd09"]
+"""What the caller says of a file's offset: that of a web map, which is converted, or none."""
 
 
 class Layer(StrEnum):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedInput
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 Node = Any
 _GRAMMAR = r"""
@@ -214,6 +214,6 @@ def parse_text(text: str) -> Node:
     try:
         return _PARSER.parse(text)
     except UnexpectedInput as error:
-        place = error.pos_in_stream
-        where = "its end" if place is None or not 0 <= place < len(text) else f"character {place + 1}"
+        at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+        where = "its end" if at_end or error.pos_in_stream is None else f"character {error.pos_in_stream + 1}"
         raise ValueError(f"it cannot be read as CQL2 text at {where}") from None

@@ -40,12 +40,14 @@ class Operand:
     Attributes:
         name: how to call it in an error.
         text: of a literal text, which stands for a date, an instant or an identifier as well.
+        number: of a literal number; GDAL writes 0 and 1 for false and true.
     """
 
     kind: Kind
     sql: ColumnElement[Any]
     name: str
     text: str | None = None
+    number: float | None = None
 
 
 def check_characters(text: str) -> None:
@@ -89,8 +91,9 @@ def _bad() -> NoReturn:
 
 
 def read_day(text: str) -> date:
-    """A date as CQL2 writes it, or as GDAL does (2024/06/30). Raises: ValueError."""
-    return date.fromisoformat(text.replace("/", "-")) if len(text) == 10 else _bad()
+    """A date as CQL2 writes it, or as GDAL 3.6 does, with a T behind. Raises: ValueError."""
+    text = text.removesuffix("T")
+    return date.fromisoformat(text) if len(text) == 10 else _bad()
 
 
 def read_instant(text: str) -> datetime:
@@ -139,11 +142,14 @@ def same_kind(a: Operand, b: Operand) -> tuple[Operand, Operand]:
     for literal_side, other in ((a, b), (b, a)):
         if literal_side.text is not None and other.kind in (Kind.day, Kind.instant, Kind.uuid):
             try:
-                kind = Kind.instant if other.kind is Kind.day and len(literal_side.text) > 10 else other.kind
+                kind = Kind.instant if other.kind is Kind.day and len(literal_side.text) > 11 else other.kind
                 read = replace(literal_side, kind=kind, sql=literal_of(kind, literal_side.text), text=None)
             except (ValueError, OverflowError):
                 refuse(f"{other.name} is {KIND_WORDS[other.kind]}, which {literal_side.name} is not")
             return same_kind(read, b) if literal_side is a else same_kind(a, read)
+        if literal_side.number in (0, 1) and other.kind is Kind.boolean:
+            truth = replace(literal_side, kind=Kind.boolean, sql=literal(literal_side.number == 1, Boolean))
+            return (truth, b) if literal_side is a else (a, truth)
     if {a.kind, b.kind} == {Kind.day, Kind.instant}:
         return as_instant(a), as_instant(b)
     refuse(f"{a.name} is {KIND_WORDS[a.kind]} and {b.name} {KIND_WORDS[b.kind]}; they cannot be compared")

@@ -204,7 +204,7 @@ class Compiler:
         if isinstance(node, bool):
             return Operand(Kind.boolean, literal(node, Boolean), str(node).lower())
         if isinstance(node, int | float):
-            return Operand(Kind.number, finite(node), "a number")
+            return Operand(Kind.number, finite(node), "a number", number=node)
         if isinstance(node, str):
             check_characters(node)
             return Operand(Kind.text, literal(node, Text), f"'{node[:40]}'", node)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Caller
 from app.foundation.errors import NotFound
-from app.maps.collections import Collection, base_statement, one_statement
+from app.maps.collections import Collection, Property, base_statement, one_statement
 
 # Seven decimals of a degree are a centimetre.
 DIGITS = 7
@@ -48,16 +48,21 @@ def as_sql(expression: ColumnElement[Any]) -> str:
 
 @lru_cache
 def _feature_json(collection: Collection) -> ColumnElement[str]:
+    """`feature_text` written out once: making it anew for each request costs more than running it."""
+    return literal_column(as_sql(feature_text(collection, collection.properties)), Text)
+
+
+def feature_text(collection: Collection, properties: Sequence[Property]) -> ColumnElement[str]:
     """SQL of a row as the text of a GeoJSON feature.
 
     The geometry is joined in as text, for parsing it as JSON takes as long as writing it. Rings run counter-clockwise
-    outside (RFC 7946, 3.1.6). Written out once: making it anew for each request costs more than running it.
+    outside (RFC 7946, 3.1.6).
     """
-    names_and_values = [part for entry in collection.properties for part in (entry.name, entry.expression)]
+    names_and_values = [part for entry in properties for part in (entry.name, entry.expression)]
     geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(collection.geom), DIGITS, 0)
-    properties = func.json_build_object(*names_and_values)
-    parts = ('{"type":"Feature","id":"', collection.row_id, '","geometry":', geometry, ',"properties":', properties)
-    return literal_column(as_sql(func.concat(*parts, "}")), Text)
+    members = func.json_build_object(*names_and_values)
+    parts = ('{"type":"Feature","id":"', collection.row_id, '","geometry":', geometry, ',"properties":', members)
+    return func.concat(*parts, "}", type_=Text)
 
 
 def fetch_items(

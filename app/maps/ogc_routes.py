@@ -23,6 +23,7 @@ from app.maps.parameters import (
     encode_cursor,
     parse_limit,
     read_parameters,
+    wants_hits,
 )
 
 PREFIX = "/ogc"
@@ -123,6 +124,13 @@ def _collection_routes(collection: Collection) -> None:
         return _document(request, schemas.queryables_document(collection, _root(request)), schemas.JSON_SCHEMA)
 
     @router.get(
+        **_document_route(f"{path}/schema", f"schema_{word}", schemas.JSON_SCHEMA),
+        summary=f"What features of {collection.en} look like",
+    )
+    def show_schema(request: Request, caller: CallerDep) -> Response:
+        return _document(request, schemas.feature_schema(collection, _root(request)), schemas.JSON_SCHEMA)
+
+    @router.get(
         f"{path}/items",
         operation_id=f"ogc_items_{word}",
         summary=f"{collection.en} as GeoJSON",
@@ -135,6 +143,8 @@ def _collection_routes(collection: Collection) -> None:
         check_format(given, "json", "geojson")
         limit, after = parse_limit(given), decode_cursor(given.get("cursor"))
         conditions = Choice(collection, given).conditions(session)
+        if wants_hits(given):
+            limit, after = 0, None
         page = fetch_items(session, collection, caller, conditions, limit=limit, after=after)
         content = _feature_collection(request, collection, page)
         return Response(content, media_type=schemas.GEOJSON, headers=headers)

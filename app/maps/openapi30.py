@@ -24,6 +24,13 @@ FORMAT = _parameter("f", {"type": "string", "enum": ["json"]}, "The format of th
 _GEOJSON_FORMAT = _parameter("f", {"type": "string", "enum": ["json", "geojson"]}, "The format of the answer: GeoJSON")
 _CRS = _parameter("crs", {"type": "string", "enum": [CRS84]}, "Of the answer's coordinates: longitude, latitude")
 ITEM_PARAMETERS = [_GEOJSON_FORMAT, _CRS]
+RESULT_TYPE = _parameter(
+    "resultType",
+    {"type": "string", "enum": ["results", "hits"], "default": "results"},
+    "`hits`: only how many features match, as WFS has it; not of the standard, GDAL counts by it",
+)
+# GDAL looks for it by this reference alone.
+_RESULT_REFERENCE = {"$ref": "#/components/parameters/resultType"}
 # Arrays of numbers, as the standard's own definition has it (7.15.3).
 _BOX = {
     "type": "array",
@@ -64,6 +71,7 @@ def items_parameters(collection: Collection) -> list[dict[str, Any]]:
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
         _parameter("limit", limit, "Most features to answer with; a page of large features ends earlier"),
+        RESULT_TYPE,
         _parameter("cursor", {"type": "string"}, "From the `next` link of the page before"),
         _GEOJSON_FORMAT,
         _CRS,
@@ -137,7 +145,10 @@ def _collection_paths(collection: Collection) -> dict[str, Any]:
             [FORMAT],
         ),
         f"{path}/items": _operation(
-            f"items_{word}", f"{collection.en} as GeoJSON", FEATURES_RESPONSE, items_parameters(collection)
+            f"items_{word}",
+            f"{collection.en} as GeoJSON",
+            FEATURES_RESPONSE,
+            [_RESULT_REFERENCE if entry is RESULT_TYPE else entry for entry in items_parameters(collection)],
         ),
         f"{path}/items/{{feature_id}}": _operation(
             f"item_{word}", f"One feature of {collection.en}", FEATURE_RESPONSE, [feature_id, *ITEM_PARAMETERS]
@@ -166,6 +177,7 @@ def document(root: str) -> dict[str, Any]:
         "security": [{"bearer": []}],
         "paths": paths,
         "components": {
+            "parameters": {RESULT_TYPE["name"]: RESULT_TYPE},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
             "responses": {"Problem": _content(MEDIA_TYPE, _problem_schema(), "A problem (RFC 9457)")},
         },

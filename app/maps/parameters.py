@@ -60,6 +60,14 @@ def parse_limit(given: Mapping[str, str]) -> int:
     return min(int(text), MAX_LIMIT)
 
 
+def wants_hits(given: Mapping[str, str]) -> bool:
+    """Raises: BadRequest: `resultType` is neither `results` nor `hits`."""
+    wanted = given.get("resultType", "results")
+    if wanted not in ("results", "hits"):
+        raise BadRequest("resultType takes results or hits.")
+    return wanted == "hits"
+
+
 def encode_cursor(last: UUID) -> str:
     return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
 

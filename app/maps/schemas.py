@@ -77,6 +77,9 @@ def collection_document(collection: Collection, root: str) -> dict[str, Any]:
         "links": [
             link(here, "self", JSON, collection.en),
             link(f"{here}/items", "items", GEOJSON, f"{collection.en}: the features"),
+            link(f"{here}/schema", "describedby", JSON_SCHEMA, f"{collection.en}: what features look like"),
+            # As drafts wrote it, and GDAL 3.6 looks for it.
+            link(f"{here}/schema", "describedBy", JSON_SCHEMA, f"{collection.en}: what features look like"),
             link(f"{here}/queryables", QUERYABLES_RELATION, JSON_SCHEMA, f"{collection.en}: what filters may name"),
         ],
     }
@@ -102,6 +105,26 @@ def property_schema(entry: Property) -> dict[str, Any]:
     if labels:
         schema["description"] = "; ".join(f"{code}: {label}" for code, label in labels.items())
     return schema
+
+
+def feature_schema(collection: Collection, root: str) -> dict[str, Any]:
+    """What a feature looks like, as a JSON Schema: clients need not guess types from the first features."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"{root}/collections/{collection.id}/schema",
+        "type": "object",
+        "title": f"{collection.zh} {collection.en}",
+        "required": ["type", "geometry", "properties"],
+        "properties": {
+            "type": {"type": "string", "enum": ["Feature"]},
+            "id": {"type": "string", "format": "uuid"},
+            "geometry": {"$ref": "https://geojson.org/schema/MultiPolygon.json"},
+            "properties": {
+                "type": "object",
+                "properties": {entry.name: property_schema(entry) for entry in collection.properties},
+            },
+        },
+    }
 
 
 def queryables_document(collection: Collection, root: str) -> dict[str, Any]:

@@ -208,15 +208,22 @@ def _foreign(session: Session) -> Ids:
             ("runs", "run_id"): run.id,
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
+            # Features of OGC API – Features; those of the boundary layers stand above.
+            ("detections", "feature_id"): detection.id,
+            ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
             ("permits", "code"): code,
-            # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
+            # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
             ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
+            ("column-mappings", "layer"): uuid4(),
+            ("column-mappings", "name"): uuid4(),
+            # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
+            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
         }
     )
 
@@ -231,8 +238,12 @@ def _parameters(path: str) -> list[str]:
     return re.findall(r"{(\w+)}", path)
 
 
+def _word(path: str) -> str:
+    return path.removeprefix("/api/v1/").removeprefix("/ogc/collections/").strip("/").split("/")[0]
+
+
 def _fill(path: str, ids: Ids) -> str:
-    word = path.removeprefix("/api/v1/").split("/")[0]
+    word = _word(path)
     for name in _parameters(path):
         assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
         path = path.replace(f"{{{name}}}", str(ids[word, name]))
@@ -329,8 +340,13 @@ def test_row_level_security_alone_hides_every_table(world: World, foreign: Ids) 
 
 
 def test_the_walk_covers_the_public_surface() -> None:
-    words = {path.removeprefix("/api/v1/").split("/")[0] for path, _ in OPERATIONS}
+    words = {_word(path) for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics", "activities", "calibrations",
+        "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
+        "ogc", "exports", "tiles",
     } <= words  # fmt: skip
+    paths = {path for path, _ in OPERATIONS}
+    for collection in (*Layer, "detections", "cases"):
+        items = f"/ogc/collections/{collection}/items"
+        assert {items, f"{items}/{{feature_id}}", f"/api/v1/exports/{collection}"} <= paths
