@@ -142,3 +142,50 @@ def test_what_the_first_version_made_is_carried_over(cluster: EmbeddedCluster) -
         assert [row[0] for row in kept] == ["s"]
     engine.dispose()
     cluster.drop_database("migrations_data")
+
+
+TWO_VERSIONS = """
+with province as (
+    insert into units (id, code, name, level, valid_from)
+    values (gen_random_uuid(), '22', '吉林省', 'province', '2015-01-01') returning id
+), others as (
+    insert into units (id, code, name, level, parent_id, valid_from)
+    select gen_random_uuid(), code, name, 'prefecture', province.id, '2015-01-01'
+    from province cross join (values ('2203', '四平市'), ('2201', '长春市')) as told (code, name) returning id, code
+), county as (
+    insert into units (id, code, name, level, parent_id, valid_from)
+    select gen_random_uuid(), '220382', '双辽县', 'county', id, '2015-01-01' from others where code = '2201'
+), versions as (
+    insert into layer_versions (id, layer, number, valid_from, source_document, digest, feature_count)
+    values (gen_random_uuid(), 'divisions', 1, '2016-01-01', '', '', 1),
+        (gen_random_uuid(), 'divisions', 2, '2018-01-01', '', '', 1),
+        (gen_random_uuid(), 'divisions', 3, '2020-06-05', '', '', 1)
+    returning id, number
+)
+insert into boundary_features
+    (id, version_id, layer, code, name, valid_from, attributes, area_m2, geom, unit_ids)
+select gen_random_uuid(), versions.id, 'divisions', '220382', case when number = 3 then '双辽县' else '双辽市' end,
+    '2015-01-01', jsonb_build_object('parent', case when number = 3 then '2201' else '2203' end), 1,
+    st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))', 4490), '{}'
+from versions
+"""
+
+
+def test_what_units_were_called_before_is_noted(cluster: EmbeddedCluster) -> None:
+    urls = cluster.create_database("migrations_unit_periods")
+    command.upgrade(_config(urls.owner), "0008")
+    engine = create_engine(urls.owner)
+    with engine.begin() as connection:
+        connection.execute(text("select set_config('redline.scope', 'all', true)"))
+        connection.execute(text(TWO_VERSIONS))
+    upgrade(urls.owner)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "select p.since::text, p.name, above.code "
+                "from unit_periods p join units above on above.id = p.parent_id order by p.since"
+            )
+        )
+        assert [tuple(row) for row in rows] == [("2015-01-01", "双辽市", "2203"), ("2020-06-05", "双辽县", "2201")]
+    engine.dispose()
+    cluster.drop_database("migrations_unit_periods")
