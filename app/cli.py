@@ -21,9 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app.access.vocabulary import Role
-from app.boundaries.vocabulary import Layer
+from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
+from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
+from app.cli_rules import rules
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -40,7 +42,9 @@ sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
 app.add_typer(sample, name="sample")
+app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
+app.add_typer(rules, name="rules")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 
@@ -215,27 +219,50 @@ def db_upgrade() -> None:
 @app.command("import")
 def import_(
     layer: Layer,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="GeoPackage, Shapefile zip or GeoJSON")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="GeoPackage, zipped Shapefile or FileGDB, KML …")
+    ],
     valid_from: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="In force since; today")] = None,
     document: Annotated[str, typer.Option(help="The document that the layer comes from")] = "",
     crs: Annotated[str | None, typer.Option(help="CRS, when the file declares none")] = None,
     encoding: Annotated[str | None, typer.Option(help="Text encoding, when it is not UTF-8")] = None,
+    mapping: Annotated[str | None, typer.Option(help="Name of the stored column mapping")] = None,
+    layer_name: Annotated[str | None, typer.Option(help="The layer to read of a file that holds several")] = None,
+    axis_order: Annotated[AxisOrder, typer.Option(help="yx: northing or latitude stands first")] = "xy",
+    offset: Annotated[OffsetSaid | None, typer.Option(help="Convert from it; none: take the file as it is")] = None,
+    accuracy_m: Annotated[
+        float | None, typer.Option(min=0, help="How far a drawn border may lie from the true one, in metres")
+    ] = None,
+    propose: Annotated[bool, typer.Option("--propose", help="Leave the version to be confirmed or discarded")] = False,
 ) -> None:
-    """Import a boundary layer as a new version."""
+    """Import a boundary layer as a new version, whole or not at all."""
     from app.boundaries.importing import import_layer
     from app.foundation.time import legal_day, utc_now
 
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        report = import_layer(
-            session,
-            layer=layer,
-            path=file,
-            valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
-            source_document=document or file.name,
-            imported_by=None,
-            crs=crs,
-            encoding=encoding,
-        )
+    with open_settings_and_database() as (settings, database):
+        try:
+            with progress_bar(f"import {file.name}") as advance, database.transaction(see_all=True) as session:
+                report = import_layer(
+                    session,
+                    layer=layer,
+                    path=file,
+                    valid_from=valid_from.date() if valid_from else legal_day(utc_now()),
+                    source_document=document or file.name,
+                    imported_by=None,
+                    crs=crs,
+                    encoding=encoding,
+                    mapping=mapping,
+                    layer_name=layer_name,
+                    axis_order=axis_order,
+                    offset=offset,
+                    propose=propose,
+                    accuracy_m=accuracy_m,
+                    progress=advance,
+                    max_unpacked_bytes=settings.max_unpacked_bytes,
+                )
+        except KeyboardInterrupt:
+            say.print("Interrupted; nothing was imported.", style="red")
+            raise typer.Exit(130) from None
     print_json(report)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import __version__
 from app.access import routes as access
 from app.access.service import has_demo_accounts, serves_this_machine_only
+from app.boundaries import mapping_routes, permit_routes, rule_routes, version_routes
 from app.boundaries import routes as boundaries
 from app.casework import routes as casework
 from app.foundation.connect import DatabaseNotReady, open_database
@@ -26,15 +27,23 @@ from app.maps import export_routes, ogc_routes, tile_routes
 from app.maps.tile_cache import TileCache
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
+from app.statistics import register_routes
 from app.statistics import routes as statistics
 
 ROUTERS = (
     access.router,
+    # Before the layers: its paths are longer than /permits/{feature_id}.
+    permit_routes.router,
+    # Before the items of a layer, whose address would take theirs.
+    *version_routes.routers,
     *boundaries.routers,
+    *rule_routes.routers,
+    mapping_routes.router,
     *imagery.routers,
     *monitoring.routers,
     *casework.routers,
     statistics.router,
+    register_routes.router,
     export_routes.router,
 )
 DESCRIPTION = """
@@ -86,14 +95,17 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     app.state.tile_cache = TileCache(settings.tile_cache_bytes)
     install_error_handlers(app)
     # A form's headers and boundaries come on top of the file that it carries.
-    app.add_middleware(BodyLimit, limit=settings.max_upload_bytes + 2**20)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_upload_bytes + 2**20, import_limit=settings.max_layer_bytes + 2**20
+    )
     install_request_log(app)
+    # First what is asked for most often: routes are tried in turn.
+    app.include_router(tile_routes.router)
+    app.include_router(ogc_routes.router)
     api = APIRouter(prefix="/api/v1")
     for router in ROUTERS:
         api.include_router(router)
     app.include_router(api)
-    app.include_router(ogc_routes.router)
-    app.include_router(tile_routes.router)
     _add_health(app)
     return app
 

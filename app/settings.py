@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     tile_cache_bytes: int = Field(
         32 * 2**20, ge=0, description="Vector tiles of boundary layers that an API process keeps; 0: none"
     )
-    max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file or boundary layer")
+    max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file, and any other request")
+    max_layer_bytes: int = Field(512 * 2**20, gt=0, description="Largest file of a boundary layer sent over HTTP")
     max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
 
     @field_validator("data_dir", "sample_dir")

@@ -15,7 +15,7 @@ from app.casework import pickup
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
-from app.monitoring import baselines, sweeping
+from app.monitoring import baselines, rejudging, sweeping
 from app.monitoring import service as monitoring
 from app.monitoring.execution import execute_next
 from app.settings import Settings
@@ -33,7 +33,13 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
     """The jobs that the rooms have in the timetable now; plans come and go while workers run."""
     with database.transaction(see_all=True) as session:
         plans = monitoring.timetable(session)
-    return [*plans, *baselines.timetable(), *sweeping.timetable(settings), *pickup.timetable()]
+    return [
+        *plans,
+        *baselines.timetable(),
+        *sweeping.timetable(settings),
+        *rejudging.timetable(database),
+        *pickup.timetable(),
+    ]
 
 
 def work(database: Database, settings: Settings, stop: threading.Event) -> None:

@@ -44,8 +44,22 @@ class Unit(Base):
     valid_to: Mapped[date | None] = mapped_column()
 
 
+class UnitPeriod(Base):
+    """What a unit was called, and under whom it stood, from a day on until its next row."""
+
+    __tablename__ = "unit_periods"
+
+    unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"), primary_key=True)
+    since: Mapped[date] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
+
+
 class UnitSuccession(Base):
-    """A unit whose ground, cases and history passed to another (renamed, moved, merged, split) on a day."""
+    """A unit whose ground, cases and history passed to another (renamed, moved, merged, split) on a day.
+
+    The predecessor has ended. Several may follow one, and one may follow several.
+    """
 
     __tablename__ = "unit_successions"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,8 +15,8 @@ from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Select, select, text
+from sqlalchemy.orm import Session
 
 from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
 from app.foundation.database import run_sql, set_scope
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=Any)
 class Caller:
     """The account behind a request, and its jurisdiction.
 
-    `units` is its unit with everything below; None is the whole province and what lies outside it.
+    `units` is its unit with everything below (`units_below`); None is the whole province and what lies outside it.
     """
 
     account_id: UUID
@@ -64,12 +65,57 @@ def in_jurisdiction(statement: S, caller: Caller, entity: type[Placed]) -> S:
     return limited
 
 
+# What stands directly below what: a unit below its parent; one that others follow below these, no longer below its
+# parent.
+RELATED = """
+    select u.parent_id as above, u.id from units u
+    where u.parent_id is not null and not exists (select 1 from unit_successions s where s.predecessor_id = u.id)
+    union all
+    select s.successor_id, s.predecessor_id from unit_successions s
+"""
+_BELOW = text(
+    f"""
+    with recursive related as ({RELATED}), tree (id) as (
+        select cast(:top as uuid)
+        union
+        select related.id from tree join related on related.above = tree.id
+    )
+    select id from tree
+    """  # noqa: S608  # a constant
+)
+
+
 def units_below(session: Session, unit_id: UUID) -> list[UUID]:
-    """A unit and all units below it."""
-    tree = select(Unit.id).where(Unit.id == unit_id).cte("tree", recursive=True)
-    child = aliased(Unit)
-    tree = tree.union_all(select(child.id).join(tree, child.parent_id == tree.c.id))
-    return list(session.scalars(select(tree.c.id)))
+    """A unit, all units below it, and those that one of them follows: their history is its own.
+
+    A unit that others follow stands below these, and no longer below its old parent, who reads the cases in which it
+    took part itself (docs/decisions/0020).
+    """
+    return list(session.scalars(_BELOW, {"top": unit_id}))
+
+
+_FOLLOWERS = text(
+    """
+    with recursive chain (origin, id) as (
+        select origin, origin from unnest(cast(:units as uuid[])) as origin
+        union
+        select chain.origin, s.successor_id from chain join unit_successions s on s.predecessor_id = chain.id
+    )
+    select chain.origin, chain.id
+    from chain
+    where not exists (select 1 from unit_successions s where s.predecessor_id = chain.id)
+    order by chain.origin, chain.id
+    """
+)
+
+
+def followers(session: Session, unit_ids: Iterable[UUID]) -> dict[UUID, list[UUID]]:
+    """Who stands today where each unit stood: itself while nobody follows it, else the last of those that do."""
+    wanted = list(dict.fromkeys(unit_ids))
+    found: dict[UUID, list[UUID]] = {unit_id: [] for unit_id in wanted}
+    for origin, follower in session.execute(_FOLLOWERS, {"units": wanted}) if wanted else ():
+        found[origin].append(follower)
+    return found
 
 
 def units_above(session: Session, unit_id: UUID) -> list[UUID]:
@@ -144,18 +190,18 @@ def issue_token(session: Session, account: Account, name: str, life: timedelta) 
 
 
 # One round trip, as every request takes it: token, account, unit, and the units below unless it is the province.
-_CALLER = """
-    with recursive who as (
+_CALLER = f"""
+    with recursive related as ({RELATED}), who as (
         select a.id as account_id, a.username, a.role, a.is_demo, u.id as unit_id, u.code, u.level
         from tokens t join accounts a on a.id = t.account_id join units u on u.id = a.unit_id
         where t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active
     ), below as (
         select unit_id as id from who where level <> 'province'
-        union all
-        select child.id from units child join below on child.parent_id = below.id
+        union
+        select related.id from below join related on related.above = below.id
     )
     select who.*, array(select id from below) as units from who
-"""
+"""  # noqa: S608  # a constant
 
 
 def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:

@@ -1,17 +1,23 @@
-"""A zipped Shapefile, unpacked without trusting the archive: sizes, names and counts are checked as it streams."""
+"""Zipped layer files, unpacked without trusting the archive: sizes, names and counts are checked as it streams."""
 
 from __future__ import annotations
 
 import errno
+import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from app.foundation.errors import Invalid
 
 MAX_MEMBERS = 200
+# A geodatabase has some ten files a table, and forty of its own.
+MAX_GEODATABASE_MEMBERS = 2_000
 # DEFLATE cannot pack tighter than about 1032 : 1; honest Shapefiles stay well below 100 : 1.
 MAX_RATIO = 200
 # Small archives may pack tighter: a table of blanks is no bomb.
@@ -20,6 +26,17 @@ _PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _CHUNK = 2**20
 _DAMAGED = "The zip archive is damaged, or its sizes are not what it declares."
 _SHAPE_MAGIC = b"\x00\x00\x27\x0a"
+# The table of a geodatabase's tables; a geodatabase is the folder that it lies in.
+_CATALOGUE = "a00000001.gdbtable"
+_GEODATABASE_FILE = re.compile(r"(a[0-9a-f]{8}\.[a-z0-9_]{1,40}(\.[a-z]{1,20})?|gdb|timestamps)", re.IGNORECASE)
+
+
+class ArchiveKind(Enum):
+    """What an archive holds, by the names in it."""
+
+    shapefile = "Shapefile"
+    geodatabase = "file geodatabase"
+    kmz = "KMZ"
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,76 @@ class Shapefile:
 
     shp: Path
     cpg: str | None
+
+
+def kind_of_archive(archive: Path) -> ArchiveKind:
+    """What a zip archive holds: a geodatabase, KML without a Shapefile, or a Shapefile for all else.
+
+    Raises:
+        Invalid: no zip archive.
+    """
+    with _opened(archive) as opened:
+        names = [PurePosixPath(name.replace("\\", "/")).name.lower() for name in opened.namelist()]
+    if _CATALOGUE in names:
+        return ArchiveKind.geodatabase
+    endings = {PurePosixPath(name).suffix for name in names}
+    return ArchiveKind.kmz if ".kml" in endings and ".shp" not in endings else ArchiveKind.shapefile
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive; whatever is wrong with its own tables or streams is told as damage."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            yield opened
+    # ValueError, OverflowError and struct.error: names and places in the archive's own tables that make no sense.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError):
+        raise Invalid(_DAMAGED) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a full or failing disk is not the file's fault
+            raise
+        raise Invalid(_DAMAGED) from None  # a member that is said to begin before the archive does
+
+
+def unpack_geodatabase(archive: Path, folder: Path, max_bytes: int) -> Path:
+    """Unpack the one file geodatabase of a zip archive; the folder that it is then in.
+
+    Raises:
+        Invalid: no zip archive, a bomb, unsafe names, or not exactly one geodatabase.
+    """
+    target = folder / "layer.gdb"
+    with _opened(archive) as opened:
+        members = _checked_members(opened, max_bytes, MAX_GEODATABASE_MEMBERS)
+        paths = {member: PurePosixPath(member.filename.replace("\\", "/")) for member in members}
+        homes = {path.parent for path in paths.values() if path.name.lower() == _CATALOGUE}
+        if len(homes) != 1:
+            raise Invalid(f"The archive holds {len(homes)} geodatabases; it must hold exactly one.")
+        target.mkdir()
+        left = max_bytes
+        for member, path in paths.items():
+            if path.parent in homes and not member.is_dir() and _GEODATABASE_FILE.fullmatch(path.name):
+                name = target / path.name.lower()
+                if name.exists():
+                    raise Invalid(f"The archive holds two files of the name {path.name}.")
+                left = _extract(opened, member, name, left)
+    return target
+
+
+def unpack_kmz(archive: Path, folder: Path, max_bytes: int) -> Path:
+    """Unpack the KML document of a KMZ archive: `doc.kml`, or the only one there is.
+
+    Raises:
+        Invalid: no zip archive, a bomb, unsafe names, or several documents of which none is `doc.kml`.
+    """
+    target = folder / "packed.kml"
+    with _opened(archive) as opened:
+        members = _checked_members(opened, max_bytes)
+        documents = [member for member in members if member.filename.lower().endswith(".kml")]
+        main = [member for member in documents if member.filename.lower() == "doc.kml"] or documents
+        if len(main) != 1:
+            raise Invalid(f"The archive holds {len(main)} KML files; it must hold exactly one, or one doc.kml.")
+        _extract(opened, main[0], target, max_bytes)
+    return target
 
 
 def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
@@ -39,20 +126,12 @@ def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
     Raises:
         Invalid: no zip archive, a bomb, unsafe names, or not exactly one complete Shapefile.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = _checked_members(opened, max_bytes)
-            parts = _parts_of_shapefile(members)
-            left = max_bytes
-            for suffix, member in parts.items():
-                left = _extract(opened, member, folder / f"layer{suffix}", left)
-    # ValueError, OverflowError and struct.error: names and places in the archive's own tables that make no sense.
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError):
-        raise Invalid(_DAMAGED) from None
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a full or failing disk is not the file's fault
-            raise
-        raise Invalid(_DAMAGED) from None  # a member that is said to begin before the archive does
+    with _opened(archive) as opened:
+        members = _checked_members(opened, max_bytes)
+        parts = _parts_of_shapefile(members)
+        left = max_bytes
+        for suffix, member in parts.items():
+            left = _extract(opened, member, folder / f"layer{suffix}", left)
     shp = folder / "layer.shp"
     with shp.open("rb") as file:
         if file.read(4) != _SHAPE_MAGIC:
@@ -64,10 +143,10 @@ def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
     return Shapefile(shp, stated or None)
 
 
-def _checked_members(opened: zipfile.ZipFile, max_bytes: int) -> list[zipfile.ZipInfo]:
+def _checked_members(opened: zipfile.ZipFile, max_bytes: int, max_members: int = MAX_MEMBERS) -> list[zipfile.ZipInfo]:
     members = opened.infolist()
-    if len(members) > MAX_MEMBERS:
-        raise Invalid(f"The archive holds {len(members)} files; a zipped Shapefile holds at most {MAX_MEMBERS}.")
+    if len(members) > max_members:
+        raise Invalid(f"The archive holds {len(members)} files; at most {max_members:,} are unpacked.")
     for member in members:
         name = member.filename.replace("\\", "/")
         if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
@@ -77,7 +156,7 @@ def _checked_members(opened: zipfile.ZipFile, max_bytes: int) -> list[zipfile.Zi
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise Invalid("The archive is packed in an unusual way; zip the files again (DEFLATE).")
         if name.lower().endswith(".zip"):
-            raise Invalid("The archive holds another archive; zip the files of one Shapefile.")
+            raise Invalid("The archive holds another archive; zip the plain files of one layer.")
     unpacked = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
     if unpacked > max_bytes:

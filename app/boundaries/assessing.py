@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -16,7 +16,7 @@ from app.boundaries.grounds import Feature
 from app.boundaries.law.decision import Decision, Facts, Part, decide
 from app.boundaries.law.table import Rule, RuleTable
 from app.boundaries.law.words import Told, chinese, english
-from app.boundaries.measuring import area_m2, contact_m, union_of
+from app.boundaries.measuring import area_m2, clipped, contact_m, cut, union_of
 from app.boundaries.models import Establishment, Layer, Severity, Verdict
 from app.boundaries.periods import DAY, Calendar, Period
 from app.boundaries.vocabulary import RESTRICTING
@@ -54,13 +54,25 @@ class Touch:
     """A feature and what of the change lies in it.
 
     Attributes:
-        piece: the part inside. near: the feature around the change; None where it covers all of it.
+        subject: the change. whole: whether the feature covers all of it.
+        contact_m: length of the feature's border inside it.
     """
 
     feature: Feature
+    subject: BaseGeometry
+    whole: bool
     area_m2: float
-    piece: BaseGeometry
-    near: BaseGeometry | None
+    contact_m: float
+
+    @cached_property
+    def near(self) -> BaseGeometry:
+        """The feature around the change."""
+        return clipped(self.feature.geometry, self.subject)
+
+    @cached_property
+    def piece(self) -> BaseGeometry:
+        """The part inside."""
+        return self.subject if self.whole else cut(self.near, self.subject)
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,6 @@ class Assessment:
         self.on = on or subject.first_seen_on
         self.period = Period(on, on) if on else subject.period
         self.touches = touches
-        self._parts: dict[frozenset[UUID], Part] = {}
 
     def spans(self) -> list[Period]:
         """The time cut at each day on which something else is in force for this change, in order."""
@@ -242,13 +253,14 @@ class Assessment:
 
     def _part(self, touches: Sequence[Touch], covering: _Covering) -> Part:
         first = touches[0].feature
-        whole = next((touch for touch in touches if touch.near is None), None)
+        whole = next((touch for touch in touches if touch.whole), None)
         if whole is not None:
-            ground, area, contact = whole.piece, self.area_m2, 0.0
+            area, contact = self.area_m2, 0.0
+        elif len(touches) == 1:
+            area, contact = touches[0].area_m2, touches[0].contact_m
         else:
-            ground = union_of([touch.piece for touch in touches])
-            area = touches[0].area_m2 if len(touches) == 1 else area_m2(ground)
-            contact = contact_m([touch.near for touch in touches if touch.near is not None], self.subject.geometry)
+            area = area_m2(union_of([touch.piece for touch in touches]))
+            contact = contact_m([touch.near for touch in touches], self.subject.geometry)
         established = frozenset(touch.feature.established_on or touch.feature.valid_from for touch in touches)
         return Part(
             ground=first.ground,
@@ -256,7 +268,7 @@ class Assessment:
             contact_m=contact,
             accuracy_m=max(self.law.accuracy_m(touch.feature) for touch in touches),
             established=established,
-            covered=lambda rule: covering.area_within(ground, rule) / area,
+            covered=lambda rule: covering.area_within(lambda: union_of([one.piece for one in touches]), rule) / area,
         )
 
     def _overlap(self, touch: Touch) -> dict[str, Any]:
@@ -311,13 +323,13 @@ class _Covering:
     def __init__(self, permits: Sequence[Touch]) -> None:
         self._permits = permits
 
-    def area_within(self, ground: BaseGeometry | None, rule: Rule | None = None) -> float:
+    def area_within(self, ground: Callable[[], BaseGeometry] | None, rule: Rule | None = None) -> float:
         """Area of some ground, or of the whole change, that permits cover which a rule admits, in m²."""
         pieces = [one.piece for one in self._permits if rule is None or rule.admits(one.feature.category)]
         if not pieces:
             return 0.0
         covered = union_of(pieces)
-        return area_m2(covered if ground is None else shapely.intersection(covered, ground))
+        return area_m2(covered if ground is None else shapely.intersection(covered, ground()))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.access.models import UnitLevel
 from app.boundaries.models import Layer
+from app.boundaries.vocabulary import PERMIT_LABELS
 
 # DESIGN section 5; the labels are accepted beside the codes.
 ZONES = {
@@ -78,6 +79,7 @@ COLUMNS: dict[Layer, LayerColumns] = {
         ("code", "name", "permit_kind", "holder", "document", "valid_from", "valid_to"),
         may_be_blank=("valid_to",),  # a right without an end
         category="permit_kind",
+        vocabularies={"permit_kind": {kind.value: label for kind, label in PERMIT_LABELS.items()}},
     ),
 }
 _KNOWN = ("code", "name", "level", "holder", "document", "valid_from", "valid_to", "established_on")

@@ -12,7 +12,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import BoundaryFeature, LayerVersion
-from app.boundaries.placing import replace_unit_ids
 from app.boundaries.reading import Feature
 from app.boundaries.units import check_hierarchy, check_periods, grounds, upsert_units
 from app.foundation.errors import Invalid
@@ -55,8 +54,10 @@ def check_day(valid_from: date) -> None:
         )
 
 
-def take_effect(session: Session, version: LayerVersion) -> None:
-    """Make a version of divisions, just confirmed, the units: names, tree, ground, and who sees what lies on it.
+def change_units(session: Session, version: LayerVersion) -> None:
+    """Make a version of divisions, about to be confirmed, the units: names, tree, and the ground of each.
+
+    Who sees what lies on it is worked out once it is confirmed (`placing.replace_unit_ids`).
 
     Raises:
         Invalid: its day is yet to come, or it is no tree.
@@ -73,7 +74,6 @@ def take_effect(session: Session, version: LayerVersion) -> None:
             .execution_options(synchronize_session=False)
         )
     upsert_units(session, divisions, version.valid_from)
-    replace_unit_ids(session)
 
 
 def _features_of(session: Session, version: LayerVersion) -> dict[str, Feature]:

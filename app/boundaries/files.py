@@ -11,24 +11,26 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import shapely
-from pyogrio import read_info
+from pyogrio import list_layers, read_info
 from pyogrio.errors import DataLayerError, DataSourceError, GeometryError
 from pyogrio.raw import open_arrow
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from app.boundaries.archive import unpack_shapefile
-from app.boundaries.geopackage import the_layer
+from app.boundaries.archive import ArchiveKind, kind_of_archive, unpack_geodatabase, unpack_kmz, unpack_shapefile
+from app.boundaries.curves import LINEARISED
+from app.boundaries.curves import from_wkb as straight_from_wkb
+from app.boundaries.dbf import GB18030_TOLD, codec_of_table, decode_name
+from app.boundaries.geopackage import one_layer, the_layer
 from app.foundation.errors import Invalid
 
-WGS84 = "OGC:CRS84"
 # GBK and GB2312 are parts of GB18030, which decodes all three.
 _CODECS = {
     "utf8": "utf-8",
@@ -95,37 +97,50 @@ class LayerSource:
 
 
 @contextmanager
-def open_file(path: Path, encoding: str | None, max_unpacked_bytes: int) -> Iterator[LayerSource]:
-    """Open a GeoPackage, a zipped Shapefile or GeoJSON, told apart by content and not by name.
+def open_file(
+    path: Path, encoding: str | None, max_unpacked_bytes: int, layer_name: str | None = None
+) -> Iterator[LayerSource]:
+    """Open a GeoPackage, a zipped Shapefile or geodatabase, GeoJSON, KML or KMZ, told apart by content, not by name.
 
     Args:
-        encoding: of the text of a Shapefile or GeoJSON; None means UTF-8, or what the .cpg file states.
+        encoding: of the text of a Shapefile, GeoJSON or KML; None means what it states, UTF-8 where that is nothing.
+        layer_name: the layer to read of a file that holds several.
 
     Raises:
         Invalid: empty, unknown or unreadable file; an encoding that is not offered. Also while batches are read.
     """
-    from app.boundaries.geojson import open_geojson  # it needs the words above
+    from app.boundaries.geojson import open_geojson  # they need the words above
+    from app.boundaries.kml import is_kml, open_kml
 
     codec = None if encoding is None else codec_of(encoding)
     try:
         with path.open("rb") as file:
-            head = file.read(72)
+            head = file.read(1024)
     except OSError:
         raise Invalid("The file cannot be opened.") from None
     if not head:
         raise Invalid("The file is empty.")
     if head.startswith(b"PK"):
-        with _open_shapefile(path, codec, max_unpacked_bytes) as source:
+        with _open_archive(path, codec, max_unpacked_bytes, layer_name) as source:
             yield source
     elif head.startswith(b"SQLite format 3\x00"):
         if codec not in (None, "utf-8"):
             raise Invalid("A GeoPackage holds UTF-8 by its standard; leave the encoding out.")
         broken = "is not UTF-8, which a GeoPackage must hold; write the file again"
-        yield gdal_source(path, layer=the_layer(path), broken=broken)
+        yield gdal_source(path, layer=the_layer(path, layer_name), broken=broken)
     elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        _check_no_layer(layer_name, "GeoJSON")
         yield open_geojson(path, codec or "utf-8")
+    elif is_kml(head):
+        with open_kml(path, layer_name, codec) as source:
+            yield source
     else:
-        raise Invalid("The file is neither a GeoPackage, nor a zipped Shapefile, nor GeoJSON.")
+        raise Invalid("The file is neither a GeoPackage, a zipped Shapefile or geodatabase, GeoJSON, nor KML.")
+
+
+def _check_no_layer(layer_name: str | None, what: str) -> None:
+    if layer_name:
+        raise Invalid(f"A file of {what} has one layer without a name; leave layer_name out.")
 
 
 def codec_of(encoding: str) -> str:
@@ -200,9 +215,11 @@ def gdal_source(
             "The file declares its coordinate reference system (.prj) in text that is not UTF-8; write it again."
         ) from None
     stored = [str(name) for name in about["fields"]]
-    names = {name: _decoded(name, codec) for name in stored}
+    names = {name: decode_name(name.encode("latin-1"), codec) if codec else name for name in stored}
     count = max(int(about["features"]), 0)
-    size = batch_features(path.stat().st_size if path.is_file() else 0, count)
+    parts = [path] if path.is_file() else list(path.iterdir())
+    size = batch_features(sum(part.stat().st_size for part in parts), count)
+    straight = partial(straight_from_wkb, path=path, layer=layer)
 
     def batches() -> Iterator[Batch]:
         first = 1
@@ -212,7 +229,7 @@ def gdal_source(
             ) as (meta, reader):
                 shapes = meta["geometry_name"] or "wkb_geometry"
                 for record in reader:
-                    yield _batch(record, first, names, shapes, codec, broken)
+                    yield _batch(record, first, names, shapes, straight, codec, broken)
                     first += record.num_rows
         except (DataSourceError, DataLayerError, GeometryError, UnicodeDecodeError, pa.ArrowException):
             raise Invalid(_UNREADABLE) from None
@@ -225,17 +242,24 @@ def gdal_source(
 
 
 def _batch(
-    record: pa.RecordBatch, first: int, names: dict[str, str], shapes: str, codec: str | None, broken: str
+    record: pa.RecordBatch,
+    first: int,
+    names: dict[str, str],
+    shapes: str,
+    straight: Callable[..., tuple[npt.NDArray[np.object_], npt.NDArray[np.intp]]],
+    codec: str | None,
+    broken: str,
 ) -> Batch:
     batch = Batch(first, {}, np.full(record.num_rows, None, object))
     for name, column in zip(record.schema.names, record.columns, strict=True):
         if name == shapes:
             wkb = column.cast(pa.large_binary()).to_numpy(zero_copy_only=False)
-            batch.geometries = np.asarray(shapely.from_wkb(wkb, on_invalid="ignore"), object)
+            batch.geometries, straightened = straight(wkb, first=first)
+            batch.mended |= dict.fromkeys(straightened.tolist(), LINEARISED)
         elif name in names:
             values = _values(column, codec)
             batch.columns[names[name]] = values
-            if codec is None and pa.types.is_string(column.type):
+            if codec is None and _is_string(column) and not _is_valid(column):
                 reason = f"the text in column {names[name]!r} {broken}"
                 batch.broken |= dict.fromkeys(_broken_texts(values), reason)
     return batch
@@ -245,7 +269,7 @@ def _values(column: pa.Array, codec: str | None) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return list(column.indices.to_pylist())  # a coded domain: the code that is stored, not its label
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_string(column):
         texts = _texts(column)
         return texts if codec is None else [text and _decoded(text, codec) for text in texts]
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
@@ -257,22 +281,30 @@ def _values(column: pa.Array, codec: str | None) -> list[Any]:
     return [plain(value) for value in column.to_pylist()]
 
 
-def _texts(column: pa.Array) -> list[str | None]:
+def _is_string(column: pa.Array) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
+
+
+def _is_valid(column: pa.Array) -> bool:
+    """Whether a column's text is UTF-8; GDAL passes on what the file holds."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        kept = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
-        return [None if value is None else value.decode("utf-8", KEEP) for value in kept]
-    return list(column.to_numpy(zero_copy_only=False))
+        return False
+    return True
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    if _is_valid(column):
+        return list(column.to_numpy(zero_copy_only=False))
+    kept = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()).to_pylist()
+    return [None if value is None else value.decode("utf-8", KEEP) for value in kept]
 
 
 def _broken_texts(values: list[Any]) -> Iterator[int]:
-    try:
-        "".join(filter(None, values)).encode()
-    except UnicodeEncodeError:
-        for place, value in enumerate(values):
-            if value and any("\ud800" <= character <= "\udfff" for character in value):
-                yield place
+    for place, value in enumerate(values):
+        if value and any("\ud800" <= character <= "\udfff" for character in value):
+            yield place
 
 
 def _decoded(text: str, codec: str | None) -> str:
@@ -295,18 +327,50 @@ def declared_crs(declared: str | None) -> CRS | None:
     return None if placeholder or crs.is_engineering else crs
 
 
-# Shapefile
+# Archives
 
 
 @contextmanager
-def _open_shapefile(path: Path, codec: str | None, max_unpacked_bytes: int) -> Iterator[LayerSource]:
-    with tempfile.TemporaryDirectory(prefix="redline-import-") as folder:
-        unpacked = unpack_shapefile(path, Path(folder), max_unpacked_bytes)
-        if codec is None and unpacked.cpg is not None:
-            codec = _CODECS.get(unpacked.cpg.lower().replace("-", "").replace(" ", ""))
-            # Any other single-byte encoding is readable as long as it is only used for ASCII.
-            codec = codec or "ascii"
-        # ISO 8859-1 maps each byte to the character of the same number: the table's bytes come through unchanged.
-        source = gdal_source(unpacked.shp, encoding="ISO-8859-1", codec=codec or "utf-8")
-        source.limit = 10
-        yield source
+def _open_archive(
+    path: Path, codec: str | None, max_unpacked_bytes: int, layer_name: str | None
+) -> Iterator[LayerSource]:
+    from app.boundaries.kml import open_kml
+
+    kind = kind_of_archive(path)
+    with tempfile.TemporaryDirectory(prefix="redline-import-") as name:
+        folder = Path(name)
+        if kind is ArchiveKind.geodatabase:
+            if codec not in (None, "utf-8"):
+                raise Invalid("A geodatabase states how its text is written; leave the encoding out.")
+            yield _geodatabase(unpack_geodatabase(path, folder, max_unpacked_bytes), layer_name)
+        elif kind is ArchiveKind.kmz:
+            with open_kml(unpack_kmz(path, folder, max_unpacked_bytes), layer_name, codec) as source:
+                yield source
+        else:
+            _check_no_layer(layer_name, "one Shapefile")
+            yield _shapefile(path, folder, codec, max_unpacked_bytes)
+
+
+def _geodatabase(path: Path, layer_name: str | None) -> LayerSource:
+    try:
+        layers = [str(name) for name, kind in list_layers(path) if kind is not None]
+    except (DataSourceError, DataLayerError, UnicodeDecodeError):
+        raise Invalid("The file cannot be read as a file geodatabase.") from None
+    broken = "is not UTF-8; write the geodatabase again"
+    return gdal_source(path, layer=one_layer("geodatabase", layers, layer_name), broken=broken)
+
+
+def _shapefile(path: Path, folder: Path, codec: str | None, max_unpacked_bytes: int) -> LayerSource:
+    unpacked = unpack_shapefile(path, folder, max_unpacked_bytes)
+    warnings = []
+    if codec is None and unpacked.cpg is not None:
+        codec = _CODECS.get(unpacked.cpg.lower().replace("-", "").replace(" ", ""))
+        # Any other single-byte encoding is readable as long as it is only used for ASCII.
+        codec = codec or "ascii"
+    elif codec is None:
+        codec = codec_of_table(unpacked.shp.with_suffix(".dbf"))
+        warnings = [GB18030_TOLD] if codec == "gb18030" else []
+    # ISO 8859-1 maps each byte to the character of the same number: the table's bytes come through unchanged.
+    source = gdal_source(unpacked.shp, encoding="ISO-8859-1", codec=codec)
+    source.limit, source.warnings = 10, warnings
+    return source

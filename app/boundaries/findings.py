@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,12 @@ class Findings:
         shown = code if code is None else code.encode("utf-8", "replace").decode()
         self.errors.append({"pointer": f"features/{number}", "feature": number, "code": shown, "detail": reason})
 
+    def say(self, warnings: Iterable[str]) -> None:
+        """Add warnings of the file as a whole, which stand before those of its features."""
+        told = list(warnings)
+        self.warnings[:0] = told
+        self.warning_count += len(told)
+
     def told_warnings(self) -> list[str]:
         more = self.warning_count - len(self.warnings)
         return [*self.warnings, f"… and {more:,} more of these"] if more else list(self.warnings)
@@ -113,10 +119,9 @@ class Identities:
     def add(self, features: Features) -> None:
         if not len(features):
             return
-        columns = [features.texts["code"]]
+        keys = [code or "" for code in features.texts["code"]]
         if len(self._names) > 1:
-            columns.append(features.texts["category"])
-        keys = ["\t".join(text or "" for text in told) for told in zip(*columns, strict=True)]
+            keys = [f"{code}\t{zone}" for code, zone in zip(keys, features.texts["category"], strict=True)]
         self._hashes.append(np.fromiter(map(hash, keys), np.int64, len(keys)))
         self._numbers.append(features.numbers)
         self._keys.append("\0".join(keys).encode())

@@ -15,7 +15,8 @@ from pyproj import CRS
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from app.boundaries.files import BATCH_BYTES, BATCH_FEATURES, KEEP, WGS84, Batch, LayerSource, declared_crs, plain
+from app.boundaries.coordinates import WGS84
+from app.boundaries.files import BATCH_BYTES, BATCH_FEATURES, KEEP, Batch, LayerSource, declared_crs, plain
 from app.foundation.errors import Invalid
 
 # Lists and objects within one another in a property; real ones stay below ten, the interpreter gives up near 900.

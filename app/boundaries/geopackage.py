@@ -25,20 +25,40 @@ _SPATIAL_INDEX = re.compile(
 )
 
 
-def the_layer(path: Path) -> str:
-    """The name of the one layer of a GeoPackage.
+def the_layer(path: Path, named: str | None = None) -> str:
+    """The name of the one layer of a GeoPackage, or of the one that is named.
 
     Raises:
-        Invalid: it cannot be read, would compute when it is read, or holds no layer or several.
+        Invalid: it cannot be read, would compute when it is read, or holds no such layer, or several.
     """
     _refuse_what_runs(path)
     try:
         layers = [str(name) for name, kind in list_layers(path) if kind is not None]
     except (DataSourceError, DataLayerError, UnicodeDecodeError):
         raise Invalid("The file cannot be read as a GeoPackage.") from None
+    return one_layer("GeoPackage", layers, named)
+
+
+def one_layer(what: str, layers: list[str], named: str | None) -> str:
+    """The layer to read: the one that is named, or the only one.
+
+    Args:
+        what: the file, in words.
+        layers: names of those that hold geometry.
+
+    Raises:
+        Invalid: none is called so, or there is not exactly one.
+    """
+    told = f" ({', '.join(map(_shown, layers[:10]))})" if layers else ""
+    if named:
+        if layers.count(named) != 1:
+            raise Invalid(f"The {what} holds no layer {named[:60]!r}, or two; it holds {len(layers)}{told}.")
+        return named
     if len(layers) != 1:
-        named = f" ({', '.join(layers[:10])})" if layers else ""
-        raise Invalid(f"The GeoPackage holds {len(layers)} layers of geometry{named}; it must hold exactly one.")
+        raise Invalid(
+            f"The {what} holds {len(layers)} layers of geometry{told}; it must hold exactly one, or name one of them "
+            "with layer_name."
+        )
     return layers[0]
 
 

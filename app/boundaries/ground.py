@@ -7,80 +7,24 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError, ProjError
-from shapely import MultiPolygon, Polygon
+from shapely import GeometryCollection, MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from app.boundaries.files import WGS84, LayerSource
-from app.foundation.errors import Invalid
-from app.foundation.geometry import CRS as STORED_CRS
+from app.boundaries.coordinates import EXTENT, Placing
 from app.foundation.geometry import as_multipolygon
 
 # A repair may change a polygon's area by this share; beyond it nobody knows what was meant.
 REPAIR_TOLERANCE = 0.001
-# West, south, east, north of where EPSG:4490 is used (EPSG: China, onshore and offshore), with a degree to spare and
-# south to the last islands.
-_EXTENT = (72.6, 2.4, 136.1, 54.6)
-_POLYGON, _MULTIPOLYGON = 3, 6  # shapely.GeometryType
+_POLYGON, _MULTIPOLYGON, _COLLECTION = 3, 6, 7  # shapely.GeometryType
 
 Say = Callable[[int, str], None]
 """Takes a place in the array, from 0, and words about what is there."""
 
 
-# Coordinate reference system
-
-
-def transformer_of(source: LayerSource, named: str | None) -> Transformer | None:
-    """What takes the file's coordinates to EPSG:4490; None when they stand in it already."""
-    declared = None if source.crs_is_default and named else source.crs
-    crs = declared
-    if named:
-        try:
-            crs = CRS.from_user_input(named)
-        except CRSError:
-            raise Invalid(f"{named[:60]!r} is not a coordinate reference system; name one such as EPSG:4490.") from None
-        if declared is not None and not _same(declared, crs):
-            raise Invalid(
-                f"The file declares {declared.name}, and {crs.name} was named for it. Leave the name out, "
-                "or write the file again with the right reference system."
-            )
-    if crs is None:
-        raise Invalid(
-            "The file declares no coordinate reference system. Write it again with one, or name it with `crs` "
-            "(such as EPSG:4490, or EPSG:4549 for a Gauss-Krüger zone)."
-        )
-    # WGS 84 and CGCS2000 agree to within a metre, and PROJ has no transformation between them. Any other datum needs
-    # a real one: without it PROJ would leave an offset of up to half a kilometre in silence.
-    stored = CRS.from_user_input(STORED_CRS)
-    if any(
-        crs.equals(known, ignore_axis_order=True) for known in (stored, CRS.from_epsg(4326), CRS.from_user_input(WGS84))
-    ):
-        return None
-    datum = crs.geodetic_crs.datum.name if crs.geodetic_crs and crs.geodetic_crs.datum else ""
-    alike = datum.startswith(("World Geodetic System 1984", "D_WGS_1984", "WGS_1984", "WGS 84"))
-    try:
-        return Transformer.from_crs(crs, stored, always_xy=True, allow_ballpark=alike)
-    except ProjError:
-        raise Invalid(
-            f"There is no public transformation from {crs.name} to CGCS2000; convert the file to EPSG:4490 first."
-        ) from None
-
-
-def _same(one: CRS, other: CRS) -> bool:
-    if one.equals(other, ignore_axis_order=True):
-        return True
-    code = one.to_epsg(min_confidence=60)
-    return code is not None and code == other.to_epsg(min_confidence=60)
-
-
-# Geometry
-
-
 def clean_geometries(
-    geometries: npt.NDArray[np.object_], transformer: Transformer | None, refuse: Say, mend: Say
+    geometries: npt.NDArray[np.object_], placing: Placing, refuse: Say, mend: Say
 ) -> npt.NDArray[np.object_]:
-    """Valid MultiPolygons of two dimensions in EPSG:4490; None where a geometry was refused.
+    """Valid polygons and multipolygons of two dimensions in EPSG:4490, in normal form; None where one was refused.
 
     Args:
         geometries: object[n]: of a file, in its CRS; None where there is none.
@@ -90,63 +34,125 @@ def clean_geometries(
         object[n].
     """
     found = np.full(len(geometries), None, object)
-    kinds = shapely.get_type_id(geometries)
-    missing = (kinds < 0) | shapely.is_empty(geometries)
-    for place in np.flatnonzero(missing):
-        refuse(int(place), "it has no geometry, or one that cannot be read")
-    for place in np.flatnonzero(~missing & (kinds != _POLYGON) & (kinds != _MULTIPOLYGON)):
-        refuse(int(place), f"its geometry is a {geometries[place].geom_type}; only polygons have a place here")
-    places = np.flatnonzero(~missing & ((kinds == _POLYGON) | (kinds == _MULTIPOLYGON)))
-    shapes = geometries[places]
-    high = shapely.has_z(shapes)
-    if high.any():
-        shapes = shapely.force_2d(shapes)
-        for place in places[high]:
-            mend(int(place), "heights were dropped")
-    if transformer is not None:
-        shapes = shapely.transform(
-            shapes, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1], errcheck=False))
-        )
+    places, shapes = _polygonal(geometries, refuse, mend)
+    for has, what in ((shapely.has_z, "heights were dropped"), (shapely.has_m, "measures were dropped")):
+        for place in places[has(shapes)]:
+            mend(int(place), what)
+    if (shapely.get_coordinate_dimension(shapes) > 2).any():
+        shapes = np.asarray(shapely.force_2d(shapes))
+    elsewhere = _in_other_zones(shapes, placing)
+    for place in places[elsewhere]:
+        refuse(int(place), "its eastings are of another zone than the file's; write each zone as a file of its own")
+    places, shapes = places[~elsewhere], shapes[~elsewhere]
+    if not placing.is_stored:
+        shapes = np.asarray(shapely.transform(shapes, placing.apply))
     inside = _inside(shapes)
     for place, shape in zip(places[~inside], shapes[~inside], strict=True):
         if reason := _misplaced(shape):
             refuse(int(place), reason)
     places, shapes = places[inside], shapes[inside]
     valid = shapely.is_valid(shapes)
-    found[places[valid]] = _multipolygons(shapes[valid])
+    found[places[valid]] = _without_empty_parts(shapes[valid])
     for place, shape in zip(places[~valid], shapes[~valid], strict=True):
-        repaired, where = repair(shape), shapely.is_valid_reason(shape)
-        if repaired is None:
-            reason = f"its polygon crosses itself and cannot be mended without changing its area ({where})"
-            refuse(int(place), reason)
+        found[place] = _mended(int(place), shape, refuse, mend)
+    # The same for any order of parts, rings and first corners, and so are digests.
+    return np.asarray(shapely.normalize(found), object)
+
+
+def _polygonal(
+    geometries: npt.NDArray[np.object_], refuse: Say, mend: Say
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.object_]]:
+    """The places of the polygons, and the polygons; all else is refused."""
+    geometries, kinds = geometries.copy(), shapely.get_type_id(geometries)
+    missing = (kinds < 0) | shapely.is_empty(geometries)
+    for place in np.flatnonzero(missing):
+        refuse(int(place), "it has no geometry, or one that cannot be read")
+    for place in np.flatnonzero(~missing & (kinds == _COLLECTION)):
+        if (polygons := polygons_of(geometries[place])) is not None:
+            geometries[place], kinds[place] = polygons, _MULTIPOLYGON
+            mend(int(place), "its collection of polygons was read as one")
+    polygonal = (kinds == _POLYGON) | (kinds == _MULTIPOLYGON)
+    for place in np.flatnonzero(~missing & ~polygonal):
+        refuse(int(place), f"its geometry is a {_told_kind(geometries[place])}; only polygons have a place here")
+    places = np.flatnonzero(~missing & polygonal)
+    return places, geometries[places]
+
+
+def _mended(place: int, shape: Polygon | MultiPolygon, refuse: Say, mend: Say) -> MultiPolygon | None:
+    """An invalid polygon made valid; None when it was refused."""
+    once = without_repeats(shape)
+    if once.is_valid and not once.is_empty:
+        mend(place, "a ring that stood in it twice was left out once")
+        return as_multipolygon(once)
+    repaired, where = repair(shape), shapely.is_valid_reason(shape)
+    if repaired is None:
+        refuse(place, f"its polygon crosses itself and cannot be mended without changing its area ({where})")
+    else:
+        mend(place, f"its polygon was mended ({where})")
+    return repaired
+
+
+def polygons_of(collection: BaseGeometry) -> MultiPolygon | None:
+    """The polygons of a GeometryCollection, those of collections in it too; None where it holds anything else."""
+    pending, polygons = [collection], []
+    while pending:
+        one = pending.pop()
+        if one.is_empty:
+            continue
+        if isinstance(one, Polygon):
+            polygons.append(one)
+        elif isinstance(one, MultiPolygon | GeometryCollection):
+            pending.extend(reversed(one.geoms))
         else:
-            found[place] = repaired
-            mend(int(place), f"its polygon was mended ({where})")
-    return found
+            return None
+    return MultiPolygon(polygons) if polygons else None
+
+
+def without_repeats(geometry: Polygon | MultiPolygon) -> Polygon | MultiPolygon:
+    """Without parts, and holes of a part, that stand in it a second time, from whichever corner and whichever way."""
+
+    def once(polygons: list[Polygon]) -> list[Polygon]:
+        return list({shapely.normalize(polygon).wkb: polygon for polygon in reversed(polygons)}.values())[::-1]
+
+    parts = [
+        Polygon(part.exterior, [hole.exterior for hole in once([Polygon(ring) for ring in part.interiors])])
+        for part in shapely.get_parts(geometry)
+    ]
+    return MultiPolygon(once(parts))
+
+
+def _told_kind(geometry: BaseGeometry) -> str:
+    if not isinstance(geometry, GeometryCollection):
+        return str(geometry.geom_type)
+    kinds = sorted({part.geom_type for part in geometry.geoms})
+    return f"collection of {' and '.join(kinds)}"
+
+
+def _in_other_zones(shapes: npt.NDArray[np.object_], placing: Placing) -> npt.NDArray[np.bool_]:
+    """Which shapes have a corner whose easting is of another Gauss-Krüger zone than the file's."""
+    elsewhere = np.zeros(len(shapes), dtype=bool)
+    if placing.band_m is not None:
+        xy, owner = shapely.get_coordinates(shapes, return_index=True)
+        elsewhere[owner[placing.outside_zone(xy)]] = True
+    return elsewhere
 
 
 def _inside(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.bool_]:
     """Whether all coordinates are numbers within the extent."""
     bounds = shapely.bounds(shapes)
-    inside = np.asarray(
-        (bounds[:, :2] >= _EXTENT[:2]).all(axis=1) & (bounds[:, 2:] <= _EXTENT[2:]).all(axis=1), np.bool_
-    )
+    inside = np.asarray((bounds[:, :2] >= EXTENT[:2]).all(axis=1) & (bounds[:, 2:] <= EXTENT[2:]).all(axis=1), np.bool_)
     coordinates, owner = shapely.get_coordinates(shapes, return_index=True)
     unknown = ~np.isfinite(coordinates).all(axis=1)  # bounds pass over what is not a number
     inside[owner[unknown]] = False
     return inside
 
 
-def _multipolygons(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Polygons and multipolygons, as multipolygons without empty parts."""
-    made = shapes.copy()
-    single = shapely.get_type_id(shapes) == _POLYGON
-    made[single] = shapely.multipolygons(shapes[single].reshape(-1, 1))
-    parts, owner = shapely.get_parts(shapes[~single], return_index=True)
-    for place in np.unique(owner[shapely.is_empty(parts)]):
-        at = np.flatnonzero(~single)[place]
-        made[at] = as_multipolygon(shapes[at])
-    return made
+def _without_empty_parts(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    several = np.flatnonzero(shapely.get_type_id(shapes) == _MULTIPOLYGON)
+    parts, owner = shapely.get_parts(shapes[several], return_index=True)
+    for place in several[np.unique(owner[shapely.is_empty(parts)])]:
+        shapes[place] = as_multipolygon(shapes[place])
+    return shapes
 
 
 def _misplaced(geometry: BaseGeometry) -> str | None:
@@ -155,11 +161,11 @@ def _misplaced(geometry: BaseGeometry) -> str | None:
     if not np.isfinite(coordinates).all():
         return "its coordinates lie outside the range of its coordinate reference system"
     (left, bottom), (right, top) = coordinates.min(axis=0), coordinates.max(axis=0)
-    if left >= _EXTENT[0] and bottom >= _EXTENT[1] and right <= _EXTENT[2] and top <= _EXTENT[3]:
+    if left >= EXTENT[0] and bottom >= EXTENT[1] and right <= EXTENT[2] and top <= EXTENT[3]:
         return None
-    swapped = left >= _EXTENT[1] and right <= _EXTENT[3] and bottom >= _EXTENT[0] and top <= _EXTENT[2]
+    swapped = left >= EXTENT[1] and right <= EXTENT[3] and bottom >= EXTENT[0] and top <= EXTENT[2]
     if swapped:
-        return "its latitude stands before its longitude; write longitude first"
+        return "its latitude stands before its longitude; write longitude first, or give axis_order=yx"
     return (
         f"it lies at {left:.3f}, {bottom:.3f} (longitude, latitude), outside the area of CGCS2000; "
         "look at the coordinate reference system and the order of the axes"

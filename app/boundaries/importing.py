@@ -10,19 +10,20 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.boundaries.comparison import compare
 from app.boundaries.divisions import check_day, merged
 from app.boundaries.files import open_file
-from app.boundaries.models import ColumnMapping, Layer, LayerVersion, VersionKind, VersionStatus
+from app.boundaries.mappings import renaming
+from app.boundaries.models import Layer, LayerVersion, VersionKind, VersionStatus
+from app.boundaries.offset_check import judge_offset
 from app.boundaries.placing import load_grounds
 from app.boundaries.reading import LayerReader, features_of
 from app.boundaries.schemas import ImportReport
-from app.boundaries.versions import confirm
+from app.boundaries.versions import lock_versions, put_in_force
+from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.boundaries.writing import Writer
 from app.foundation.errors import Invalid
 from app.settings import get_settings
-
-# Any number, the same in every process: imports run one after the other.
-_LOCK = 7_351_202_612
 
 Progress = Callable[[int, int], None]
 """Is told how many features were read, and how many there are."""
@@ -38,7 +39,10 @@ def import_layer(
     imported_by: UUID | None,
     crs: str | None = None,
     encoding: str | None = None,
-    mapping: ColumnMapping | None = None,
+    mapping: str | None = None,
+    layer_name: str | None = None,
+    axis_order: AxisOrder = "xy",
+    offset: OffsetSaid | None = None,
     propose: bool = False,
     accuracy_m: float | None = None,
     progress: Progress | None = None,
@@ -55,7 +59,10 @@ def import_layer(
         source_document: the decree, approval or data set that the layer comes from.
         crs: of a file that declares none, such as `EPSG:4549`.
         encoding: `UTF-8` or `GB18030`, for a file that does not say.
-        mapping: how the file's columns and values are called here.
+        mapping: name of the stored mapping of the file's columns and values.
+        layer_name: the layer to read of a file that holds several.
+        axis_order: "yx" where northing or latitude stands first in the file.
+        offset: "gcj02" or "bd09" converts a file that has that offset; "none" takes one that looks so as it is.
         propose: leave the version to be confirmed or discarded; otherwise it is confirmed at once.
         accuracy_m: how far a drawn border may lie from the true one; None: the law's default for the layer.
 
@@ -66,7 +73,7 @@ def import_layer(
         raise Invalid("Name the source document that the layer comes from.")
     if layer is Layer.divisions and not propose:
         check_day(valid_from)
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    lock_versions(session)
     newest = _newest_confirmed(session, layer)
     version = LayerVersion(
         layer=layer,
@@ -79,14 +86,16 @@ def import_layer(
         accuracy_m=accuracy_m,
         imported_by=imported_by,
     )
+    renamed = renaming(session, layer, mapping) if mapping else None
     with (
-        open_file(path, encoding, max_unpacked_bytes or get_settings().max_unpacked_bytes) as source,
+        open_file(path, encoding, max_unpacked_bytes or get_settings().max_unpacked_bytes, layer_name) as source,
         session.begin_nested() as savepoint,
     ):
-        reader = LayerReader(source, layer, crs=crs, mapping=mapping)
+        reader = LayerReader(source, layer, crs=crs, mapping=renamed, axis_order=axis_order, offset=offset)
         session.add(version)
         session.flush()
         _write(session, version, reader, newest, progress)
+        reader.findings.say(judge_offset(session, layer, reader.sample, newest, offset))
         warnings = reader.findings.told_warnings()
         if newest is not None and newest.digest == version.digest:
             savepoint.rollback()
@@ -94,8 +103,10 @@ def import_layer(
         version.warnings = warnings
         session.flush()
     difference = _difference(session, version, newest)
-    if not propose:
-        confirm(session, version, imported_by)
+    if propose:
+        compare(session, version)
+    else:
+        put_in_force(session, version, imported_by)
     return _report(version, warnings, created=True, difference=difference)
 
 
@@ -161,6 +172,7 @@ def _report(
         version_id=version.id,
         layer=version.layer,
         number=version.number,
+        status=version.status,
         created=created,
         valid_from=version.valid_from,
         feature_count=version.feature_count,

@@ -1,12 +1,10 @@
-"""Cutting many changes with many features: what of each lies in which, and how much.
-
-Fast because most pairs need no cutting: a change that a feature covers is inside as it is, and of a feature whose
-border a change crosses, only what is near the change is cut.
+"""What of many changes lies in many features, and how much: by crossings of borders where they are plain (`cutting`),
+by GEOS where not, and geometries of what is inside only where they are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from app.boundaries.cutting import APART, UNDECIDED, WHOLE, borders_of, cut_pairs
 from app.foundation.geometry import GEOD, geodesic_areas_m2
 
 Objects = NDArray[np.object_]
@@ -25,7 +24,6 @@ Bools = NDArray[np.bool_]
 _MARGIN = 1e-6
 # Borders of features that share one are a millimetre's noise apart at most; joined on this grid for their length.
 _GRID = 1e-9
-_PAIRS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -34,40 +32,48 @@ class Touches:
 
     Attributes:
         subject, feature: int (n), places in what was given.
-        area_m2: float64 (n), of the part inside.
         whole: bool (n), whether the feature covers all of the change.
-        piece: object (n), the part inside; the change itself where `whole`.
-        near: object (n), the feature around the change, for its border; None where `whole`.
+        area_m2: float64 (n), of the part inside.
+        contact_m: float64 (n), length of the feature's border inside the change.
     """
 
     subject: Ints
     feature: Ints
-    area_m2: Floats
     whole: Bools
-    piece: Objects
-    near: Objects
+    area_m2: Floats
+    contact_m: Floats
 
 
 def measure(
-    subjects: Objects, areas_m2: Floats, features: Objects, pairs: tuple[Ints, Ints] | None = None, least_m2: float = 0
+    subjects: Objects, features: Objects, pairs: tuple[Ints, Ints] | None = None, least_m2: float = 0
 ) -> Touches:
     """What of each change lies in which feature.
 
     Args:
-        subjects: object (s), valid polygons, EPSG:4490. areas_m2: float64 (s), theirs.
-        features: object (f), valid polygons; they are prepared in place.
+        subjects, features: object (s) and (f), valid polygons and multipolygons, EPSG:4490.
         pairs: those whose boxes meet, as places of changes and features; None: found here.
         least_m2: what is smaller is left out; what has no area always is.
     """
     subject, feature = pairs or box_pairs(subjects, features)
-    found = [
-        _measure_some(subjects, areas_m2, features, subject[part], feature[part])
-        for part in _slices(len(subject), _PAIRS_AT_ONCE)
-    ]
-    joined = Touches(*(np.concatenate([getattr(part, name.name) for part in found]) for name in fields(Touches)))
-    kept = np.flatnonzero((joined.area_m2 > 0) & (joined.area_m2 >= least_m2))
-    kept = kept[np.lexsort((joined.feature[kept], joined.subject[kept]))]
-    return Touches(*(getattr(joined, name.name)[kept] for name in fields(Touches)))
+    taken, subject_at = np.unique(subject, return_inverse=True)
+    used, feature_at = np.unique(feature, return_inverse=True)
+    state, area, contact = cut_pairs(
+        borders_of(subjects[taken]),
+        borders_of(features[used]),
+        subject_at.astype(np.int64),
+        feature_at.astype(np.int64),
+    )
+    whole = state == WHOLE
+    for index in np.flatnonzero(state == UNDECIDED):
+        one, other = subjects[subject[index]], features[feature[index]]
+        whole[index] = shapely.covers(other, one)
+        near = clipped(other, one)
+        area[index] = area_m2(one if whole[index] else cut(near, one))
+        contact[index] = 0.0 if whole[index] or area[index] == 0 else contact_m([near], one)
+    found = Touches(subject, feature, whole, area, contact)
+    kept = np.flatnonzero((state != APART) & (area > 0) & (area >= least_m2))
+    kept = kept[np.lexsort((feature[kept], subject[kept]))]
+    return Touches(*(getattr(found, column.name)[kept] for column in fields(Touches)))
 
 
 def box_pairs(subjects: Objects, features: Objects) -> tuple[Ints, Ints]:
@@ -76,51 +82,23 @@ def box_pairs(subjects: Objects, features: Objects) -> tuple[Ints, Ints]:
     return subject, feature
 
 
-def _slices(count: int, size: int) -> Iterator[slice]:
-    """At least one, which may be empty."""
-    return (slice(start, start + size) for start in range(0, max(count, 1), size))
+def clipped(feature: BaseGeometry, subject: BaseGeometry) -> BaseGeometry:
+    """A feature within the box of a change and a margin: less to cut, and the same inside the change.
 
-
-def _measure_some(subjects: Objects, areas_m2: Floats, features: Objects, subject: Ints, feature: Ints) -> Touches:
-    shapely.prepare(features[np.unique(feature)])
-    meets = shapely.intersects(features[feature], subjects[subject])
-    subject, feature = subject[meets], feature[meets]
-    whole = shapely.covers(features[feature], subjects[subject])
-    area = areas_m2[subject]
-    piece = subjects[subject]
-    near = np.full(len(subject), None, dtype=object)
-    cut = np.flatnonzero(~whole)
-    near[cut] = clipped(features[feature[cut]], subjects[subject[cut]])
-    piece[cut] = polygons_of(shapely.intersection(near[cut], subjects[subject[cut]]))
-    area[cut] = geodesic_areas_m2(piece[cut])
-    return Touches(subject, feature, area, whole, piece, near)
-
-
-def clipped(features: Objects, subjects: Objects) -> Objects:
-    """Each feature within the box of its change and a margin: less to cut, and the same inside the change.
-
-    Clipping can leave rings that touch themselves; where it does, the whole feature is cut instead.
+    Clipping can leave rings that touch themselves; where it does, it is the whole feature.
     """
-    near = np.empty(len(features), dtype=object)
-    bounds = shapely.bounds(subjects) + np.array([-_MARGIN, -_MARGIN, _MARGIN, _MARGIN])
-    for index, box in enumerate(bounds):
-        near[index] = shapely.clip_by_rect(features[index], *box)
-    broken = ~shapely.is_valid(near)
-    near[broken] = features[broken]
-    return near
+    west, south, east, north = subject.bounds
+    near = shapely.clip_by_rect(feature, west - _MARGIN, south - _MARGIN, east + _MARGIN, north + _MARGIN)
+    return near if near.is_valid else feature
 
 
-def polygons_of(geometries: Objects) -> Objects:
-    """The polygons of each geometry: where two borders touch, there are lines and points besides."""
-    mixed = shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION
-    if not mixed.any():
-        return geometries
-    kept = geometries.copy()
-    for index in np.flatnonzero(mixed):
-        parts = shapely.get_parts(geometries[index])
-        flat = parts[shapely.get_dimensions(parts) == 2]
-        kept[index] = shapely.union_all(flat)
-    return kept
+def cut(feature: BaseGeometry, subject: BaseGeometry) -> BaseGeometry:
+    """The polygons that they share: where borders touch, there are lines and points besides."""
+    shared = shapely.intersection(feature, subject)
+    if shapely.get_type_id(shared) != shapely.GeometryType.GEOMETRYCOLLECTION:
+        return shared
+    parts = shapely.get_parts(shared)
+    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
 
 def union_of(pieces: Sequence[BaseGeometry]) -> BaseGeometry:

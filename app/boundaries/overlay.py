@@ -80,7 +80,7 @@ def judge_many(session: Session, subjects: Sequence[Subject], *, on: date | None
     found: dict[int, Overlay] = {}
     for batch in _neighbours(geometries):
         taken = [subjects[index] for index in batch]
-        touches = _touches(reader, taken, geometries[batch], areas[batch], on)
+        touches = _touches(reader, taken, geometries[batch], on)
         assessed = [
             Assessment(subject, float(areas[index]), touches.get(place, []), law, on)
             for place, (index, subject) in enumerate(zip(batch, taken, strict=True))
@@ -108,7 +108,7 @@ def _neighbours(geometries: Objects) -> Iterator[Ints]:
 
 
 def _touches(
-    reader: GroundReader, subjects: Sequence[Subject], geometries: Objects, areas: Any, on: date | None
+    reader: GroundReader, subjects: Sequence[Subject], geometries: Objects, on: date | None
 ) -> dict[int, list[Touch]]:
     """What each change of a batch touches while it can have happened, by its place in the batch."""
     periods = [Period(on, on) if on else subject.period for subject in subjects]
@@ -123,11 +123,17 @@ def _touches(
         ],
         dtype=bool,
     )
-    found = measure(geometries, areas, grounds, (subject[kept], feature[kept]), LEAST_CONTACT_M2)
+    found = measure(geometries, grounds, (subject[kept], feature[kept]), LEAST_CONTACT_M2)
     touches: dict[int, list[Touch]] = {}
-    for row in range(len(found.subject)):
-        touch = Touch(features[found.feature[row]], float(found.area_m2[row]), found.piece[row], found.near[row])
-        touches.setdefault(int(found.subject[row]), []).append(touch)
+    for row, place in enumerate(found.subject):
+        touch = Touch(
+            features[found.feature[row]],
+            geometries[place],
+            bool(found.whole[row]),
+            float(found.area_m2[row]),
+            float(found.contact_m[row]),
+        )
+        touches.setdefault(int(place), []).append(touch)
     return touches
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.access.service import RELATED
 from app.boundaries.models import BoundaryFeature
 from app.boundaries.units import LEAST_CONTACT_M2, newest_divisions
 from app.foundation.geometry import from_database, geodesic_areas_m2
@@ -21,6 +22,9 @@ from app.foundation.geometry import from_database, geodesic_areas_m2
 _PIECE_CORNERS = 128
 _LEAST_PIECE = 1e-6  # degrees: a tenth of a metre
 _PAGE = 2_000
+# Cells along a side of the grid, and the number of shapes from which on it is worth making.
+_CELLS = 256
+_MANY = 5_000
 
 UnitIds = tuple[str, ...]
 """Ids of units as text, in order."""
@@ -43,6 +47,7 @@ class Grounds:
         self._piece_of = np.array([place for place, _ in pieces], np.intp)
         self._pieces = np.array([piece for _, piece in pieces], object)
         self._tree = shapely.STRtree(self._pieces)
+        self._grid: _Grid | None = None
 
     def units_of(
         self, shapes: npt.NDArray[np.object_], areas_m2: npt.NDArray[np.float64] | None = None
@@ -53,10 +58,26 @@ class Grounds:
             shapes: object[n]: valid polygons in EPSG:4490.
             areas_m2: float64[n]: theirs, when they are known.
         """
-        count = len(shapes)
-        if not self._units or not count:
-            return [()] * count
+        if not self._units or not len(shapes):
+            return [()] * len(shapes)
         areas = geodesic_areas_m2(shapes) if areas_m2 is None else areas_m2
+        if len(shapes) < _MANY:
+            return self._exactly(shapes, areas)
+        if self._grid is None:
+            self._grid = _Grid(self._grounds)
+        sole = self._grid.sole(shapes)
+        sole[areas < LEAST_CONTACT_M2] = -1
+        single = [(unit,) for unit in self._units] + [()]
+        told: list[UnitIds] = [single[place] for place in sole.tolist()]
+        rest = np.flatnonzero(sole < 0)
+        for place, units in zip(rest.tolist(), self._exactly(shapes[rest], areas[rest]), strict=True):
+            told[place] = units
+        return told
+
+    def _exactly(self, shapes: npt.NDArray[np.object_], areas: npt.NDArray[np.float64]) -> list[UnitIds]:
+        count = len(shapes)
+        if not count:
+            return []
         tree = shapely.STRtree(shapes)
         ground, shape = tree.query(self._grounds, predicate="covers")
         enough = areas[shape] >= LEAST_CONTACT_M2
@@ -86,6 +107,35 @@ class Grounds:
         for place, unit in zip(shape.tolist(), ground.tolist(), strict=True):
             told[place] = told[place] + single[unit] if told[place] else single[unit]
         return told
+
+
+class _Grid:
+    """Cells of the whole ground, for the many small shapes that lie in the middle of one unit."""
+
+    def __init__(self, grounds: npt.NDArray[np.object_]) -> None:
+        west, south, east, north = shapely.total_bounds(grounds)
+        self._origin = np.array([west, south])
+        self._size = np.array([east - west, north - south]) / _CELLS
+        x, y = west + np.arange(_CELLS) * self._size[0], south + np.arange(_CELLS) * self._size[1]
+        left, bottom = (side.ravel() for side in np.meshgrid(x, y))
+        tree = shapely.STRtree(shapely.box(left, bottom, left + self._size[0], bottom + self._size[1]))
+        touching = np.bincount(tree.query(grounds, predicate="intersects")[1], minlength=_CELLS**2)
+        ground, cell = tree.query(grounds, predicate="covers")
+        sole = np.full(_CELLS**2, -1, np.int64)
+        sole[cell] = ground
+        sole[touching != 1] = -1
+        self._sole = sole.reshape(_CELLS, _CELLS)
+
+    def sole(self, shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
+        """int64[n]: the place of the ground that covers a shape and is the only one there; -1 where it is not sure."""
+        bounds = shapely.bounds(shapes)
+        low = np.floor((bounds[:, :2] - self._origin) / self._size).astype(np.int64)
+        high = np.floor((bounds[:, 2:] - self._origin) / self._size).astype(np.int64)
+        known = ((low >= 0) & (high < _CELLS) & (high - low <= 1)).all(axis=1)
+        low, high = np.where(known[:, None], low, 0), np.where(known[:, None], high, 0)
+        corners = [self._sole[y[:, 1], x[:, 0]] for x in (low, high) for y in (low, high)]
+        alike = np.logical_and.reduce([corner == corners[0] for corner in corners])
+        return np.where(known & alike, corners[0], -1)
 
 
 def _pieces(ground: BaseGeometry) -> Iterable[BaseGeometry]:
@@ -122,24 +172,37 @@ def load_grounds(session: Session) -> Grounds:
 
 
 _OWN_AND_BELOW = text(
-    """
-    with recursive below (code, unit_id) as (
+    f"""
+    with recursive related as ({RELATED}), below (code, unit_id) as (
         select code, id from units
-        union all
-        select below.code, child.id from below join units child on child.parent_id = below.unit_id
+        union
+        select below.code, related.id from below join related on related.above = below.unit_id
     ), seen as (
         select code, array_agg(unit_id order by unit_id) as unit_ids from below group by code
     )
     update boundary_features f set unit_ids = seen.unit_ids
     from seen
     where f.layer = 'divisions' and f.code = seen.code and f.unit_ids is distinct from seen.unit_ids
-    """
+    """  # noqa: S608  # a constant
 )
 # Pages in the order of the key: bounded memory, and no cursor to keep open beside the updates.
 _NEXT_PAGE = text(
     """
     select id, ST_AsBinary(geom), unit_ids from boundary_features
     where layer <> 'divisions' and id > :after order by id limit :page
+    """
+)
+# A revocation is seen by whoever sees the permit in some version.
+_REVOCATIONS = text(
+    """
+    update permit_revocations r set unit_ids = seen.unit_ids
+    from (
+        select code, array_agg(distinct unit_id order by unit_id) as unit_ids
+        from boundary_features cross join lateral unnest(unit_ids) as unit_id
+        where layer = 'permits'
+        group by code
+    ) seen
+    where r.code = seen.code and r.unit_ids is distinct from seen.unit_ids
     """
 )
 _REPLACE = text(
@@ -174,3 +237,4 @@ def replace_unit_ids(session: Session) -> None:
                 _REPLACE,
                 {"ids": [one for one, _ in changed], "unit_ids": [f"{{{','.join(units)}}}" for _, units in changed]},
             )
+    session.execute(_REVOCATIONS)

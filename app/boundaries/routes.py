@@ -9,7 +9,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.access.models import Role
 from app.access.routes import CallerDep
@@ -18,6 +18,8 @@ from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer
 from app.boundaries.schemas import FeatureAnswer, FeatureProperties, ImportReport
 from app.boundaries.service import in_force, within_box
+from app.boundaries.versions import get_version
+from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
 from app.foundation.geometry import from_database, geojson, parse_bbox
@@ -63,7 +65,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         "",
         operation_id=f"list_{things}",
         summary=f"List the {plural} in force on a day, as GeoJSON features",
-        responses=problem_responses(401, 422),
+        responses=problem_responses(401, 404, 422),
     )
     def list_features(
         session: SessionDep,
@@ -72,6 +74,9 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         request: Request,
         response: Response,
         on: Annotated[date | None, Query(description="In force on this day; default: today in Asia/Shanghai")] = None,
+        version: Annotated[
+            UUID | None, Query(description="All of this version instead, in force or not; a proposed one: the province")
+        ] = None,
         code: Annotated[str | None, Query(description="Only this code")] = None,
         bbox: Annotated[
             str | None,
@@ -79,7 +84,11 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         ] = None,
     ) -> Page[FeatureAnswer]:
         statement = in_jurisdiction(select(BoundaryFeature), caller, BoundaryFeature)
-        statement = statement.where(in_force(layer, on or legal_day(utc_now())))
+        if version is not None:
+            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial)
+            statement = statement.where(BoundaryFeature.version_id == chosen.id)
+        else:
+            statement = statement.where(in_force(layer, on or legal_day(utc_now())))
         if code is not None:
             statement = statement.where(BoundaryFeature.code == code)
         if bbox is not None:
@@ -98,6 +107,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         feature = get_placed(session, caller, BoundaryFeature, feature_id)
         if feature.layer is not layer:
             raise NotFound()
+        get_version(session, layer, feature.version_id, see_undecided=caller.is_provincial)
         return _answer(feature)
 
     @resource.post(
@@ -115,15 +125,29 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         caller: CallerDep,
         request: Request,
         response: Response,
-        file: Annotated[UploadFile, File(description="GeoPackage, zipped Shapefile or GeoJSON")],
+        file: Annotated[UploadFile, File(description="GeoPackage, zipped Shapefile or FileGDB, GeoJSON, KML, KMZ")],
         valid_from: Annotated[date, Form(description="The day from which this version counts")],
         source_document: Annotated[str, Form(description="The decree, approval or data set that it comes from")],
         crs: Annotated[str | None, Form(description="Of a file that declares none, such as EPSG:4549")] = None,
         encoding: Annotated[str | None, Form(description="UTF-8 or GB18030, of a file that does not say")] = None,
+        mapping: Annotated[str | None, Form(description="Name of the stored column mapping")] = None,
+        layer_name: Annotated[str | None, Form(description="The layer to read of a file that holds several")] = None,
+        axis_order: Annotated[AxisOrder, Form(description="`yx`: northing or latitude stands first")] = "xy",
+        offset: Annotated[
+            OffsetSaid | None,
+            Form(description="`gcj02`, `bd09`: convert from it; `none`: take a file that looks so as it is"),
+        ] = None,
+        propose: Annotated[bool, Form(description="Leave the version to be confirmed or discarded")] = False,
+        accuracy_m: Annotated[
+            float | None,
+            Form(ge=0, allow_inf_nan=False, description="How far a drawn border may lie from the true one"),
+        ] = None,
     ) -> ImportReport:
         caller.require(Role.admin)
         settings: Settings = request.app.state.settings
-        with _on_disk(file, settings.max_upload_bytes) as path_on_disk:
+        # A layer of a million features takes longer than any other request may.
+        session.execute(text("set local statement_timeout = '30min'"))
+        with _on_disk(file, settings.max_layer_bytes) as path_on_disk:
             report = import_layer(
                 session,
                 layer=layer,
@@ -133,6 +157,12 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
                 imported_by=caller.account_id,
                 crs=crs or None,
                 encoding=encoding or None,
+                mapping=mapping or None,
+                layer_name=layer_name or None,
+                axis_order=axis_order,
+                offset=offset,
+                propose=propose,
+                accuracy_m=accuracy_m,
                 max_unpacked_bytes=settings.max_unpacked_bytes,
             )
         if not report.created:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.boundaries.law.decision import failures
 from app.boundaries.law.files import built_in, read_table
-from app.boundaries.law.table import RuleTable
+from app.boundaries.law.table import Rule, RuleTable
 from app.boundaries.models import RuleSet, RuleSetDecision
 from app.foundation.errors import Conflict, Invalid, NotFound, StaleVersion
 from app.foundation.identity import new_id
@@ -139,3 +139,10 @@ def decisions_of(session: Session, rows: Sequence[RuleSet]) -> list[RuleSetDecis
     """Which of some sets were made active, when, by whom; oldest first."""
     statement = select(RuleSetDecision).where(RuleSetDecision.rule_set_id.in_([row.id for row in rows]))
     return list(session.scalars(statement.order_by(RuleSetDecision.decided_at, RuleSetDecision.id)))
+
+
+def find_rule(session: Session, version: str | None, code: str | None) -> Rule | None:
+    """A rule of a stored set; None where that set is not kept, or has no such rule."""
+    row = session.scalar(select(RuleSet).where(RuleSet.version == version)) if version and code else None
+    rules = table_of(row).rules if row else ()
+    return next((rule for rule in rules if rule.code == code), None)

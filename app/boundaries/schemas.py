@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.boundaries.models import Layer
+from app.boundaries.models import Layer, VersionStatus
 
 
 class FeatureProperties(BaseModel):
@@ -51,6 +51,7 @@ class ImportReport(BaseModel):
     version_id: UUID
     layer: Layer
     number: int = Field(description="Number of the version within its layer", examples=[2])
+    status: VersionStatus = Field(description="Proposed: it waits to be confirmed or discarded, and judges nothing")
     created: bool = Field(description="False: the content is that of the newest version, and nothing was added")
     valid_from: date
     feature_count: int = Field(description="Features of the version; of divisions, those carried forward included")

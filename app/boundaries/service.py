@@ -30,7 +30,7 @@ def versions_in_force(layer: Layer, on: date) -> Select[tuple[UUID]]:
         .where(confirmed, LayerVersion.kind == VersionKind.whole)
         .order_by(LayerVersion.valid_from.desc(), LayerVersion.number.desc())
         .limit(1)
-        .cte("whole")
+        .cte()
     )
     since = func.coalesce(select(whole.c.number).scalar_subquery(), 0)
     additions = select(LayerVersion.id).where(

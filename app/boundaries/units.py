@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from uuid import UUID
@@ -10,9 +11,10 @@ import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.access.models import Unit, UnitLevel
+from app.access.models import Unit, UnitLevel, UnitPeriod, UnitSuccession
 from app.boundaries.models import Layer, LayerVersion, VersionStatus
 from app.boundaries.reading import Feature
 from app.foundation.errors import Invalid
@@ -43,6 +45,12 @@ def has_ended(feature: Feature, on: date) -> bool:
     return feature.valid_to is not None and feature.valid_to < on
 
 
+def predecessors_of(feature: Feature) -> list[str]:
+    """The codes of the units that a division follows: its column `predecessors`, separated by , ; 、 or space."""
+    told = str(feature.attributes.get("predecessors") or "")
+    return list(dict.fromkeys(code for code in re.split(r"[,;、，；\s]+", told) if code))
+
+
 def check_periods(divisions: Mapping[str, Feature], valid_from: date) -> None:
     """A version of divisions is one state: each unit in force from its first day on, or ended before.
 
@@ -71,7 +79,8 @@ def check_periods(divisions: Mapping[str, Feature], valid_from: date) -> None:
 
 
 def check_hierarchy(divisions: Mapping[str, Feature], on: date) -> None:
-    """Every unit but a province has a parent of a higher level, in force while it is; so the tree has no loop.
+    """Every unit but a province has a parent of a higher level, in force while it is; so the tree has no loop. Those
+    that a unit follows have ended before it begins, so neither have successions.
 
     Raises:
         Invalid: naming each unit that does not.
@@ -92,9 +101,24 @@ def check_hierarchy(divisions: Mapping[str, Feature], on: date) -> None:
             reason = f"its parent {parent} has ended"
         else:
             reason = None
+        reason = reason or _wrong_predecessor(feature, divisions, on)
         if reason:
             errors.append({"pointer": f"features/{code}", "feature": None, "code": code, "detail": reason})
     _refuse(errors)
+
+
+def _wrong_predecessor(feature: Feature, divisions: Mapping[str, Feature], on: date) -> str | None:
+    begins = feature.valid_from or on
+    for code in predecessors_of(feature):
+        before = divisions.get(code)
+        if before is None:
+            return f"its predecessor {code} is neither in this file nor imported before"
+        if before.valid_to is None or before.valid_to >= begins:
+            return (
+                f"its predecessor {code} has not ended before {begins.isoformat()}, its own first day; put {code} in "
+                "the file with the valid_to on which it ended"
+            )
+    return None
 
 
 def _refuse(errors: Sequence[Mapping[str, str | None]]) -> None:
@@ -158,7 +182,36 @@ def upsert_units(session: Session, divisions: Mapping[str, Feature], default_fro
         unit.valid_from = feature.valid_from or default_from
         unit.valid_to = feature.valid_to
         session.flush()
+        _keep_period(session, unit, default_from)
+    for feature in divisions.values():
+        for code in predecessors_of(feature):
+            _keep_succession(session, units[code], units[feature.code])
     return {code: unit.id for code, unit in units.items()}
+
+
+def _keep_period(session: Session, unit: Unit, since: date) -> None:
+    """Note what a unit is called and under whom it stands, where that is new."""
+    last = session.scalar(
+        select(UnitPeriod).where(UnitPeriod.unit_id == unit.id).order_by(UnitPeriod.since.desc()).limit(1)
+    )
+    if last is None:
+        since = min(since, unit.valid_from)
+    elif (last.name, last.parent_id) == (unit.name, unit.parent_id):
+        return
+    told = insert(UnitPeriod).values(unit_id=unit.id, since=since, name=unit.name, parent_id=unit.parent_id)
+    # A second version of one day corrects the first.
+    session.execute(
+        told.on_conflict_do_update(
+            index_elements=[UnitPeriod.unit_id, UnitPeriod.since],
+            set_={"name": told.excluded.name, "parent_id": told.excluded.parent_id},
+        )
+    )
+
+
+def _keep_succession(session: Session, before: Unit, after: Unit) -> None:
+    """Note that a unit follows another; what was noted stands."""
+    told = insert(UnitSuccession).values(predecessor_id=before.id, successor_id=after.id, on=after.valid_from)
+    session.execute(told.on_conflict_do_nothing())
 
 
 def newest_divisions(session: Session) -> UUID | None:

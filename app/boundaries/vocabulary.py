@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
+
+AxisOrder = Literal["xy", "yx"]
+"""Which of a file's coordinates stands first: "xy" is longitude or easting, "yx" latitude or northing."""
+OffsetSaid = Literal["none", "gcj02", "bd09"]
+"""What the caller says of a file's offset: that of a web map, which is converted, or none."""
 
 
 class Layer(StrEnum):
@@ -102,3 +108,19 @@ class PermitKind(StrEnum):
     other_allowed = "other_allowed"
     national_major_project = "national_major_project"
     lawful_right = "lawful_right"
+
+
+PERMIT_LABELS: dict[PermitKind, str] = {
+    PermitKind.residents_living: "原住民生产生活",
+    PermitKind.resource_survey: "自然资源调查监测",
+    PermitKind.research_monitoring: "科研监测采集",
+    PermitKind.archaeology_heritage: "考古与文物保护",
+    PermitKind.low_impact_tourism: "适度参观旅游",
+    PermitKind.linear_infrastructure: "线性基础设施",
+    PermitKind.mineral_survey: "矿产勘查开采",
+    PermitKind.restoration: "生态修复",
+    PermitKind.border_survey: "边界勘界",
+    PermitKind.other_allowed: "其他准许活动",
+    PermitKind.national_major_project: "国家重大项目",
+    PermitKind.lawful_right: "原有合法权益",
+}

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, Role, Unit
 from app.access.schemas import UnitAnswer
 from app.casework.lifecycle import STATE_LABELS, ReviewState
-from app.casework.models import Case, CaseEvent, CaseParticipation, Review
+from app.casework.models import Case, CaseEvent, Review
+from app.casework.participation import parts_today
 from app.casework.schemas import (
     CaseAnswer,
     CaseSummary,
@@ -72,8 +73,8 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         establishment=row.establishment,
         redline_distance_m=row.redline_distance_m,
         verdicts=row.verdicts,
-        verdict_now=row.verdict_now,
         judged_by=row.judged_by,
+        verdict_now=row.verdict_now,
         review=_review(review),
     )
 
@@ -137,13 +138,16 @@ def _summary(row: Case, units: Units) -> CaseSummary:
 
 
 def participation_answers(session: Session, case: Case) -> list[ParticipationAnswer]:
-    rows = session.execute(
-        select(CaseParticipation.kind, Unit)
-        .join(Unit, Unit.id == CaseParticipation.unit_id)
-        .where(CaseParticipation.case_id == case.id)
-        .order_by(CaseParticipation.id)
-    )
-    return [ParticipationAnswer(kind=kind, unit=UnitAnswer.model_validate(unit)) for kind, unit in rows]
+    parts = parts_today(session, case)
+    units = load_units(session, {unit for (_, recorded), today in parts.items() for unit in (recorded, *today)})
+    return [
+        ParticipationAnswer(
+            kind=kind,
+            unit=units[recorded],
+            today=sorted((units[unit] for unit in today), key=lambda unit: unit.code),
+        )
+        for (kind, recorded), today in parts.items()
+    ]
 
 
 def case_answer(session: Session, row: Case) -> CaseAnswer:

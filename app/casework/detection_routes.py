@@ -21,6 +21,7 @@ from app.casework.schemas import (
     DetectionChangeAnswer,
     DismissRequest,
     DispatchRequest,
+    JudgementAnswer,
     LinkRequest,
     StartReviewRequest,
 )
@@ -31,7 +32,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, etag, set_etag
 from app.foundation.time import legal_day, utc_now
 from app.monitoring.activities import check_activities
-from app.monitoring.models import Confidence, Detection, DetectionChange
+from app.monitoring.models import Confidence, Detection, DetectionChange, Judgement
 
 router = APIRouter(prefix="/detections", tags=["detections"])
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
@@ -48,6 +49,10 @@ def list_detections(
     activity: Annotated[str | None, Query(pattern="^[a-z_]{1,40}$", examples=["mining"])] = None,
     confidence: Annotated[Confidence | None, Query()] = None,
     verdict: Annotated[Verdict | None, Query()] = None,
+    verdict_now: Annotated[Verdict | None, Query(description="What it would be judged today")] = None,
+    rejudged: Annotated[
+        bool | None, Query(description="Whether it came out otherwise after a boundary, a permit or the rules changed")
+    ] = None,
     bbox: Annotated[str | None, Query(description="west,south,east,north in degrees")] = None,
     withdrawn: Annotated[bool, Query(description="Also those that were not seen again")] = False,
 ) -> Page[DetectionAnswer]:
@@ -58,6 +63,8 @@ def list_detections(
         activity=activity,
         confidence=confidence,
         verdict=verdict,
+        verdict_now=verdict_now,
+        rejudged=rejudged,
         bbox=None if bbox is None else parse_bbox(bbox),
         withdrawn=withdrawn,
     )
@@ -86,6 +93,19 @@ def list_changes(
     rows, cursor = fetch_page(session, statement, page, DetectionChange.id)
     link_next(request, response, cursor)
     return Page(items=[change_answer(row) for row in rows])
+
+
+@router.get("/{detection_id}/judgements", responses=problem_responses(400, 401, 404))
+def list_judgements(
+    detection_id: UUID, session: SessionDep, caller: CallerDep, page: PageDep, request: Request, response: Response
+) -> Page[JudgementAnswer]:
+    """Every legal overlay of a suspected site, newest first: when published, when grown, and each that came out
+    otherwise after a boundary, a permit or the rules changed."""
+    detection: Detection = get_placed(session, caller, Detection, detection_id)
+    statement = select(Judgement).where(Judgement.detection_id == detection.id)
+    rows, cursor = fetch_page(session, statement, page, Judgement.id)
+    link_next(request, response, cursor)
+    return Page(items=[JudgementAnswer.model_validate(row) for row in rows])
 
 
 @router.post("/{detection_id}/start-review", responses=DECISION)

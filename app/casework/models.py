@@ -149,6 +149,13 @@ class CaseEvent(Base):
             unique=True,
             postgresql_where=text("(payload ->> 'detection_change_id') IS NOT NULL"),
         ),
+        Index(
+            "uq_case_events_case_id_judgement_id",
+            "case_id",
+            text("(payload ->> 'judgement_id')"),
+            unique=True,
+            postgresql_where=text("(payload ->> 'judgement_id') IS NOT NULL"),
+        ),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

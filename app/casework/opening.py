@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.access.models import Role, Unit
-from app.access.service import Caller
+from app.access.service import Caller, followers
 from app.casework.commands import ConfirmFields, PlanFields
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
@@ -47,7 +47,8 @@ def open_from_detection(
 
     Units whose ground the detection touches join as co-responsible, so that each of them reads it.
     """
-    touched = session.scalars(select(Unit).where(Unit.id.in_(detection.unit_ids)).order_by(Unit.code))
+    standing = {unit for those in followers(session, detection.unit_ids).values() for unit in those}
+    touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
     case = Case(
         id=new_id(),
         state=CaseState.dispatched,

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit, UnitLevel
-from app.access.service import Caller, units_above
+from app.access.service import Caller, followers, units_above
+from app.boundaries.overlay import units_touching
 from app.casework.guards import invalid
 from app.casework.lifecycle import Actor
 from app.casework.models import Case, CaseParticipation, Participation
+from app.foundation.time import legal_day, utc_now
 
+_SPEAKS_AS = {
+    Participation.lead: (Actor.lead, Actor.responsible),
+    Participation.co_responsible: (Actor.responsible,),
+    Participation.accepting: (Actor.accepting,),
+    Participation.dispatching: (Actor.dispatching,),
+}
 _LEADS = frozenset({UnitLevel.county, UnitLevel.zone, UnitLevel.agency, UnitLevel.department})
 
 
@@ -21,7 +30,7 @@ def find_units(session: Session, caller: Caller, codes: Sequence[str], pointer: 
     """The units with these codes, all within the caller's jurisdiction and able to take part in a case.
 
     Raises:
-        Invalid: one is unknown, someone else's, or of a level that leads no case.
+        Invalid: one is unknown, someone else's, of a level that leads no case, or has ended.
     """
     found = {unit.code: unit for unit in session.scalars(select(Unit).where(Unit.code.in_(codes)))}
     for code in codes:
@@ -30,6 +39,8 @@ def find_units(session: Session, caller: Caller, codes: Sequence[str], pointer: 
             raise invalid(f"fields/{pointer}", f"{code} is not a unit of yours")
         if unit.level not in _LEADS or unit.parent_id is None:
             raise invalid(f"fields/{pointer}", f"{code} is a {unit.level}, which does not work on cases itself")
+        if unit.valid_to is not None and unit.valid_to < legal_day(utc_now()):
+            raise invalid(f"fields/{pointer}", f"{code} ended on {unit.valid_to}; name the unit that follows it")
     return [found[code] for code in codes]
 
 
@@ -71,30 +82,57 @@ def assign(session: Session, case: Case, lead: Unit, joining: Iterable[Unit]) ->
     case.unit_ids = list(dict.fromkeys([*single.values(), *sorted(joined)]))
 
 
+def parts_today(session: Session, case: Case) -> dict[tuple[Participation, UUID], frozenset[UUID]]:
+    """Who plays each recorded part in a case, now that units may have been renamed, moved, merged or split.
+
+    Whoever follows the lead or a co-responsible unit plays its part. What a unit above the lead played passes, once it
+    no longer stands above, to the unit that accepts for the lead of today; the old one only reads.
+
+    Returns:
+        By part and recorded unit, the units that play it today.
+    """
+    rows = session.execute(
+        select(CaseParticipation.kind, CaseParticipation.unit_id)
+        .where(CaseParticipation.case_id == case.id)
+        .order_by(CaseParticipation.id)
+    ).all()
+    today = followers(session, (row.unit_id for row in rows))
+    leads = [lead for row in rows if row.kind is Participation.lead for lead in today[row.unit_id]]
+    units = session.scalars(select(Unit).where(Unit.id.in_(leads))).all()
+    accepts = frozenset(filter(None, (unit.accepting_unit_id or unit.parent_id for unit in units)))
+    above = accepts.union(*(units_above(session, lead) for lead in leads))
+    parts = {}
+    for row in rows:
+        kept = frozenset(today[row.unit_id])
+        from_above = row.kind in (Participation.accepting, Participation.dispatching)
+        parts[row.kind, row.unit_id] = accepts if from_above and accepts and not kept & above else kept
+    return parts
+
+
+def lead_today(session: Session, unit_id: UUID, ground: BaseGeometry) -> Unit:
+    """The unit that leads today where a unit led: itself, what follows it, or of several the one on the ground.
+
+    Raises:
+        Invalid: several that follow it touch the ground.
+    """
+    candidates = followers(session, [unit_id])[unit_id]
+    if len(candidates) > 1:
+        candidates = [touching for touching in units_touching(session, ground) if touching in candidates]
+    units = list(session.scalars(select(Unit).where(Unit.id.in_(candidates)).order_by(Unit.code)))
+    if len(units) != 1:
+        named = ", ".join(unit.code for unit in units) or "none that touches it"
+        raise invalid("lead_unit", f"the unit that led has ended; name the one that follows it here ({named})")
+    return units[0]
+
+
 def actors_of(session: Session, caller: Caller, case: Case) -> frozenset[Actor]:
     """As what the caller's own unit takes part in the case. Roles are looked at elsewhere."""
-    kinds = set(
-        session.scalars(
-            select(CaseParticipation.kind).where(
-                CaseParticipation.case_id == case.id, CaseParticipation.unit_id == caller.unit_id
-            )
-        )
-    )
-    actors = set()
-    if Participation.lead in kinds:
-        actors |= {Actor.lead, Actor.responsible}
-    if Participation.co_responsible in kinds:
-        actors.add(Actor.responsible)
-    if Participation.accepting in kinds:
-        actors.add(Actor.accepting)
-    if Participation.dispatching in kinds:
-        actors.add(Actor.dispatching)
-    if caller.unit_id in _above(session, case):
+    parts = parts_today(session, case)
+    played = {kind for (kind, _), units in parts.items() if caller.unit_id in units}
+    actors = {actor for kind in played for actor in _SPEAKS_AS[kind]}
+    leads = {lead for (kind, _), units in parts.items() if kind is Participation.lead for lead in units}
+    if Participation.accepting in played or any(caller.unit_id in units_above(session, lead) for lead in leads):
         actors.add(Actor.unit_above)
     if caller.unit_level is UnitLevel.province:
         actors.add(Actor.province)
     return frozenset(actors)
-
-
-def _above(session: Session, case: Case) -> list[UUID]:
-    return [*units_above(session, case.lead_unit_id), case.accepting_unit_id]

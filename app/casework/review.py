@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.access.models import Role, Unit
+from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction
 from app.boundaries.models import Verdict
 from app.casework.guards import require_permit
@@ -18,15 +18,16 @@ from app.casework.ledger import append
 from app.casework.lifecycle import REVIEW_TRANSITIONS, CaseState, ReviewCommand, ReviewState
 from app.casework.models import Case, Review
 from app.casework.opening import open_from_detection
-from app.casework.participation import find_lead, find_units
+from app.casework.participation import find_lead, find_units, lead_today
 from app.casework.schemas import DispatchRequest
 from app.casework.transitions import check_version, lock_cases
 from app.casework.vocabulary import DismissReason
 from app.foundation.errors import Conflict, Invalid, NotFound
-from app.foundation.geometry import SRID
+from app.foundation.geometry import SRID, from_database
 from app.foundation.identity import new_id
 from app.foundation.time import utc_now
-from app.monitoring.models import Confidence, Detection
+from app.monitoring.models import Confidence, Detection, Judgement
+from app.monitoring.rejudging import otherwise
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class DetectionFilter:
     activity: str | None = None
     confidence: Confidence | None = None
     verdict: Verdict | None = None
+    verdict_now: Verdict | None = None
+    # Whether a later judgement came out otherwise.
+    rejudged: bool | None = None
     bbox: tuple[float, float, float, float] | None = None
     withdrawn: bool = False
 
@@ -54,6 +58,12 @@ def select_detections(caller: Caller, given: DetectionFilter) -> Select[Detectio
         conditions.append(Detection.confidence == given.confidence)
     if given.verdict is not None:
         conditions.append(Detection.verdict == given.verdict)
+    if given.verdict_now is not None:
+        # Where nothing says otherwise, what was judged holds today.
+        conditions.append(func.coalesce(Detection.verdict_now, Detection.verdict) == given.verdict_now.value)
+    if given.rejudged is not None:
+        again = exists().where(Judgement.detection_id == Detection.id, otherwise())
+        conditions.append(again if given.rejudged else ~again)
     if given.bbox is not None:
         envelope = func.ST_MakeEnvelope(*given.bbox, SRID)
         conditions += [Detection.geom.op("&&")(envelope), func.ST_Intersects(Detection.geom, envelope)]
@@ -137,12 +147,11 @@ def dispatch(
     """Make a case of a detection and send it to its lead unit."""
     detection, review = _begin(session, caller, detection_id, ReviewCommand.dispatch, expected)
     _must_be_inside(detection)
-    lead_code = given.lead_unit or session.get_one(Unit, detection.lead_unit_id).code
     case = open_from_detection(
         session,
         caller,
         detection,
-        find_lead(session, caller, lead_code),
+        find_lead(session, caller, given.lead_unit or _lead_of(session, detection)),
         activity=given.activity or detection.activity,
         priority=given.priority,
         co_responsible=find_units(session, caller, given.co_responsible),
@@ -152,6 +161,12 @@ def dispatch(
     review.case_id = case.id
     _decide(session, caller, review, ReviewCommand.dispatch, None, given.note)
     return case
+
+
+def _lead_of(session: Session, detection: Detection) -> str:
+    """The code of the unit that answers today for a detection's ground."""
+    assert detection.lead_unit_id is not None
+    return lead_today(session, detection.lead_unit_id, from_database(detection.geom)).code
 
 
 def _begin(

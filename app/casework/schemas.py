@@ -13,7 +13,7 @@ from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
 from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
-from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind
+from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind, JudgementBasis, JudgementCause
 
 
 class _Request(BaseModel):
@@ -132,10 +132,39 @@ class DetectionAnswer(BaseModel):
         description="One a period, where the verdict was not the same over the time in which it can have happened"
     )
     verdict_now: Verdict | None = Field(
-        description="What it would be judged after boundaries, permits or rules changed; null: nothing changed since"
+        description=(
+            "What it would be judged today, after a boundary, a permit or the rules changed; null: the same, nothing "
+            "that changed since says otherwise. `verdict` stands: it is that of the day of the change. How it came: "
+            "`judgements`"
+        )
     )
     judged_by: dict[str, Any]
     review: ReviewAnswer
+
+
+class JudgementAnswer(BaseModel):
+    """A legal overlay of a detection: the first, or a later one that came out otherwise."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    cause: JudgementCause
+    because_of: str | None = Field(
+        description="What set it off: a layer's version or feature, a permit, the rules; null for a run",
+        examples=["redlines version 2"],
+    )
+    run_id: UUID | None
+    basis: JudgementBasis = Field(
+        description=(
+            "`then`: by what was in force while the change can have happened, as far as known when it was judged; "
+            "`now`: by what was in force on `on`"
+        )
+    )
+    on: date = Field(description="The legal day by which it was judged")
+    verdict: Verdict
+    severity: Severity
+    overlay: dict[str, Any] = Field(description="The whole overlay: areas, what is touched, the rule, the versions")
+    recorded_at: datetime
 
 
 class CaseSummary(BaseModel):
@@ -163,7 +192,8 @@ class CaseSummary(BaseModel):
 
 class ParticipationAnswer(BaseModel):
     kind: Participation
-    unit: UnitAnswer
+    unit: UnitAnswer = Field(description="As recorded; it never changes")
+    today: list[UnitAnswer] = Field(description="Who plays this part today: the same, or who follows it")
 
 
 class CaseAnswer(CaseSummary):

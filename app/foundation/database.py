@@ -78,11 +78,18 @@ def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
     run_sql(session, _SET_SCOPE, {"scope": scope, "units": listed})
 
 
-def _request_session(request: Request) -> Iterator[Session]:
+@contextmanager
+def request_transaction(request: Request) -> Iterator[Session]:
+    """The transaction of one request."""
     database: Database = request.app.state.database
     with database.transaction() as session:
         # A request that waits for a lock or a runaway query must not use up the connections of all others.
         run_sql(session, "set local lock_timeout = '5s'; set local statement_timeout = '60s'")
+        yield session
+
+
+def _request_session(request: Request) -> Iterator[Session]:
+    with request_transaction(request) as session:
         yield session
 
 

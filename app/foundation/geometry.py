@@ -118,25 +118,34 @@ def geodesic_areas_m2(geometries: Sequence[BaseGeometry] | npt.NDArray[np.object
         float64[n].
     """
     told = np.asarray(geometries, dtype=object)
+    if len(told) and (shapely.get_type_id(told) == 3).all() and not shapely.get_num_interior_rings(told).any():
+        return _ring_areas_m2(told)  # most layers: a ring each, and nothing to take apart
     parts, owner = shapely.get_parts(told, return_index=True)
     nested, within = shapely.get_parts(parts, return_index=True)  # multipolygons of a collection
     owner = owner[within]
     rings, polygon = shapely.get_rings(nested, return_index=True)
-    total = np.zeros(len(told))
     if len(rings) == 0:
-        return total
+        return np.zeros(len(told))
+    is_shell = np.concatenate([[True], polygon[1:] != polygon[:-1]])
+    areas = np.where(is_shell, 1.0, -1.0) * _ring_areas_m2(rings)
+    return np.asarray(np.bincount(owner[polygon], weights=areas, minlength=len(told)), np.float64)
+
+
+def _ring_areas_m2(rings: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """float64[n]: areas within n geometries of one closed ring each, or of none."""
     xy, ring = shapely.get_coordinates(rings, return_index=True)
+    if len(xy) == 0:
+        return np.zeros(len(rings))
     edges = np.flatnonzero(ring[1:] == ring[:-1])
+    owner = ring[edges]
     longitude, latitude = np.radians(xy[:, 0]), np.radians(xy[:, 1])
     step, rise, begin = np.diff(longitude)[edges], np.diff(latitude)[edges], latitude[edges]
     # Heights above the first corner's, for the sake of small polygons: q itself is near 1.
-    corner = np.searchsorted(ring, np.arange(len(rings)))
-    base = _authalic(latitude[corner])[ring[edges]]
+    corner = np.minimum(np.searchsorted(ring, np.arange(len(rings))), len(ring) - 1)
+    base = _authalic(latitude[corner])[owner]
     height = sum(w * (_authalic(begin + t * rise) - base) for t, w in zip(_NODES, _WEIGHTS, strict=True))
-    signed = np.bincount(ring[edges], weights=step * height, minlength=len(rings))
-    is_shell = np.concatenate([[True], polygon[1:] != polygon[:-1]])
-    areas = np.where(is_shell, 1.0, -1.0) * np.abs(signed) * (GEOD.a**2 / 2)
-    return np.asarray(np.bincount(owner[polygon], weights=areas, minlength=len(told)), np.float64)
+    signed = np.bincount(owner, weights=step * height, minlength=len(rings))
+    return np.asarray(np.abs(signed) * (GEOD.a**2 / 2), np.float64)
 
 
 def _authalic(latitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

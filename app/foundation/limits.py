@@ -9,23 +9,26 @@ from app.foundation.errors import TooLarge, problem_response
 
 
 class BodyLimit:
-    """ASGI middleware: a body over `limit` bytes is answered 413, whether its length is declared or not.
+    """ASGI middleware: a body over `limit` bytes is answered 413, whether its length is declared or not; over
+    `import_limit` where a path ends in `/imports`.
 
     Forms are read, and spooled to disk, before the endpoint or even the sign-in is looked at; an endpoint's own limit
     comes too late to spare the disk.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, import_limit: int) -> None:
         self.app = app
         self.limit = limit
+        self.import_limit = import_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.import_limit if scope["path"].endswith("/imports") else self.limit
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            await problem_response(self._problem())(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            await problem_response(_problem(limit))(scope, receive, send)
             return
         seen = 0
 
@@ -33,12 +36,13 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit:
+            if seen > limit:
                 # Any other exception FastAPI would turn into "400, error parsing the body".
-                raise HTTPException(413, self._problem().detail)
+                raise HTTPException(413, _problem(limit).detail)
             return message
 
         await self.app(scope, counted, send)
 
-    def _problem(self) -> TooLarge:
-        return TooLarge(f"A request may be at most {self.limit} bytes long.")
+
+def _problem(limit: int) -> TooLarge:
+    return TooLarge(f"A request may be at most {limit} bytes long.")

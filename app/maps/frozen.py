@@ -29,7 +29,7 @@ class Frozen:
 
     def __init__(self, statement: Select[Any]) -> None:
         compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
-        self._sql = str(compiled)
+        self.sql = str(compiled)
         self._constants: dict[str, Any] = {}
         self._keys: dict[str, Any] = {}
         for name, value in compiled.construct_params(_check=False).items():
@@ -41,10 +41,13 @@ class Frozen:
             else:
                 self._constants[name] = value.value if isinstance(value, Enum) else value
 
+    def parameters(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """What psycopg takes for the statement."""
+        return self._constants | {name: values[key] for name, key in self._keys.items()}
+
     def run(self, session: Session, values: Mapping[Any, Any]) -> Row[Any]:
         """The one row that it gives."""
-        given = {name: values[key] for name, key in self._keys.items()}
-        return run_sql(session, self._sql, self._constants | given).one()
+        return run_sql(session, self.sql, self.parameters(values)).one()
 
 
 def asking(whole: bool) -> Caller:

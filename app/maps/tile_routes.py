@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.access.routes import CallerDep
+from app.access.routes import CallerDep, TokenDep, signed_in
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, problem_responses
 from app.foundation.time import legal_day, utc_now
@@ -114,31 +114,31 @@ def show_tile(
     x: Annotated[str, Path(description="Column from the west", examples=["218"])],
     y: Annotated[str, Path(description="Row from the north", examples=["94"])],
     request: Request,
-    session: SessionDep,
-    caller: CallerDep,
+    token: TokenDep,
     on: OnQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """One tile of WebMercatorQuad: what I may see of a layer."""
-    found, tile = find_layer(layer), TileAddress.parse(z, x, y.removesuffix(".mvt"))
-    if tile is None:
-        raise NotFound(f"There is no such tile: z is {MIN_ZOOM} to {MAX_ZOOM}, x and y below 2 to the z.")
-    day = on or legal_day(utc_now())
-    stamp = service.stamp(session, caller, found, tile, day)
-    headers = {
-        # Weak: the same rows may be written in another order.
-        "ETag": f'W/"{stamp}"',
-        "Cache-Control": f"private, max-age={found.max_age_s}, must-revalidate",
-        "Vary": "Authorization",
-    }
-    if if_none_match is not None and stamp in if_none_match:
-        return Response(status_code=304, headers=headers)
-    kept: TileCache | None = request.app.state.tile_cache if found.collection.layer else None
-    made = kept.get(stamp) if kept else None
-    if made is None:
-        made = service.make_tile(session, caller, found, tile, day)
-        if kept:
-            kept.put(stamp, made)
-    return (
-        Response(made, media_type=MEDIA_TYPE, headers=headers) if made else Response(status_code=204, headers=headers)
-    )
+    with signed_in(request, token) as (session, caller):
+        found, tile = find_layer(layer), TileAddress.parse(z, x, y.removesuffix(".mvt"))
+        if tile is None:
+            raise NotFound(f"There is no such tile: z is {MIN_ZOOM} to {MAX_ZOOM}, x and y below 2 to the z.")
+        day = on or legal_day(utc_now())
+        stamp = service.stamp(session, caller, found, tile, day)
+        headers = {
+            # Weak: the same rows may be written in another order.
+            "ETag": f'W/"{stamp}"',
+            "Cache-Control": f"private, max-age={found.max_age_s}, must-revalidate",
+            "Vary": "Authorization",
+        }
+        if if_none_match is not None and (stamp in if_none_match or if_none_match == "*"):
+            return Response(status_code=304, headers=headers)
+        kept: TileCache | None = request.app.state.tile_cache if found.collection.layer else None
+        made = kept.get(stamp) if kept else None
+        if made is None:
+            made = service.make_tile(session, caller, found, tile, day)
+            if kept:
+                kept.put(stamp, made)
+    if not made:
+        return Response(status_code=204, headers=headers)
+    return Response(made, media_type=MEDIA_TYPE, headers=headers)

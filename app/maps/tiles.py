@@ -249,7 +249,12 @@ def _polygon_in_tile(chosen: Any, cut: bool, exact: bool) -> Any:
 
 
 def _drawn_polygons(chosen: Any, cut: bool, exact: bool) -> Any:
-    return select(*chosen.c, _polygon_in_tile(chosen, cut, exact).label("geom")).subquery("drawn")
+    return _once(select(*chosen.c, _polygon_in_tile(chosen, cut, exact).label("geom"))).subquery("drawn")
+
+
+def _once(statement: Select[Any]) -> Select[Any]:
+    """Keeps PostgreSQL from writing a geometry's expression wherever it is named, to be evaluated there each time."""
+    return statement.offset(literal_column("0", Integer))
 
 
 def _drawn_with_points(chosen: Any, cut: bool, exact: bool) -> Any:
@@ -261,7 +266,7 @@ def _drawn_with_points(chosen: Any, cut: bool, exact: bool) -> Any:
     point = _in_tile(func.ST_Centroid(func.ST_Envelope(chosen.c.shape)))
     # A polygon that is larger, but so thin that nothing of it is left, is a point too.
     geom = case((chosen.c.area < _value("small"), point), else_=func.coalesce(polygon, point))
-    placed = select(*chosen.c, geom.label("geom")).subquery("placed")
+    placed = _once(select(*chosen.c, geom.label("geom"))).subquery("placed")
     is_point = func.ST_Dimension(placed.c.geom) == 0
     cell = (func.floor(axis(placed.c.geom) / _value("cell")) for axis in (func.ST_X, func.ST_Y))
     cells = [*(case((is_point, place)) for place in cell), case((~is_point, placed.c.id))]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
+from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import Verdict
@@ -33,7 +34,7 @@ class Unjudged:
 
 def put_off(detection: Detection, outline: BaseGeometry) -> Unjudged:
     """A detection to be judged at the end of its transaction; a new one says so until then."""
-    if detection.verdict is None:
+    if inspect(detection).transient:
         detection.verdict, detection.verdict_ground = Verdict.undetermined, "Not judged yet."
         return Unjudged(detection, outline, JudgementCause.published)
     return Unjudged(detection, outline, JudgementCause.grown)

@@ -286,8 +286,8 @@ class Detection(Placed, Base):
     # One verdict a period, where what was in force changed while the change can have happened (overlay.Overlay).
     verdicts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
     judged_by: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
-    # What it would be judged now, after a boundary, a permit or the rules changed; None: nothing changed since. The
-    # verdict above stands: it is that of the day of the change.
+    # What it would be judged now, after a boundary, a permit or the rules changed; None: the same, nothing that changed
+    # since says otherwise. The verdict above stands: it is that of the day of the change.
     verdict_now: Mapped[Verdict | None] = mapped_column(text_enum(Verdict, "verdict_now"))
 
 
@@ -320,7 +320,16 @@ class JudgementCause(StrEnum):
     permit_added = "permit_added"
     permit_revoked = "permit_revoked"
     permit_expired = "permit_expired"
+    # A new version of the whole register of permits.
+    permits_changed = "permits_changed"
     rules_changed = "rules_changed"
+
+
+class JudgementBasis(StrEnum):
+    """By what was in force while the change can have happened, or by what is in force on the day of judging."""
+
+    then = "then"
+    now = "now"
 
 
 class Judgement(Base):
@@ -335,6 +344,9 @@ class Judgement(Base):
     # What set it off: the layer's version, the permit's code, the rule set's version; None for a run.
     because_of: Mapped[str | None] = mapped_column(Text)
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id"))
+    basis: Mapped[JudgementBasis] = mapped_column(
+        text_enum(JudgementBasis, "basis"), default=JudgementBasis.then, server_default="then"
+    )
     # The legal day by which it was judged.
     on: Mapped[date] = mapped_column()
     verdict: Mapped[Verdict] = mapped_column(text_enum(Verdict, "verdict"))
@@ -345,7 +357,10 @@ class Judgement(Base):
 
 
 class Rejudgement(Base):
-    """Ground or rules that changed: the detections there wait to be judged again by the worker. One row a cause."""
+    """Ground or rules that changed: the detections there wait to be judged again by the worker. One row a cause.
+
+    Where the ground lies is read from the cause itself (`rejudging`): the features that differ, the permit.
+    """
 
     __tablename__ = "rejudgements"
     __table_args__ = (
@@ -356,9 +371,9 @@ class Rejudgement(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     cause: Mapped[JudgementCause] = mapped_column(text_enum(JudgementCause, "cause"))
     because_of: Mapped[str] = mapped_column(Text)
+    # The day from which it is otherwise.
     on: Mapped[date] = mapped_column()
-    # Where it changed; None: everywhere.
-    ground: Mapped[WKBElement | None] = mapped_column(multipolygon_column())
+    # Since when it is known, and so: what was judged later was judged by it.
     requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # The last detection judged, so that a job that was cut off goes on from there.
     reached_id: Mapped[UUID | None] = mapped_column()

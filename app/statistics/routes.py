@@ -11,7 +11,7 @@ from app.foundation.database import SessionDep
 from app.foundation.errors import Invalid, problem_responses
 from app.foundation.time import SHANGHAI
 from app.statistics import service
-from app.statistics.schemas import ClosureAnswer, GroupBy
+from app.statistics.schemas import ClosureAnswer, GroupBy, UnitsAsOf
 
 router = APIRouter(prefix="/statistics", tags=["statistics"])
 
@@ -31,9 +31,13 @@ def show_closure(
         ),
     ] = None,
     group_by: GroupBy = GroupBy.none,
+    units: Annotated[
+        UnitsAsOf,
+        Query(description="Group by units as they were when each case was recorded, or by those that answer today"),
+    ] = UnitsAsOf.now,
 ) -> ClosureAnswer:
     """Closure counts and rate (销号率) of the cases that the account may see, as they were recorded by an instant."""
-    return service.closure(session, caller, None if as_of is None else parse_as_of(as_of), group_by)
+    return service.closure(session, caller, None if as_of is None else parse_as_of(as_of), group_by, units)
 
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")

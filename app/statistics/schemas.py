@@ -14,6 +14,13 @@ class GroupBy(StrEnum):
     activity = "activity"
 
 
+class UnitsAsOf(StrEnum):
+    """By which units cases are grouped."""
+
+    then = "then"
+    now = "now"
+
+
 class ClosureFigures(BaseModel):
     """Counts of cases, each once: total = ever_confirmed + unfounded + permitted + undecided + merged + withdrawn."""
 
@@ -32,7 +39,10 @@ class ClosureFigures(BaseModel):
 
 class ClosureGroup(ClosureFigures):
     key: str = Field(description="Unit code, supervision source or activity", examples=["220621"])
-    name: str | None = Field(description="The unit's name as it is now; null for other groups", examples=["抚松县"])
+    name: str | None = Field(
+        description="The unit's name, then or now as the answer's `units` says; null for other groups",
+        examples=["抚松县"],
+    )
 
 
 class ClosureDefinitions(BaseModel):
@@ -53,8 +63,13 @@ class ClosureDefinitions(BaseModel):
     )
     groups: str = (
         "A case counts once, at its lead unit, primary supervision source and activity as the ledger had them at "
-        "effective_as_of, so groups add up to the total. Names of units, and the prefecture that a unit belongs to, "
-        "are today's; a unit directly under the province stands for itself."
+        "effective_as_of, so groups add up to the total; a unit directly under the province stands for itself."
+    )
+    units: str = (
+        "units=then: the unit that the ledger recorded as lead, with the name and the prefecture that it had on the "
+        "day of that record. units=now: the unit that leads today, which may follow the recorded one, with its name "
+        "and prefecture of today; where several follow, a case stays with the recorded one, or with their common "
+        "prefecture."
     )
     coverage: str = "The cases that the asking account may see today."
 
@@ -65,6 +80,7 @@ class ClosureAnswer(BaseModel):
     as_of: datetime = Field(description="The instant asked for")
     effective_as_of: datetime = Field(description="The instant answered for: as_of, or the last recorded event's")
     group_by: GroupBy
+    units: UnitsAsOf = Field(description="Units as they were when the case was recorded, or as they are today")
     definitions: ClosureDefinitions = ClosureDefinitions()
     total: ClosureFigures
     groups: list[ClosureGroup] = Field(description="By key; empty when group_by is none")

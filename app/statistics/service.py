@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, func, literal, not_, or_, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import ColumnElement, Date, Integer, Select, Text, and_, func, literal, not_, or_, select, text
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session
 
-from app.access.models import Unit, UnitLevel
 from app.access.service import Caller, in_jurisdiction
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
-from app.foundation.time import utc_now
-from app.statistics.schemas import ClosureAnswer, ClosureFigures, ClosureGroup, GroupBy
+from app.foundation.time import SHANGHAI, utc_now
+from app.statistics.grouping import Groups
+from app.statistics.schemas import ClosureAnswer, ClosureFigures, ClosureGroup, GroupBy, UnitsAsOf
 
 # Reached only through `confirmed`; an imported case may enter in a later one of them.
 CONFIRMED_STATES = (
@@ -49,7 +49,6 @@ _ATTRIBUTE = {
     GroupBy.supervision_source: "supervision_source",
     GroupBy.activity: "activity",
 }
-_UNRECORDED = "unrecorded"
 
 
 def watermark(session: Session) -> datetime:
@@ -58,30 +57,45 @@ def watermark(session: Session) -> datetime:
     return session.scalars(select(LedgerHead.recorded_at)).one()
 
 
-def closure(session: Session, caller: Caller, as_of: datetime | None, group_by: GroupBy) -> ClosureAnswer:
+def closure(
+    session: Session,
+    caller: Caller,
+    as_of: datetime | None,
+    group_by: GroupBy,
+    units: UnitsAsOf = UnitsAsOf.now,
+) -> ClosureAnswer:
     """Closure counts and rate of the cases in the caller's jurisdiction.
 
     Args:
         as_of: instant of recording, included; None means now. One after the watermark is answered at the watermark.
+        units: by which units cases are grouped, see `ClosureDefinitions.units`.
     """
     asked = as_of or utc_now()
     effective = min(asked, watermark(session))
-    # Counts by the attribute as recorded; None: it never was.
-    counted: dict[str | None, Counter[str]] = {}
-    for row in session.execute(_counts(caller, effective, _ATTRIBUTE.get(group_by))):
-        counted[row.attribute] = Counter({name: getattr(row, name) for name in _COUNTED})
+    groups = Groups(session, group_by, units)
+    counted: dict[str, Counter[str]] = {}
+    for row in session.execute(_counts(caller, effective, _ATTRIBUTE.get(group_by), groups.changes)):
+        key = groups.key(row.attribute, row.period)
+        counted[key] = counted.get(key, Counter()) + Counter({name: getattr(row, name) for name in _COUNTED})
     total = sum(counted.values(), Counter())
     return ClosureAnswer(
         as_of=asked,
         effective_as_of=effective,
         group_by=group_by,
+        units=units,
         total=ClosureFigures(**_figures(total)),
-        groups=_groups(session, counted, group_by),
+        groups=[
+            ClosureGroup(key=key, name=groups.names.get(key), **_figures(counted[key]))
+            for key in sorted(counted)
+            if group_by is not GroupBy.none
+        ],
     )
 
 
 def _cases_at(caller: Caller, instant: datetime, attribute: str | None) -> Select[Any]:
-    """One row a case recorded by an instant: its state then, what it ever was, and an attribute as last recorded."""
+    """One row a case recorded by an instant: its state then, what it ever was, and an attribute as last recorded,
+    with the legal day of that record.
+    """
 
     def latest(value: ColumnElement[Any]) -> ColumnElement[Any]:
         newest_first = aggregate_order_by(value, CaseEvent.case_sequence.desc())
@@ -97,14 +111,20 @@ def _cases_at(caller: Caller, instant: datetime, attribute: str | None) -> Selec
             func.bool_or(state == CaseState.reopened).label("reopened"),
             func.bool_or(CaseEvent.payload["simulated"].astext == "true").label("simulated"),
             (latest(recorded) if recorded is not None else literal(None, Text)).label("attribute"),
+            (_latest_day(recorded) if recorded is not None else literal(None, Date)).label("recorded_on"),
         )
         .where(CaseEvent.recorded_at <= instant, CaseEvent.case_id.in_(visible))
         .group_by(CaseEvent.case_id)
     )
 
 
-def _counts(caller: Caller, instant: datetime, attribute: str | None) -> Select[Any]:
-    """The counts of `_COUNTED` by attribute."""
+def _latest_day(recorded: ColumnElement[Any]) -> ColumnElement[Any]:
+    instants = func.max(CaseEvent.recorded_at).filter(recorded.is_not(None))
+    return sql_cast(func.timezone(SHANGHAI.key, instants), Date)
+
+
+def _counts(caller: Caller, instant: datetime, attribute: str | None, changes: Sequence[date]) -> Select[Any]:
+    """The counts of `_COUNTED` by attribute and by the period between `changes` (0: before the first) of its record."""
     case = _cases_at(caller, instant, attribute).subquery("case_then")
     state = case.c.state
     out = or_(state == CaseState.merged, state == CaseState.withdrawn)
@@ -115,8 +135,11 @@ def _counts(caller: Caller, instant: datetime, attribute: str | None) -> Select[
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
         return func.count().filter(condition)
 
+    days = sql_cast(list(changes), ARRAY(Date))
+    period = func.width_bucket(case.c.recorded_on, days) if changes else literal(0, Integer)
     return select(
         case.c.attribute,
+        period.label("period"),
         count(denominator).label("ever_confirmed"),
         count(and_(denominator, state == CaseState.closed)).label("closed"),
         count(and_(denominator, case.c.reopened, state != CaseState.closed)).label("reopened"),
@@ -127,37 +150,9 @@ def _counts(caller: Caller, instant: datetime, attribute: str | None) -> Select[
         count(state == CaseState.withdrawn).label("withdrawn"),
         func.count().label("total"),
         count(case.c.simulated).label("simulated"),
-    ).group_by(case.c.attribute)
+    ).group_by(case.c.attribute, text("period"))
 
 
 def _figures(counts: Counter[str]) -> dict[str, Any]:
     rate = counts["closed"] / counts["ever_confirmed"] if counts["ever_confirmed"] else None
     return {name: counts[name] for name in _COUNTED} | {"closure_rate": rate}
-
-
-def _groups(session: Session, counted: Mapping[str | None, Counter[str]], group_by: GroupBy) -> list[ClosureGroup]:
-    if group_by is GroupBy.none:
-        return []
-    units: dict[UUID, Unit] = {}
-    if _ATTRIBUTE[group_by] == "lead_unit_id":
-        units = {unit.id: unit for unit in session.scalars(select(Unit))}
-    merged: dict[str, Counter[str]] = {}
-    names: dict[str, str] = {}
-    for attribute, counts in counted.items():
-        key = attribute or _UNRECORDED
-        if units and attribute:
-            unit = units[UUID(attribute)]
-            unit = _prefecture_of(unit, units) if group_by is GroupBy.prefecture else unit
-            key, names[unit.code] = unit.code, unit.name
-        merged[key] = merged.get(key, Counter()) + counts
-    return [ClosureGroup(key=key, name=names.get(key), **_figures(merged[key])) for key in sorted(merged)]
-
-
-def _prefecture_of(unit: Unit, units: Mapping[UUID, Unit]) -> Unit:
-    """The prefecture that a unit is or lies under; the unit itself when it stands directly under the province."""
-    above = unit
-    while above.level != UnitLevel.prefecture:
-        if above.parent_id is None:
-            return unit
-        above = units[above.parent_id]
-    return above

@@ -1,6 +1,5 @@
 """Further layers, proposed versions, permits' ends, column mappings, rule sets, judgements, unit successions"""
 
-import geoalchemy2
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -50,9 +49,11 @@ def upgrade() -> None:
     op.add_column("boundary_features", sa.Column("established_on", sa.Date(), nullable=True))
     op.add_column("boundary_features", sa.Column("digest", sa.LargeBinary(), nullable=True))
     _tables_of_boundaries()
+    _fill_unit_periods()
     _detection_columns()
     _tables_of_monitoring()
     _walls()
+    _nothing_is_overwritten()
 
 
 def _version_columns() -> None:
@@ -82,6 +83,16 @@ def _tables_of_boundaries() -> None:
         sa.PrimaryKeyConstraint("predecessor_id", "successor_id", name=op.f("pk_unit_successions")),
     )
     op.create_index(op.f("ix_unit_successions_successor_id"), "unit_successions", ["successor_id"])
+    op.create_table(
+        "unit_periods",
+        sa.Column("unit_id", sa.Uuid(), nullable=False),
+        sa.Column("since", sa.Date(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("parent_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(["unit_id"], ["units.id"], name=op.f("fk_unit_periods_unit_id")),
+        sa.ForeignKeyConstraint(["parent_id"], ["units.id"], name=op.f("fk_unit_periods_parent_id")),
+        sa.PrimaryKeyConstraint("unit_id", "since", name=op.f("pk_unit_periods")),
+    )
     op.create_table(
         "permit_revocations",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -145,6 +156,31 @@ def _tables_of_boundaries() -> None:
     op.create_index("ix_rule_set_decisions_rule_set_id", "rule_set_decisions", ["rule_set_id"])
 
 
+def _fill_unit_periods() -> None:
+    """What units were called and under whom they stood, from the versions of the divisions so far."""
+    op.execute("alter table boundary_features no force row level security")
+    op.execute("""
+        insert into unit_periods (unit_id, since, name, parent_id)
+        select unit_id, since, name, parent_id from (
+            select unit_id, since, name, parent_id, lag(row (name, parent_id)) over told as before
+            from (
+                select distinct on (u.id, v.valid_from) u.id as unit_id,
+                    case when v.number = 1 then least(f.valid_from, v.valid_from) else v.valid_from end as since,
+                    f.name, p.id as parent_id
+                from boundary_features f
+                join layer_versions v on v.id = f.version_id
+                join units u on u.code = f.code
+                left join units p on p.code = f.attributes ->> 'parent'
+                where f.layer = 'divisions'
+                order by u.id, v.valid_from, v.number desc
+            ) stated
+            window told as (partition by unit_id order by since)
+        ) periods
+        where before is null or before is distinct from row (name, parent_id)
+    """)
+    op.execute("alter table boundary_features force row level security")
+
+
 def _detection_columns() -> None:
     for column in (
         sa.Column("verdict_ground_zh", sa.Text(), server_default="", nullable=False),
@@ -165,6 +201,7 @@ def _tables_of_monitoring() -> None:
         "permit_added",
         "permit_revoked",
         "permit_expired",
+        "permits_changed",
         "rules_changed",
     )
     op.create_table(
@@ -174,6 +211,7 @@ def _tables_of_monitoring() -> None:
         sa.Column("cause", _choice("cause", causes), nullable=False),
         sa.Column("because_of", sa.Text(), nullable=True),
         sa.Column("run_id", sa.Uuid(), nullable=True),
+        sa.Column("basis", _choice("basis", ("then", "now")), server_default="then", nullable=False),
         sa.Column("on", sa.Date(), nullable=False),
         sa.Column("verdict", _choice("verdict", VERDICTS), nullable=False),
         sa.Column("severity", _choice("severity", SEVERITIES), nullable=False),
@@ -192,18 +230,6 @@ def _tables_of_monitoring() -> None:
         sa.Column("cause", _choice("cause", causes), nullable=False),
         sa.Column("because_of", sa.Text(), nullable=False),
         sa.Column("on", sa.Date(), nullable=False),
-        sa.Column(
-            "ground",
-            geoalchemy2.types.Geometry(
-                geometry_type="MULTIPOLYGON",
-                srid=4490,
-                dimension=2,
-                spatial_index=False,
-                from_text="ST_GeomFromEWKT",
-                name="geometry",
-            ),
-            nullable=True,
-        ),
         sa.Column("requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("reached_id", sa.Uuid(), nullable=True),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
@@ -214,6 +240,13 @@ def _tables_of_monitoring() -> None:
     )
     op.create_index(
         "ix_rejudgements_pending", "rejudgements", ["requested_at"], postgresql_where=sa.text("done_at IS NULL")
+    )
+    op.create_index(
+        "uq_case_events_case_id_judgement_id",
+        "case_events",
+        ["case_id", sa.text("(payload ->> 'judgement_id')")],
+        unique=True,
+        postgresql_where=sa.text("(payload ->> 'judgement_id') IS NOT NULL"),
     )
 
 
@@ -226,7 +259,7 @@ def _walls() -> None:
     op.execute(f"create policy jurisdiction on judgements using ({seen}) with check ({seen})")
     op.execute(f"grant select, insert on judgements, rule_set_decisions to {APPLICATION}")
     op.execute(f"grant select, insert, update on rejudgements, column_mappings, rule_sets to {APPLICATION}")
-    op.execute(f"grant select, insert, update on unit_successions, permit_revocations to {APPLICATION}")
+    op.execute(f"grant select, insert, update on unit_successions, unit_periods, permit_revocations to {APPLICATION}")
     # A version that was discarded, or never confirmed, may go; what was ever in force may not.
     op.execute(f"grant delete on boundary_features to {APPLICATION}")
     op.execute(
@@ -235,11 +268,79 @@ def _walls() -> None:
     )
 
 
+# All that a feature says; who sees it (unit_ids) follows the units, which change.
+FEATURE_CONTENT = (
+    "id, version_id, layer, code, name, level, category, holder, document, valid_from, valid_to, established_on, "
+    "attributes, area_m2, digest, geom, ground"
+)
+
+
+def _nothing_is_overwritten() -> None:
+    """What was decided stays as it was, for the owner of the tables too; and a proposal is the province's alone."""
+    op.execute(
+        """
+        create function redline_refuse_feature_change() returns trigger language plpgsql as $$
+        begin
+            if exists (
+                select 1 from layer_versions v
+                where v.id in (old.version_id, new.version_id) and v.status <> 'proposed'
+            ) then
+                raise exception 'a feature of a version that was decided on is never changed'
+                    using errcode = 'insufficient_privilege';
+            end if;
+            return new;
+        end $$
+        """
+    )
+    op.execute(
+        f"create trigger nothing_overwritten before update of {FEATURE_CONTENT} on boundary_features "
+        "for each row execute function redline_refuse_feature_change()"
+    )
+    # A version may be compared after it was confirmed, once.
+    op.execute(
+        """
+        create function redline_refuse_version_change() returns trigger language plpgsql as $$
+        begin
+            if to_jsonb(new) - 'comparison' is distinct from to_jsonb(old) - 'comparison'
+                or (old.comparison is not null and new.comparison is distinct from old.comparison)
+            then
+                raise exception 'a version that was decided on is never changed'
+                    using errcode = 'insufficient_privilege';
+            end if;
+            return new;
+        end $$
+        """
+    )
+    op.execute(
+        "create trigger nothing_overwritten before update on layer_versions "
+        "for each row when (old.status <> 'proposed') execute function redline_refuse_version_change()"
+    )
+    op.execute(
+        "create policy confirmed_or_all on boundary_features as restrictive for select using ("
+        "(select current_setting('redline.scope', true)) = 'all' "
+        "or version_id in (select v.id from layer_versions v where v.status = 'confirmed'))"
+    )
+
+
 def downgrade() -> None:
+    op.execute("drop policy confirmed_or_all on boundary_features")
+    op.execute("drop trigger nothing_overwritten on layer_versions")
+    op.execute("drop trigger nothing_overwritten on boundary_features")
+    op.execute("drop function redline_refuse_version_change()")
+    op.execute("drop function redline_refuse_feature_change()")
     op.execute("drop policy undecided_only on boundary_features")
     op.execute(f"revoke delete on boundary_features from {APPLICATION}")
-    for table in ("rejudgements", "judgements", "rule_set_decisions", "rule_sets", "column_mappings", "permit_revocations"):
+    op.drop_index("uq_case_events_case_id_judgement_id", "case_events")
+    for table in (
+        "rejudgements",
+        "judgements",
+        "rule_set_decisions",
+        "rule_sets",
+        "column_mappings",
+        "permit_revocations",
+    ):
         op.drop_table(table)
+    op.drop_table("unit_periods")
     op.drop_table("unit_successions")
     for column in (
         "verdict_now",

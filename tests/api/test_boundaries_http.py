@@ -161,7 +161,7 @@ def test_a_refused_upload_changes_nothing(world: Any, layer: str) -> None:
 
 
 def test_an_upload_larger_than_allowed(world: Any) -> None:
-    world.client.app.state.settings = world.settings.model_copy(update={"max_upload_bytes": 1000})
+    world.client.app.state.settings = world.settings.model_copy(update={"max_layer_bytes": 1000})
     answer = upload(world, "admin", REDLINES + b" " * 1000)
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:redline:problem:too-large"

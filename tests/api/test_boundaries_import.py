@@ -64,14 +64,8 @@ def area(zone: str, ground: BaseGeometry) -> tuple[dict[str, Any], BaseGeometry]
 def permit(
     ground: BaseGeometry, valid_from: str = "2022-01-01", valid_to: str | None = "2024-12-31"
 ) -> tuple[dict[str, Any], BaseGeometry]:
-    told = {
-        "code": "XK-1",
-        "name": "林区道路",
-        "permit_kind": "linear_infrastructure",
-        "holder": "交通局",
-        "document": "1号",
-    }
-    return told | {"valid_from": valid_from, "valid_to": valid_to}, ground
+    told = {"code": "XK-1", "name": "林区道路", "permit_kind": "linear_infrastructure", "holder": "交通局"}
+    return told | {"document": "1号", "valid_from": valid_from, "valid_to": valid_to}, ground
 
 
 Importer = Callable[..., ImportReport]

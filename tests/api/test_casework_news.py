@@ -54,7 +54,7 @@ def test_news_of_a_dispatched_detection_is_told_to_its_case_once(world: World, d
         for kind in (Kind.replayed, Kind.redrawn, Kind.vanished):
             say(session, ours, kind)
         say(session, other, Kind.grown)
-    (job,) = pickup.timetable()
+    job, _ = pickup.timetable()
     for _ in range(2):
         with world.database.transaction(see_all=True) as session:
             job.work(session, utc_now())

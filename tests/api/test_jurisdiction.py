@@ -5,6 +5,7 @@ The test walks the OpenAPI document: an endpoint with a path parameter that nobo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,7 +18,15 @@ from sqlalchemy.orm import Session
 
 from app.access import service as access
 from app.access.models import Account
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, Severity, Verdict
+from app.boundaries.models import (
+    BoundaryFeature,
+    Layer,
+    LayerVersion,
+    PermitRevocation,
+    Severity,
+    Verdict,
+    VersionStatus,
+)
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation, Review
@@ -45,6 +54,9 @@ from tests.conftest import COUNTY2, World
 
 # Open to everyone, signed in or not.
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
+# The first word of what every layer has alike.
+VERSIONED = "{layer}"
+Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
 
@@ -94,13 +106,13 @@ def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
+def _foreign(session: Session) -> Ids:
     """One row of every kind, in the neighbouring county: (first word of the path, parameter) → id."""
     unit = access.unit_by_code(session, COUNTY2)
     account = session.query(Account).first()
     assert account
     place = {"unit_ids": [unit.id]}
-    ids: dict[tuple[str, str], UUID] = {}
+    ids: Ids = {}
     session.add(source := Source(name="s", title="s", kind=SourceKind.folder, location="x", configuration={}))
     session.flush()
     scene = Scene(
@@ -162,6 +174,7 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
     )
     hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
     session.add_all(hanging)
+    code = uuid4()
     for layer in Layer:
         version = LayerVersion(
             layer=layer, number=99, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1
@@ -169,12 +182,21 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
         session.add(version)
         session.flush()
         feature = BoundaryFeature(
-            version_id=version.id, layer=layer, code="c", name="n", valid_from=date(2020, 1, 1), area_m2=1, geom=GROUND,
-            **place,
+            version_id=version.id, layer=layer, code=str(code), name="n", valid_from=date(2020, 1, 1), area_m2=1,
+            geom=GROUND, **place,
         )  # fmt: skip
         session.add(feature)
         session.flush()
         ids[layer.value, "feature_id"] = feature.id
+        # What is proposed is the province's alone to see.
+        proposed = LayerVersion(
+            layer=layer, number=100, valid_from=date(2020, 1, 1), source_document="", digest="", feature_count=1,
+            status=VersionStatus.proposed,
+        )  # fmt: skip
+        session.add(proposed)
+        session.flush()
+        ids[VERSIONED, "version_id"] = proposed.id
+    ids[VERSIONED, "layer"] = layer.value
     session.flush()
     return (
         ids
@@ -189,29 +211,37 @@ def _foreign(session: Session) -> dict[tuple[str, str], UUID]:
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
-            # Hold no place: a source is a catalogue, a token its owner's, a calibration the province's.
+            ("permits", "code"): code,
+            # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
+            ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            # A county's register.
+            ("redlines", "unit_code"): COUNTY2,
+            ("column-mappings", "layer"): uuid4(),
+            ("column-mappings", "name"): uuid4(),
+            # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
+            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
         }
     )
 
 
 @pytest.fixture
-def foreign(world: World) -> dict[tuple[str, str], UUID]:
+def foreign(world: World) -> Ids:
     with world.database.transaction(see_all=True) as session:
         return _foreign(session)
 
 
 def _parameters(path: str) -> list[str]:
-    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return re.findall(r"{(\w+)}", path)
 
 
 def _word(path: str) -> str:
     return path.removeprefix("/api/v1/").removeprefix("/ogc/collections/").strip("/").split("/")[0]
 
 
-def _fill(path: str, ids: dict[tuple[str, str], UUID]) -> str:
+def _fill(path: str, ids: Ids) -> str:
     word = _word(path)
     for name in _parameters(path):
         assert (word, name) in ids, f"{path}: tell this test how to fill {{{name}}} with a neighbour's row"
@@ -243,15 +273,15 @@ def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: str) -> None:
     document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
     for path, method, operation in operations():
-        if path in PUBLIC or not _parameters(path):
+        if path in PUBLIC or _parameters(path) in ([], ["layer"]):
             continue
         body = _body(operation, document)
         answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
-        nobodys = {key: uuid4() for key in foreign}
+        nobodys = {key: uuid4() for key in foreign} | {(VERSIONED, "layer"): foreign[VERSIONED, "layer"]}
         unknown = world.client.request(method, _fill(path, nobodys), headers=headers, **body)
         where = f"{username} {method} {path}: {answer.status_code} {answer.text}"
         # What exists next door must look exactly like what does not exist at all.
@@ -264,13 +294,14 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: dict[tuple[str, s
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
-def test_lists_show_no_neighbours_rows(world: World, foreign: dict[tuple[str, str], UUID], username: str) -> None:
+def test_lists_show_no_neighbours_rows(world: World, foreign: Ids, username: str) -> None:
     for path, method, _ in operations():
-        if method != "get" or path in PUBLIC or _parameters(path):
+        # The versions of a layer are a list for each layer.
+        if method != "get" or path in PUBLIC or _parameters(path) not in ([], ["layer"]):
             continue
-        answer = world.client.get(path, headers=world.headers(username))
+        answer = world.client.get(_fill(path, foreign), headers=world.headers(username))
         assert answer.status_code in (200, 403), f"{path}: {answer.text}"
-        leaked = [key for key, row_id in foreign.items() if str(row_id) in answer.text]
+        leaked = [key for key, row_id in foreign.items() if key[1] != "layer" and str(row_id) in answer.text]
         assert not leaked, f"{username} sees {leaked} at {path}"
 
 
@@ -284,7 +315,7 @@ def test_figures_count_no_neighbours_cases(world: World) -> None:
     assert (total("county"), total("prefecture-other")) == (0, 0)
 
 
-def test_row_level_security_alone_hides_every_table(world: World, foreign: dict[tuple[str, str], UUID]) -> None:
+def test_row_level_security_alone_hides_every_table(world: World, foreign: Ids) -> None:
     """The bare tables in a caller's own context: no row of the neighbour, those that hang on another's included."""
     placed = {table.name for table in metadata.tables.values() if "unit_ids" in table.columns}
     hanging = {
@@ -311,7 +342,8 @@ def test_the_walk_covers_the_public_surface() -> None:
     words = {_word(path) for path, _ in OPERATIONS}
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
-        "detections", "cases", "statistics", "activities", "calibrations", "ogc", "exports",
+        "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
+        "ogc", "exports", "tiles",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):

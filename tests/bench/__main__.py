@@ -20,6 +20,8 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_import,
+    bench_maps,
+    bench_overlay,
     bench_pair_cost,
     bench_pair_roads,
     bench_pairs,
@@ -75,7 +77,9 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "speed": lambda options: bench_speed.run(),
     "scene": lambda options: bench_scene.run(options.size),
     "scale": lambda options: bench_scale.run(),
+    "maps": lambda options: bench_maps.main(),
     "import": lambda options: bench_import.run(),
+    "overlay": lambda options: bench_overlay.run(),
 }
 NAMES = tuple(BENCHMARKS)
 

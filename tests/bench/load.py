@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
-WARM_UP_S = 1.5
 Ask = Callable[[str], int]
 
 
@@ -21,7 +20,6 @@ class Load:
 
     per_second: float
     mean_bytes: float
-    answers: int
 
 
 def http_client(port: int, headers: dict[str, str]) -> Ask:
@@ -90,8 +88,11 @@ def sql_client(url: str, prepare: Sequence[str]) -> Ask:
     return ask
 
 
-def run(clients: Sequence[Callable[[], Ask]], questions: Sequence[str], seconds: float = 8.0) -> Load:
-    """All clients at once, each going round the questions in an order of its own, for `seconds` after a warm-up."""
+def run(clients: Sequence[Callable[[], Ask]], questions: Sequence[str], seconds: float) -> Load:
+    """All clients at once for `seconds`, each going round the questions in an order of its own.
+
+    With `seconds` 0 each asks every question once, so that caches, connections and statements are warm.
+    """
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(len(clients)), context.Queue()
     processes = [
@@ -100,13 +101,13 @@ def run(clients: Sequence[Callable[[], Ask]], questions: Sequence[str], seconds:
     ]
     for process in processes:
         process.start()
-    got = [results.get(timeout=seconds + 120) for _ in processes]
+    got = [results.get(timeout=seconds + 300) for _ in processes]
     for process in processes:
         process.join()
-    if failed := [str(item) for item in got if isinstance(item, str)]:
+    if failed := [item for item in got if isinstance(item, str)]:
         raise RuntimeError(failed[0])
     answers, size = sum(item[0] for item in got), sum(item[1] for item in got)
-    return Load(sum(item[0] / item[2] for item in got), size / max(answers, 1), answers)
+    return Load(sum(item[0] / item[2] for item in got), size / max(answers, 1))
 
 
 def _work(
@@ -115,18 +116,12 @@ def _work(
     try:
         ask = make()
         random.Random(seed).shuffle(questions)
-        # Everything once, so that every process's caches and statements are warm.
-        warm = time.perf_counter() + WARM_UP_S
-        position = 0
-        while time.perf_counter() < warm:
-            ask(questions[position % len(questions)])
-            position += 1
         barrier.wait(timeout=60)
         began, answers, size = time.perf_counter(), 0, 0
-        while (now := time.perf_counter()) < began + seconds:
-            size += ask(questions[position % len(questions)])
-            position, answers = position + 1, answers + 1
-        results.put((answers, size, now - began))
+        while answers < len(questions) if seconds == 0 else time.perf_counter() < began + seconds:
+            size += ask(questions[answers % len(questions)])
+            answers += 1
+        results.put((answers, size, time.perf_counter() - began))
     except Exception as error:
         barrier.abort()
         results.put(f"{type(error).__name__}: {error}")

@@ -165,11 +165,11 @@ def test_heights_are_dropped_and_said(tmp_path: Path) -> None:
 
 def test_swapped_axes(tmp_path: Path) -> None:
     path = write_geojson(frame(box(42.0, 127.0, 42.1, 127.1)), tmp_path)
-    assert "longitude first" in refusal(path).detail
+    assert "longitude or easting first" in refusal(path).detail
 
 
 def test_coordinates_out_of_range(tmp_path: Path) -> None:
-    path = write_geopackage(frame(box(42500000, 4650000, 42501000, 4651000), crs="EPSG:4549"), tmp_path)
+    path = write_geopackage(frame(box(500000, 7650000, 501000, 7651000), crs="EPSG:4549"), tmp_path)
     detail = refusal(path).detail
     assert "outside" in detail
 
@@ -252,13 +252,15 @@ def test_gbk_shapefile_with_cpg(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_gbk_shapefile_without_cpg_is_refused_unless_named(tmp_path: Path) -> None:
+def test_gbk_shapefile_without_cpg_is_read_and_said(tmp_path: Path) -> None:
     path = write_shapefile(frame(), tmp_path, "GBK", leave_out=(".cpg",))
-    problem = refusal(path)
-    assert "GB18030" in problem.detail
-    assert problem.members["errors"][0]["feature"] == 1
-    (first, _) = read_layer(path, Layer.redlines, encoding="gbk").features
-    assert first.name == "长白山水源涵养红线"
+    read = read_layer(path, Layer.redlines)
+    assert read.features[0].name == "长白山水源涵养红线"
+    (warning,) = read.warnings
+    assert "GB18030" in warning
+    named = read_layer(path, Layer.redlines, encoding="gbk")
+    assert (content(named.features), named.warnings) == (content(read.features), [])
+    assert "does not decode" in refusal(path, encoding="utf-8").detail
 
 
 @pytest.mark.filterwarnings("ignore")

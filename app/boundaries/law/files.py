@@ -23,7 +23,7 @@ from app.foundation.errors import Invalid
 SEVERITY_LABELS: Final = {"none": "无", "low": "低", "medium": "中", "high": "高"}
 ESTABLISHMENT_LABELS: Final = {"legacy": "历史遗留", "new": "新增"}
 _TRUTH: Final = {"true": "是", "false": "否"}
-_MOST_BYTES: Final = 20 * 2**20
+MOST_BYTES: Final = 20 * 2**20
 _MOST_ROWS: Final = 10_000
 
 Reader = Callable[[Any], Any]
@@ -167,8 +167,8 @@ def read_table(content: bytes) -> RuleTable:
     Raises:
         Invalid: it is neither, or what is to be mended, by sheet, row and column.
     """
-    if len(content) > _MOST_BYTES:
-        raise Invalid(f"The file is larger than the {_MOST_BYTES:,} bytes that are taken for a rule table.")
+    if len(content) > MOST_BYTES:
+        raise Invalid(f"The file is larger than the {MOST_BYTES:,} bytes that are taken for a rule table.")
     if content[:2] == b"PK":
         return _from_sheets(_workbook_rows(content))
     try:
@@ -224,7 +224,7 @@ def _workbook_rows(content: bytes) -> dict[str, list[Sequence[Any]]]:
 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > 10 * _MOST_BYTES:
+            if sum(entry.file_size for entry in archive.infolist()) > 10 * MOST_BYTES:
                 raise Invalid("The workbook unpacks to more than is taken for a rule table.")
         book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         missing = [name for name in (*SHEETS, PARAMETERS) if name not in book.sheetnames]
