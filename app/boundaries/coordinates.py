@@ -97,6 +97,10 @@ class Placing:
         return (eastings < self.band_m[0]) | (eastings >= self.band_m[1])
 
 
+AS_STORED = Placing(CRS.from_user_input(STORED_CRS), None)
+"""Of coordinates that stand in EPSG:4490 already, longitude first."""
+
+
 def zone_of(eastings: Coordinates) -> Zone | None:
     """The zone whose number stands before eastings (n,), by their median; None where no zone has that number."""
     finite = eastings[np.isfinite(eastings)]

@@ -182,7 +182,10 @@ def _without_drawing(source: LayerSource, contents: Contents) -> LayerSource:
                 geometries=_flat(batch.geometries),
             )
 
-    return replace(source, columns=columns, batches=batches)
+    there = {name.casefold() for name in source.columns}
+    lost = sorted(name for name in contents.data_columns if name and name not in there)
+    told_lost = [f"GDAL did not read the data column{'s'[: len(lost) > 1]} {', '.join(lost[:20])}"] if lost else []
+    return replace(source, columns=columns, batches=batches, warnings=[*source.warnings, *told_lost])
 
 
 def _flat(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:

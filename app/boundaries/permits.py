@@ -23,6 +23,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
+from app.boundaries.coordinates import AS_STORED
 from app.boundaries.ground import clean_geometries
 from app.boundaries.models import (
     BoundaryFeature,
@@ -281,7 +282,10 @@ def _ground(session: Session, given: Addition) -> tuple[MultiPolygon, list[str]]
     shapes = np.empty(1, object)
     shapes[0] = geometry
     (cleaned,) = clean_geometries(
-        shapes, None, lambda _, reason: refused.append(reason), lambda _, what: warnings.append(f"geometry: {what}")
+        shapes,
+        AS_STORED,
+        lambda _, reason: refused.append(reason),
+        lambda _, what: warnings.append(f"geometry: {what}"),
     )
     if refused or cleaned is None:
         raise _invalid("geometry", "; ".join(refused) or "cannot be used")

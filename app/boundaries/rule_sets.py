@@ -108,7 +108,7 @@ def by_version(session: Session, version: str) -> RuleSet:
     active(session)
     found = session.scalar(select(RuleSet).where(RuleSet.version == version))
     if found is None:
-        raise NotFound(f"There are no rules {version}.")
+        raise NotFound()
     return found
 
 

@@ -222,7 +222,8 @@ def _foreign(session: Session) -> Ids:
             ("column-mappings", "layer"): uuid4(),
             ("column-mappings", "name"): uuid4(),
             # A tile is no row: tests/api/test_tiles.py looks for the neighbour's in every layer's.
-            **{("tiles", name): uuid4() for name in ("layer", "z", "x", "y")},
+            **{("tiles", name): uuid4() for name in ("z", "x", "y")},
+            ("tiles", "layer"): Layer.redlines,
         }
     )
 
@@ -281,7 +282,8 @@ def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: st
             continue
         body = _body(operation, document)
         answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
-        nobodys = {key: uuid4() for key in foreign} | {(VERSIONED, "layer"): foreign[VERSIONED, "layer"]}
+        layers = {key: value for key, value in foreign.items() if key in ((VERSIONED, "layer"), ("tiles", "layer"))}
+        nobodys = {key: uuid4() for key in foreign} | layers
         unknown = world.client.request(method, _fill(path, nobodys), headers=headers, **body)
         where = f"{username} {method} {path}: {answer.status_code} {answer.text}"
         # What exists next door must look exactly like what does not exist at all.

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
+from app.boundaries.files import open_file
 from app.boundaries.models import Layer
 from app.boundaries.reading import read_layer
 from app.cli import app as cli
@@ -135,6 +136,15 @@ def test_kml_with_a_schema_and_labels(session: Session, tmp_path: Path) -> None:
         "HX-1": NAME,
         "HX-2": "标注",
     }
+
+
+def test_kml_columns_that_gdal_leaves_out_are_said(session: Session, tmp_path: Path) -> None:
+    """Data of a schema that is nowhere."""
+    data = DATA + '<SchemaData schemaUrl="#s"><SimpleData name="level">1</SimpleData></SchemaData>'
+    path = kml(tmp_path, f"<Folder>{PLACEMARK.format(label='l', data=data)}</Folder>")
+    with open_file(path, None, 2**20) as source:
+        (warning,) = source.warnings
+    assert "level" in warning
 
 
 def test_kmz_and_folders(session: Session, tmp_path: Path) -> None:
