@@ -127,7 +127,7 @@ def one_statement(collection: Collection, caller: Caller, row_id: Any, *columns:
     return in_jurisdiction(statement, caller, collection.entity)
 
 
-def meets_box(collection: Collection, box: tuple[float, float, float, float]) -> ColumnElement[bool]:
+def meets_box(collection: Collection, box: tuple[Any, Any, Any, Any]) -> ColumnElement[bool]:
     """The condition that a feature meets west, south, east, north; the index serves its first half.
 
     Row-level security hides the index from functions that may leak, so `&&` is written out (DESIGN section 6).

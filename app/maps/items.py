@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, case, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
 from app.foundation.errors import NotFound
-from app.maps.collections import Collection, Property, base_statement, one_statement
+from app.foundation.time import legal_day, utc_now
+from app.maps.collections import Collection, Property, base_statement, meets_box, one_statement
+from app.maps.frozen import ON, UNIT, Frozen, asking
+from app.maps.moments import in_force_on
 
 # Seven decimals of a degree are a centimetre.
 DIGITS = 7
@@ -79,6 +95,51 @@ def fetch_items(
     Args:
         after: the id that the page before ended with. The first page alone counts how many there are.
     """
+    return _page(session.execute(_page_statement(collection, caller, conditions, limit, after)).one())
+
+
+def fetch_current_items(
+    session: Session,
+    collection: Collection,
+    caller: Caller,
+    box: tuple[float, float, float, float] | None,
+    *,
+    limit: int,
+    after: UUID | None = None,
+) -> ItemsPage:
+    """`fetch_items` of what is in force today, in a box or anywhere: what map clients ask for again and again."""
+    values: dict[Any, Any] = {ON: legal_day(utc_now()), UNIT: list(caller.units or ()), "most": limit, "after": after}
+    if box is not None:
+        values |= dict(zip(_CORNERS, box, strict=True))
+    frozen = _current_items(collection, caller.units is None, box is not None, after is not None)
+    return _page(frozen.run(session, values))
+
+
+_CORNERS = ("west", "south", "east", "north")
+
+
+@cache
+def _current_items(collection: Collection, whole: bool, boxed: bool, follows: bool) -> Frozen:
+    conditions: list[ColumnElement[bool]] = []
+    if collection.layer is not None:
+        conditions.append(in_force_on(collection.layer, ON))
+    if boxed:
+        west, south, east, north = (bindparam(corner, type_=Double) for corner in _CORNERS)
+        conditions.append(meets_box(collection, (west, south, east, north)))
+    after = bindparam("after", type_=Uuid) if follows else None
+    return Frozen(_page_statement(collection, asking(whole), conditions, bindparam("most", type_=Integer), after))
+
+
+def _page(row: Any) -> ItemsPage:
+    features, returned, fetched, last = row[:4]
+    matched = row[4] if len(row) > 4 else None
+    return ItemsPage(features or "", returned, matched, last if fetched > returned else None)
+
+
+def _page_statement(
+    collection: Collection, caller: Caller, conditions: Sequence[ColumnElement[bool]], limit: Any, after: Any
+) -> Select[Any]:
+    """Features as text, how many, how many with the one that tells of a next page, the last id, and how many match."""
     table = collection.entity.__tablename__  # type: ignore[attr-defined]
     over: dict[str, Any] = {"order_by": collection.row_id}
     before = func.sum(func.pg_column_size(collection.geom)).over(**over, rows=(None, -1))
@@ -92,7 +153,9 @@ def fetch_items(
         rows = rows.where(collection.row_id > after)
     # Named like the table, so that what was written for its columns holds for those of the page.
     page = rows.subquery(table)
-    kept = (literal_column("page_position") <= limit) & (func.coalesce(literal_column("bytes_before"), 0) < PAGE_BYTES)
+    kept = (literal_column("page_position") <= limit) & (
+        func.coalesce(literal_column("bytes_before"), 0) < literal(PAGE_BYTES)
+    )
     found = func.count()
     columns: list[Any] = [
         func.string_agg(_feature_json(collection), ",").filter(kept),
@@ -104,9 +167,7 @@ def fetch_items(
         # Evaluated only where there is more than this page.
         matched = base_statement(collection, caller, func.count()).where(*conditions).scalar_subquery()
         columns.append(case((found <= limit, found), else_=matched))
-    row = session.execute(select(*columns).select_from(page)).one()
-    features, returned, fetched, last = row[:4]
-    return ItemsPage(features or "", returned, row[4] if after is None else None, last if fetched > returned else None)
+    return select(*columns).select_from(page)
 
 
 def fetch_item(session: Session, collection: Collection, caller: Caller, row_id: UUID) -> str:

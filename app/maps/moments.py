@@ -7,10 +7,11 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, VersionKind, VersionStatus
+from app.boundaries.service import versions_in_force
 from app.foundation.errors import BadRequest
 from app.foundation.time import SHANGHAI, legal_day, utc_now
 from app.maps.collections import Collection, Kind
@@ -118,6 +119,27 @@ def in_force_between(session: Session, layer: Layer, first: date, last: date) ->
             period.append(~revoked.exists())
         periods.append(and_(*period))
     return or_(false(), *periods)
+
+
+def in_force_on(layer: Layer, on: date) -> ColumnElement[bool]:
+    """The condition that a feature of a layer is in force on a day, in one statement with the look-up of the versions.
+
+    The same as `app.boundaries.service.in_force`, but the versions are found once, before the first row is looked at.
+    """
+    feature = BoundaryFeature
+    versions = func.array(versions_in_force(layer, on).scalar_subquery(), type_=ARRAY(Uuid))
+    conditions: list[ColumnElement[bool]] = [
+        feature.layer == layer,
+        feature.version_id == any_(versions),
+        feature.valid_from <= on,
+        or_(feature.valid_to.is_(None), feature.valid_to >= on),
+    ]
+    if layer is Layer.permits:
+        revoked = select(PermitRevocation.id).where(
+            PermitRevocation.code == feature.code, PermitRevocation.revoked_on <= on
+        )
+        conditions.append(~revoked.exists())
+    return and_(*conditions)
 
 
 def version_periods(session: Session, layer: Layer, first: date, last: date) -> list[tuple[UUID, date, date]]:

@@ -14,7 +14,7 @@ from app.foundation.errors import NotFound, problem_responses
 from app.foundation.time import utc_now
 from app.maps import openapi30, schemas
 from app.maps.collections import COLLECTIONS, Collection
-from app.maps.items import ItemsPage, fetch_item, fetch_items
+from app.maps.items import ItemsPage, fetch_current_items, fetch_item, fetch_items
 from app.maps.parameters import (
     CRS84,
     Choice,
@@ -142,10 +142,13 @@ def _collection_routes(collection: Collection) -> None:
         given = read_parameters(request, allowed)
         check_format(given, "json", "geojson")
         limit, after = parse_limit(given), decode_cursor(given.get("cursor"))
-        conditions = Choice(collection, given).conditions(session)
+        choice = Choice(collection, given)
         if wants_hits(given):
             limit, after = 0, None
-        page = fetch_items(session, collection, caller, conditions, limit=limit, after=after)
+        if choice.is_plain:
+            page = fetch_current_items(session, collection, caller, choice.box(), limit=limit, after=after)
+        else:
+            page = fetch_items(session, collection, caller, choice.conditions(session), limit=limit, after=after)
         content = _feature_collection(request, collection, page)
         return Response(content, media_type=schemas.GEOJSON, headers=headers)
 

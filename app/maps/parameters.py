@@ -118,11 +118,28 @@ class Choice:
     collection: Collection
     given: Mapping[str, str]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing but what there is today, in one box or anywhere."""
+        boxes = parse_box(self.given["bbox"]) if "bbox" in self.given else []
+        return len(boxes) < 2 and not any(
+            name in self.given
+            for name in (*self.collection.queryables, "datetime", "filter", "filter-lang", "filter-crs")
+        )
+
+    def box(self) -> tuple[float, float, float, float] | None:
+        """The box of a plain choice. Raises: BadRequest: it cannot be understood."""
+        self._check_crs()
+        return parse_box(self.given["bbox"])[0] if "bbox" in self.given else None
+
+    def _check_crs(self) -> None:
+        for name in ("crs", "bbox-crs", "filter-crs"):
+            _check_crs(self.given, name)
+
     def conditions(self, session: Session) -> list[ColumnElement[bool]]:
         """Raises: BadRequest: a parameter cannot be understood; which, and why."""
         given, collection = self.given, self.collection
-        for name in ("crs", "bbox-crs", "filter-crs"):
-            _check_crs(given, name)
+        self._check_crs()
         moment = parse_moment(given["datetime"]) if "datetime" in given else None
         found = [condition(session, collection, moment)]
         if "bbox" in given:

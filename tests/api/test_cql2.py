@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from app.access import service as access
-from app.boundaries.models import BoundaryFeature, Layer
+from app.boundaries.models import BoundaryFeature, Layer, VersionStatus
 from app.foundation.geometry import to_database
 from app.maps.cql2_text import parse_text
 from tests.conftest import COUNTY, World
@@ -39,13 +39,16 @@ def answers(cluster: Any, world_template: str, tmp_path_factory: Any) -> Any:
     with TestClient(app, raise_server_exceptions=False) as client:
         world = World(urls, database, app.state.settings, client)
         with database.transaction(see_all=True) as session:
-            version = add_version(session, Layer.redlines, 1, valid_from=date(2021, 1, 1))
+            version = add_version(
+                session, Layer.redlines, 1, valid_from=date(2021, 1, 1), status=VersionStatus.proposed
+            )
             add_squares(session, version, COUNT, access.unit_by_code(session, COUNTY))
             row = BoundaryFeature
             session.execute(update(row).where(row.code.in_(ALL[:3])).values(valid_to=date(2090, 12, 31)))
             exact = to_database(shapely.box(127.004, 42, 127.0045, 42.0005))
             session.execute(update(row).where(row.code == "S4").values(geom=exact))
             session.execute(update(row).where(row.code == "S6").values(name="It's 100%_A", level="national"))
+            version.status = VersionStatus.confirmed
         headers = world.headers("county")
 
         def ask(text: str, language: str | None = None) -> Any:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from app.access import service as access
-from app.boundaries.models import BoundaryFeature, Layer
+from app.boundaries.models import BoundaryFeature, Layer, VersionStatus
 from app.foundation.geometry import to_database
 from app.maps.shapefiles import NAME_BYTES, cut, short_names
 from tests.conftest import COUNTY, COUNTY2, World
@@ -35,7 +35,7 @@ def permits(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wo
     """Four permits in one county, of which three say something awkward; one next door."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with world.database.transaction(see_all=True) as session:
-        version = add_version(session, Layer.permits, 1, valid_from=date(2021, 1, 1))
+        version = add_version(session, Layer.permits, 1, valid_from=date(2021, 1, 1), status=VersionStatus.proposed)
         add_squares(session, version, 4, access.unit_by_code(session, COUNTY))
         add_squares(session, version, 1, access.unit_by_code(session, COUNTY2), west=128.0)
         row = BoundaryFeature
@@ -43,6 +43,7 @@ def permits(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wo
         session.execute(update(row).where(mine, row.code == "S2").values(name=LONG, attributes={"备注": LONG}))
         session.execute(update(row).where(mine, row.code == "S3").values(name=FORMULA, document="-1"))
         session.execute(update(row).where(mine, row.code == "S4").values(name="𠮷林㐂", document="a,\n'b\""))
+        version.status = VersionStatus.confirmed
     return world
 
 

@@ -18,8 +18,9 @@ from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation, VersionKind, VersionStatus
 from app.boundaries.service import in_force
 from app.foundation.database import Database
+from app.maps import items
 from app.maps.collections import COLLECTIONS
-from app.maps.moments import in_force_between
+from app.maps.moments import in_force_between, in_force_on
 from tests.conftest import COUNTY, COUNTY2, World
 from tests.ogc_server import add_squares, add_version
 
@@ -115,8 +116,12 @@ def test_pages_hold_every_feature_once(redlines: World) -> None:
     assert seen == [f"S{number}" for number in range(3, 31)]
 
 
-def test_a_page_of_large_features_ends_early(redlines: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_large_features_ends_early(
+    redlines: World, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.setattr("app.maps.items.PAGE_BYTES", 400)
+    items._current_items.cache_clear()
+    request.addfinalizer(items._current_items.cache_clear)
     body = ask(redlines, REDLINES)
     assert 1 <= body["numberReturned"] < 30 == body["numberMatched"]
     seen = codes(body)
@@ -257,13 +262,13 @@ def test_an_interval_is_the_union_of_its_days(
             )
         session.flush()
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-        expected = {
-            row
-            for day in days
-            for row in session.scalars(select(BoundaryFeature.id).where(in_force(Layer.permits, day)))
-        }
+        chosen = select(BoundaryFeature.id)
+        expected = {row for day in days for row in session.scalars(chosen.where(in_force(Layer.permits, day)))}
         between = in_force_between(session, Layer.permits, first, last)
         assert set(session.scalars(select(BoundaryFeature.id).where(between))) == expected
+        for day in days[:2]:
+            alone = set(session.scalars(chosen.where(in_force_on(Layer.permits, day))))
+            assert alone == set(session.scalars(chosen.where(in_force(Layer.permits, day))))
         savepoint.rollback()
 
 
