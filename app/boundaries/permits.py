@@ -15,7 +15,6 @@ from uuid import UUID
 
 import numpy as np
 import shapely
-from pyproj import CRS
 from shapely import MultiPolygon
 from shapely.errors import ShapelyError
 from shapely.geometry import shape
@@ -40,12 +39,8 @@ from app.boundaries.service import in_force, versions_in_force
 from app.boundaries.versions import lock_versions
 from app.boundaries.vocabulary import PermitKind
 from app.foundation.errors import Conflict, Invalid, NotFound
-from app.foundation.geometry import CRS as STORED_CRS
 from app.foundation.geometry import as_multipolygon, from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
-
-# Of RFC 7946, which agrees with CGCS2000 to within a metre.
-_AS_STORED = Placing(CRS.from_user_input(STORED_CRS), None)
 
 
 class PermitStatus(StrEnum):
