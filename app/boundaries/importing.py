@@ -94,7 +94,7 @@ def import_layer(
         reader = LayerReader(source, layer, crs=crs, mapping=renamed, axis_order=axis_order, offset=offset)
         session.add(version)
         session.flush()
-        _write(session, version, reader, newest, progress)
+        writer = _write(session, version, reader, newest, progress)
         reader.findings.say(judge_offset(session, layer, reader.sample, newest, offset))
         warnings = reader.findings.told_warnings()
         if newest is not None and newest.digest == version.digest:
@@ -102,6 +102,7 @@ def import_layer(
             return _report(newest, warnings, created=False, difference=(0, 0, 0))
         version.warnings = warnings
         session.flush()
+        writer.take_in()
     difference = _difference(session, version, newest)
     if propose:
         compare(session, version)
@@ -129,7 +130,7 @@ def _write(
     reader: LayerReader,
     newest: LayerVersion | None,
     progress: Progress | None,
-) -> None:
+) -> Writer:
     """Write what the reader finds; sets the version's count and digest."""
     divisions = version.layer is Layer.divisions
     batches = reader.batches(progress)
@@ -140,6 +141,7 @@ def _write(
         for features in batches:
             writer.put(features)
     version.feature_count, version.digest = writer.count, writer.digest()
+    return writer
 
 
 _DIFFERENCE = text(

@@ -64,6 +64,9 @@ class BoundaryFeature(Placed, Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    # The table's partition: a large version's own, under its id, or the one that all others share (zeros). Part of the
+    # key in the database, as PostgreSQL asks for; nothing is looked up by it.
+    partition_key: Mapped[UUID] = mapped_column(server_default=str(UUID(int=0)), deferred=True)
     version_id: Mapped[UUID] = mapped_column(ForeignKey("layer_versions.id"), index=True)
     layer: Mapped[Layer] = mapped_column(text_enum(Layer, "layer"))
     code: Mapped[str] = mapped_column(Text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, LiteralString, cast
 from uuid import uuid4
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import namedtuple_row
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -32,6 +33,19 @@ def stream_binary(
         cursor.execute(statement, parameters, binary=True)
         while batch := cursor.fetchmany(size):
             yield batch
+
+
+@contextmanager
+def copy_in(session: Session, table: str, columns: Sequence[str]) -> Iterator[psycopg.Copy]:
+    """Takes rows of a table in PostgreSQL's binary form; a context, at whose end all are there.
+
+    The session must not be used otherwise until then. Nothing is left of it, and the transaction can only be rolled
+    back, once something is raised in it.
+    """
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(table), names)
+    with _as_sqlalchemy_says(), _driver(session).cursor() as cursor, cursor.copy(statement) as copy:
+        yield copy
 
 
 @contextmanager

@@ -14,8 +14,8 @@ def new_id() -> UUID:
     return UUID(int=uuid_utils.uuid7().int)
 
 
-def new_ids(count: int) -> list[str]:
-    """Many identifiers at once, in order, as 32 hexadecimal digits each; one by one they take eight times as long.
+def new_ids(count: int) -> bytes:
+    """Many identifiers at once, in order, 16 bytes each; one by one they take ten times as long.
 
     The bits after the time count (RFC 9562, 6.2, method 1: 26 bits of counter), the last 48 are random.
     """
@@ -23,5 +23,4 @@ def new_ids(count: int) -> list[str]:
     high = np.uint64(time.time_ns() // 1_000_000 << 16 | 0x7000) | (place >> np.uint64(14) & np.uint64(0xFFF))
     random = np.frombuffer(os.urandom(8 * count), np.uint64) & np.uint64(2**48 - 1)
     low = np.uint64(1 << 63) | (place & np.uint64(0x3FFF)) << np.uint64(48) | random
-    digits = np.column_stack([high, low]).astype(">u8").tobytes().hex()
-    return [digits[begin : begin + 32] for begin in range(0, 32 * count, 32)]
+    return np.column_stack([high, low]).astype(">u8").tobytes()

@@ -48,12 +48,14 @@ def upgrade() -> None:
     _version_columns()
     op.add_column("boundary_features", sa.Column("established_on", sa.Date(), nullable=True))
     op.add_column("boundary_features", sa.Column("digest", sa.LargeBinary(), nullable=True))
+    _features_in_partitions()
     _tables_of_boundaries()
     _fill_unit_periods()
     _detection_columns()
     _tables_of_monitoring()
     _walls()
     _nothing_is_overwritten()
+    _features_in_bulk()
 
 
 def _version_columns() -> None:
@@ -70,6 +72,52 @@ def _version_columns() -> None:
     ):
         op.add_column("layer_versions", column)
     op.create_foreign_key(op.f("fk_layer_versions_decided_by"), "layer_versions", "accounts", ["decided_by"], ["id"])
+
+
+# The partition of all versions but the large ones, which have one of their own, under their id.
+SHARED = "00000000-0000-0000-0000-000000000000"
+
+
+def _features_in_partitions() -> None:
+    key = sa.Column("partition_key", sa.Uuid(), server_default=SHARED, nullable=False)
+    op.add_column("boundary_features", key)
+    _rebuild_features(("id", "partition_key"), " partition by list (partition_key)")
+
+
+def _rebuild_features(key: tuple[str, ...], partitioned: str = "") -> None:
+    """Features in a new table of the same columns, as 0001 and 0004 made it, but for its key and partitions."""
+    op.execute("alter table boundary_features no force row level security")
+    op.execute("alter table boundary_features rename to boundary_features_before")
+    for name in ("fk_boundary_features_version_id", "pk_boundary_features"):
+        op.drop_constraint(name, "boundary_features_before")
+    indexes = {"geom": "gist (geom)", "unit_ids": "gin (unit_ids)", "layer_code": "btree (layer, code)"}
+    indexes["version_id"] = "btree (version_id)"
+    for name in indexes:
+        op.execute(f"drop index ix_boundary_features_{name}")
+    op.execute(
+        "create table boundary_features (like boundary_features_before including defaults including constraints)"
+        + partitioned
+    )
+    if partitioned:
+        op.execute(f"create table boundary_features_shared partition of boundary_features for values in ('{SHARED}')")
+        # Without a policy: nobody reads a partition but through the table, whose policies then apply.
+        _wall("boundary_features_shared")
+    op.execute("insert into boundary_features select * from boundary_features_before")
+    op.execute("drop table boundary_features_before")
+    op.create_primary_key("pk_boundary_features", "boundary_features", list(key))
+    op.create_foreign_key(
+        "fk_boundary_features_version_id", "boundary_features", "layer_versions", ["version_id"], ["id"]
+    )
+    for name, columns in indexes.items():
+        op.execute(f"create index ix_boundary_features_{name} on boundary_features using {columns}")
+    _wall("boundary_features")
+    op.execute(f"create policy jurisdiction on boundary_features using ({VISIBLE}) with check ({VISIBLE})")
+    op.execute(f"grant select, insert, update on boundary_features to {APPLICATION}")
+
+
+def _wall(table: str) -> None:
+    op.execute(f"alter table {table} enable row level security")
+    op.execute(f"alter table {table} force row level security")
 
 
 def _tables_of_boundaries() -> None:
@@ -252,8 +300,7 @@ def _tables_of_monitoring() -> None:
 
 def _walls() -> None:
     for table in ("permit_revocations", "judgements"):
-        op.execute(f"alter table {table} enable row level security")
-        op.execute(f"alter table {table} force row level security")
+        _wall(table)
     op.execute(f"create policy jurisdiction on permit_revocations using ({VISIBLE}) with check ({VISIBLE})")
     seen = "exists (select 1 from detections p where p.id = judgements.detection_id)"
     op.execute(f"create policy jurisdiction on judgements using ({seen}) with check ({seen})")
@@ -322,7 +369,71 @@ def _nothing_is_overwritten() -> None:
     )
 
 
+def _features_in_bulk() -> None:
+    """COPY is refused on a table with row-level security, so an import copies into a plain table of its own.
+
+    What it may then do with it is in these functions: made for a proposed version alone, with INSERT and nothing else;
+    taken in whole, as a partition when there are many (its indexes are built at once, in a fifth of the time), and out
+    of the application's reach by then.
+    """
+    proposed = """
+            if not exists (select 1 from layer_versions v where v.id = version and v.status = 'proposed') then
+                raise exception 'features are written to proposed versions alone'
+                    using errcode = 'insufficient_privilege';
+            end if;
+    """
+    about = "language plpgsql security definer set search_path = public, pg_catalog, pg_temp"
+    op.execute(
+        f"""
+        create function redline_stage_features(version uuid) returns text {about} as $$
+        declare
+            stage text := 'boundary_features_' || replace(version::text, '-', '');
+        begin
+            {proposed}
+            execute format(
+                'create table %I (like boundary_features including defaults including constraints, '
+                'check (version_id = %L), check (partition_key = %L))', stage, version, version
+            );
+            execute format('alter table %I alter partition_key set default %L', stage, version);
+            execute format('grant insert on %I to {APPLICATION}', stage);
+            return stage;
+        end $$
+        """
+    )
+    op.execute(
+        f"""
+        create function redline_take_features_in(version uuid, apart boolean) returns void {about}
+            set maintenance_work_mem = '256MB' as $$
+        declare
+            stage text := 'boundary_features_' || replace(version::text, '-', '');
+        begin
+            {proposed}
+            execute format('revoke all on %I from {APPLICATION}', stage);
+            if apart then
+                execute format('alter table boundary_features attach partition %I for values in (%L)', stage, version);
+                execute format('alter table %I enable row level security', stage);
+                execute format('alter table %I force row level security', stage);
+            else
+                execute format(
+                    'insert into boundary_features ({FEATURE_CONTENT}, unit_ids) '
+                    'select {FEATURE_CONTENT}, unit_ids from %I', stage
+                );
+                execute format('drop table %I', stage);
+            end if;
+        end $$
+        """
+    )
+    for function in BULK:
+        op.execute(f"revoke execute on function {function} from public")
+        op.execute(f"grant execute on function {function} to {APPLICATION}")
+
+
+BULK = ("redline_stage_features(uuid)", "redline_take_features_in(uuid, boolean)")
+
+
 def downgrade() -> None:
+    for function in BULK:
+        op.execute(f"drop function {function}")
     op.execute("drop policy confirmed_or_all on boundary_features")
     op.execute("drop trigger nothing_overwritten on layer_versions")
     op.execute("drop trigger nothing_overwritten on boundary_features")
@@ -351,6 +462,8 @@ def downgrade() -> None:
         "verdict_ground_zh",
     ):
         op.drop_column("detections", column)
+    _rebuild_features(("id",))
+    op.drop_column("boundary_features", "partition_key")
     op.drop_column("boundary_features", "digest")
     op.drop_column("boundary_features", "established_on")
     # What the tables before cannot say: versions that are not in force, and layers that there were not.

@@ -444,4 +444,4 @@ def test_the_overlay_uses_the_spatial_index_under_row_security(session: Session,
             )
         )
     )
-    assert "ix_boundary_features_geom" in plan
+    assert "boundary_features_shared_geom_idx" in plan

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.access.models import Unit
-from app.boundaries import files, findings, placing, writing
+from app.boundaries import files, findings, placing
 from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, ColumnMapping, Layer, LayerVersion, VersionStatus
 from app.boundaries.placing import Grounds
@@ -57,9 +57,8 @@ def session(emptied: Database) -> Iterator[Session]:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of seven features, statements of three."""
+    """Batches of seven features."""
     monkeypatch.setattr(files, "batch_features", lambda size_bytes, count: 7)
-    monkeypatch.setattr(writing, "_CORNERS", 15)
 
 
 def load(session: Session, path: Path, layer: Layer = Layer.redlines, **more: Any) -> ImportReport:

@@ -208,7 +208,7 @@ def test_a_bbox_is_served_by_the_index(redlines: World) -> None:
     with redlines.database.transaction() as session:
         access.enter(session, redlines.caller("county"))
         plan = "\n".join(row[0] for row in session.connection().exec_driver_sql(f"explain {statement}", parameters))
-    assert "ix_boundary_features_geom" in plan, plan
+    assert "boundary_features_shared_geom_idx" in plan, plan
 
 
 def test_datetime_asks_for_what_was_in_force(redlines: World) -> None:

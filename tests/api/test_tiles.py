@@ -371,7 +371,7 @@ def test_the_index_serves_a_tile_whatever_ran_before(mapped: World) -> None:
             frozen.run(session, service.tile_values(caller, tile, on))
         prepared = "select custom_plans, generic_plans from pg_prepared_statements where statement like '%%AsMVTGeom%%'"
         (counts,) = run_sql(session, prepared, {}).all()
-    assert "Index Cond: (geom && " in plan and "ix_boundary_features_geom" in plan, plan
+    assert "Index Cond: (geom && " in plan and "boundary_features_shared_geom_idx" in plan, plan
     assert counts.custom_plans >= 3
     assert counts.generic_plans == 0
 
