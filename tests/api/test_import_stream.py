@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import shapely
 from shapely import Polygon, box
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from app import cli
 from app.access.models import Unit
-from app.boundaries import files, findings, placing
+from app.boundaries import files, findings, importing, placing, writing
 from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, ColumnMapping, Layer, LayerVersion, VersionStatus
 from app.boundaries.placing import Grounds
 from app.boundaries.schemas import ImportReport
 from app.boundaries.service import versions_in_force
-from app.boundaries.versions import confirm
+from app.boundaries.versions import confirm, discard
 from app.foundation.database import Database, set_scope
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2
@@ -140,7 +140,102 @@ def test_warnings_are_capped_and_kept_with_the_version(session: Session, tmp_pat
     assert (version.warnings, version.accuracy_m) == (report.warnings, 25.0)
 
 
-@pytest.mark.usefixtures("small_batches")
+TABLES = text("select relname from pg_class where relname like 'boundary_features%' and relkind in ('r', 'p')")
+ALONE = {"boundary_features", "boundary_features_shared"}
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions of a hundred features are large."""
+    monkeypatch.setattr(writing, "LARGE", 100)
+
+
+def own_table(report: ImportReport) -> str:
+    return f"boundary_features_{report.version_id.hex}"
+
+
+@pytest.mark.usefixtures("small_batches", "large")
+def test_a_large_version_is_kept_apart_and_found_as_any(session: Session, tmp_path: Path) -> None:
+    few = load(session, write_geopackage(frame(*SQUARES[:99]), tmp_path))
+    assert set(session.scalars(TABLES)) == ALONE
+    many = load(session, write_geopackage(frame(*SQUARES, established_on=["2019-05-06"] * 300), tmp_path))
+    assert set(session.scalars(TABLES)) == ALONE | {own_table(many)}
+    assert (many.added, many.changed, many.removed) == (201, 99, 0)
+    rows = stored(session, many)
+    assert {row.code for row in rows} == {f"HX-{i + 1}" for i in range(300)}
+    assert {row.partition_key for row in rows} == {many.version_id}
+    assert {row.partition_key for row in stored(session, few)} == {UUID(int=0)}
+    assert {(row.valid_from, row.valid_to, row.established_on) for row in rows} == {(DAY, None, date(2019, 5, 6))}
+    again = load(session, write_geopackage(frame(*SQUARES, established_on=["2019-05-06"] * 300), tmp_path))
+    assert not again.created
+    indexes = text(
+        "select count(*) from pg_index join pg_inherits on inhrelid = indexrelid "
+        "where indrelid = cast(:name as regclass)"
+    )
+    counts = {session.scalar(indexes, {"name": name}) for name in ("boundary_features_shared", own_table(many))}
+    assert counts == {5}
+    assert set(session.scalars(TABLES)) == ALONE | {own_table(many)}
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_version_that_was_discarded_leaves_no_feature(session: Session, tmp_path: Path) -> None:
+    report = load(session, write_geopackage(frame(*SQUARES), tmp_path), propose=True)
+    assert len(stored(session, report)) == 300
+    discard(session, session.get_one(LayerVersion, report.version_id), None)
+    assert stored(session, report) == []
+
+
+@pytest.mark.usefixtures("large")
+def test_partitions_are_reached_through_their_table_alone(session: Session, tmp_path: Path) -> None:
+    report = load(session, write_geopackage(frame(*SQUARES), tmp_path), propose=True)
+    for table in ("boundary_features_shared", own_table(report)):
+        for tried in (
+            f"select count(*) from {table}",
+            f"insert into {table} select * from boundary_features",
+            f"update {table} set name = 'x'",
+            f"delete from {table}",
+            f"truncate {table}",
+            f"copy {table} to stdout",
+        ):
+            with pytest.raises(ProgrammingError, match="permission denied"), session.begin_nested():
+                session.execute(text(tried))
+    secured = text("select relrowsecurity and relforcerowsecurity from pg_class where relname = :name")
+    assert session.scalar(secured, {"name": own_table(report)})
+    assert len(stored(session, report)) == 300
+    set_scope(session, [UUID(int=1)])
+    assert session.scalars(select(BoundaryFeature.id)).all() == []
+
+
+def test_only_a_proposed_version_takes_features_in(session: Session, tmp_path: Path) -> None:
+    report = load(session, write_geopackage(frame(*SQUARES[:3]), tmp_path))
+    for tried in (
+        text("select redline_stage_features(:id)"),
+        text("select redline_take_features_in(:id, true)"),
+        text("select redline_take_features_in(:id, false)"),
+    ):
+        for version in (report.version_id, UUID(int=1)):
+            with pytest.raises(ProgrammingError, match="to proposed versions alone"), session.begin_nested():
+                session.execute(tried, {"id": version})
+    assert set(session.scalars(TABLES)) == ALONE
+
+
+@pytest.mark.usefixtures("large")
+def test_an_import_that_fails_after_its_features_were_taken_in_leaves_nothing(
+    emptied: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: Session, *_: object) -> None:
+        assert len(set(session.scalars(TABLES))) == 3
+        raise MemoryError
+
+    monkeypatch.setattr(importing, "_difference", fail)
+    with pytest.raises(MemoryError), emptied.transaction(see_all=True) as session:
+        load(session, write_geopackage(frame(*SQUARES), tmp_path))
+    with emptied.transaction(see_all=True) as session:
+        assert set(session.scalars(TABLES)) == ALONE
+        assert session.scalar(select(func.count()).select_from(BoundaryFeature)) == 0
+
+
+@pytest.mark.usefixtures("small_batches", "large")
 def test_a_killed_import_leaves_nothing(emptied: Database, tmp_path: Path) -> None:
     path = write_geopackage(frame(*SQUARES), tmp_path)
     with (
@@ -158,6 +253,7 @@ def test_a_killed_import_leaves_nothing(emptied: Database, tmp_path: Path) -> No
     with emptied.transaction(see_all=True) as session:
         assert session.scalar(select(func.count()).select_from(LayerVersion)) == 0
         assert session.scalar(select(func.count()).select_from(BoundaryFeature)) == 0
+        assert set(session.scalars(TABLES)) == ALONE
         assert load(session, path).created
         session.rollback()
 

@@ -146,7 +146,9 @@ def run(count: int = FEATURES) -> None:
         with database.transaction(see_all=True) as session:
             version = session.scalar(select(LayerVersion.id).where(LayerVersion.layer == Layer.redlines))
             stored = session.scalar(select(func.count()).where(BoundaryFeature.version_id == version))
-            size_of = "select pg_catalog.pg_size_pretty(pg_total_relation_size('boundary_features'))"
+            size_of = (
+                "select pg_size_pretty(sum(pg_total_relation_size(relid))) from pg_partition_tree('boundary_features')"
+            )
             size = session.scalar(text(size_of))
         database.dispose()
     assert stored == own["features"] == count
