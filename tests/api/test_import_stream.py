@@ -208,6 +208,7 @@ def test_partitions_are_reached_through_their_table_alone(session: Session, tmp_
 
 def test_only_a_proposed_version_takes_features_in(session: Session, tmp_path: Path) -> None:
     report = load(session, write_geopackage(frame(*SQUARES[:3]), tmp_path))
+    proposed = load(session, write_geopackage(frame(*SQUARES[:2]), tmp_path), propose=True)
     for tried in (
         text("select redline_stage_features(:id)"),
         text("select redline_take_features_in(:id, true)"),
@@ -216,6 +217,9 @@ def test_only_a_proposed_version_takes_features_in(session: Session, tmp_path: P
         for version in (report.version_id, UUID(int=1)):
             with pytest.raises(ProgrammingError, match="to proposed versions alone"), session.begin_nested():
                 session.execute(tried, {"id": version})
+        with pytest.raises(ProgrammingError, match="by who sees all"), session.begin_nested():
+            set_scope(session, [UUID(int=1)])
+            session.execute(tried, {"id": proposed.version_id})
     assert set(session.scalars(TABLES)) == ALONE
 
 

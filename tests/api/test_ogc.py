@@ -197,7 +197,7 @@ def test_a_bbox_is_served_by_the_index(redlines: World) -> None:
         add_squares(session, version, 20_000, access.unit_by_code(session, COUNTY))
     owner = Database(redlines.urls.owner)
     with owner.transaction() as session:
-        session.execute(text("analyze boundary_features"))
+        session.execute(text("analyze boundary_features_shared"))
     owner.dispose()
     event.listen(engine, "before_cursor_execute", listener)
     try:

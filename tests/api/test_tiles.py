@@ -359,7 +359,7 @@ def test_the_index_serves_a_tile_whatever_ran_before(mapped: World) -> None:
         add_version(session, Layer.redlines, 3, date(2023, 6, 1), shapes)
     owner = Database(mapped.urls.owner)
     with owner.transaction() as session:
-        session.execute(text("analyze boundary_features"))
+        session.execute(text("analyze boundary_features_shared"))
     owner.dispose()
     caller, tile, on = mapped.caller("officer"), tile_at(16, 127.2002, 42.2002), date(2024, 1, 1)
     frozen = Frozen(service.tile_statement(caller, LAYERS["redlines"], on, cut=True, exact=True))
