@@ -32,6 +32,7 @@ from app.settings import get_settings
 
 TEXTS = ("code", "name", "level", "category", "holder", "document")
 DAYS = ("valid_from", "valid_to", "established_on")
+MAX_CODE = 200
 _HINT = (
     " Common field names, which nobody checked, suggest the mapping in `mapping`: look it through, store it under "
     "/api/v1/column-mappings, and name it with the import."
@@ -309,6 +310,10 @@ class LayerReader:
             for place, text in enumerate(told):
                 if text is None and place not in unreadable:
                     notes.refuse(place, f"{column} is blank")
+        if column == "code":
+            for place, text in enumerate(told):
+                if text and not is_code(text) and place not in unreadable:
+                    notes.refuse(place, f"code is {text[:40]!r}; it must be at most {MAX_CODE} characters, all visible")
         if vocabulary := columns.vocabularies.get(column):
             coded = {text: read_coded(text, vocabulary) for text in set(told) if text}
             if None in coded.values():
@@ -317,6 +322,11 @@ class LayerReader:
                         notes.refuse(place, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
             told = [coded[text] if text else None for text in told]
         return told
+
+
+def is_code(text: str) -> bool:
+    """Whether a text can be a code: two that look the same are the same, and it fits in an index."""
+    return len(text) <= MAX_CODE and text.isprintable()
 
 
 def _column(values: list[Any] | None, count: int) -> list[str | None]:
