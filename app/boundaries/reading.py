@@ -311,9 +311,7 @@ class LayerReader:
                 if text is None and place not in unreadable:
                     notes.refuse(place, f"{column} is blank")
         if column == "code":
-            for place, text in enumerate(told):
-                if text and not is_code(text) and place not in unreadable:
-                    notes.refuse(place, f"code is {text[:40]!r}; it must be at most {MAX_CODE} characters, all visible")
+            _check_codes(told, notes)
         if vocabulary := columns.vocabularies.get(column):
             coded = {text: read_coded(text, vocabulary) for text in set(told) if text}
             if None in coded.values():
@@ -324,9 +322,11 @@ class LayerReader:
         return told
 
 
-def is_code(text: str) -> bool:
-    """Whether a text can be a code: two that look the same are the same, and it fits in an index."""
-    return len(text) <= MAX_CODE and text.isprintable()
+def _check_codes(codes: Sequence[str | None], notes: BatchFindings) -> None:
+    """Refuse codes that look like another one's, or do not fit in an index."""
+    for place, code in enumerate(codes):
+        if code and not (len(code) <= MAX_CODE and code.isprintable()):
+            notes.refuse(place, f"code is {code[:40]!r}; it must be at most {MAX_CODE} characters, all visible")
 
 
 def _column(values: list[Any] | None, count: int) -> list[str | None]:

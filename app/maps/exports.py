@@ -20,7 +20,6 @@ from app.maps.export_files import Encoding, Format, Language, Notes, Wanted, arr
 from app.maps.items import feature_text
 from app.maps.shapefiles import write_shapefile
 
-
 # Chinese editions of spreadsheets read full-width signs as the narrow ones.
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
