@@ -117,7 +117,10 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         status_code=201,
         responses={
             **problem_responses(401, 403, 413, 422),
-            200: {"model": ImportReport, "description": "The content is that of the newest version; nothing was added"},
+            200: {
+                "model": ImportReport,
+                "description": "The version that counts on that day has this content; nothing was added",
+            },
         },
     )
     def import_file(
