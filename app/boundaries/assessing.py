@@ -173,7 +173,8 @@ class Law:
 
     def accuracy_m(self, feature: Feature) -> float:
         """How far a feature's border may lie from the true one."""
-        return feature.version.accuracy_m or self.table.parameters.accuracy_m[feature.layer]
+        told = feature.version.accuracy_m
+        return self.table.parameters.accuracy_m[feature.layer] if told is None else told
 
 
 class Assessment:
@@ -261,7 +262,7 @@ class Assessment:
         else:
             area = area_m2(union_of([touch.piece for touch in touches]))
             contact = contact_m([touch.near for touch in touches], self.subject.geometry)
-        established = frozenset(touch.feature.established_on or touch.feature.valid_from for touch in touches)
+        established = frozenset(day for touch in touches for day in touch.feature.established)
         return Part(
             ground=first.ground,
             area_m2=min(area, self.area_m2),
@@ -365,6 +366,7 @@ class Judged:
                 "rule": outcome.rule.code if outcome.rule else None,
                 "permitted_share": outcome.covered,
                 "establishment": outcome.establishment.value if outcome.establishment else None,
+                "established": sorted(day.isoformat() for day in outcome.part.established),
             }
             for outcome in self.decision.outcomes
         ]

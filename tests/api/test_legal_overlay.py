@@ -238,10 +238,54 @@ def test_legacy_and_new(session: Session, add: Add) -> None:
     new = one(session, change())
     assert (new.establishment, new.verdict) == (Establishment.new, Verdict.prohibited)
     assert one(session, change(last_clear_on=None)).establishment is None
-    add(Layer.protected_areas, RED, category="core_protection", level="national", since=date(2024, 1, 1))
+    another = {"category": "core_protection", "level": "national", "code": "BH-2"}
+    add(Layer.protected_areas, RED, since=date(2024, 1, 1), **another)
     legacy = one(session, change(), on=date(2024, 6, 1))
     assert (legacy.establishment, legacy.verdict) == (Establishment.legacy, Verdict.needs_recognition)
     assert "历史遗留" in legacy.verdict_ground and "历史遗留" in legacy.verdict_ground_zh
+
+
+class TestWhenGroundWasFirstProtected:
+    """Where the layer does not say when an area was established."""
+
+    AFTER = date(2024, 6, 1)
+
+    def test_importing_a_layer_again_makes_nothing_legacy(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2018, 1, 1))
+        add(Layer.redlines, RED, since=date(2024, 1, 1))
+        overlay = one(session, change("mining"), on=self.AFTER)
+        assert (overlay.establishment, overlay.severity) == (Establishment.new, Severity.high)
+        assert overlay.judged_by["grounds"][0]["established"] == ["2018-01-01"]
+        older = one(session, Subject(CHANGE, date(2017, 6, 1), None), on=self.AFTER)
+        assert older.establishment is Establishment.legacy
+
+    def test_what_stood_before_is_of_the_same_code_and_confirmed(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2018, 1, 1), code="HX-1")
+        add(Layer.redlines, RED, since=date(2018, 2, 1), code="HX-2", status=VersionStatus.discarded)
+        add(Layer.redlines, RED, since=date(2024, 1, 1), code="HX-2")
+        assert one(session, change(), on=self.AFTER).establishment is Establishment.legacy
+
+    def test_an_area_that_was_zoned_anew_is_older_than_its_zone(self, session: Session, add: Add) -> None:
+        told: dict[str, Any] = {"level": "national", "code": "BH-1"}
+        add(Layer.protected_areas, RED, category="reserve_core", since=date(2018, 1, 1), **told)
+        add(Layer.protected_areas, RED, category="core_protection", since=date(2022, 1, 1), **told)
+        found = [
+            one(session, Subject(CHANGE, date(year, 6, 1), date(year, 3, 1)), on=self.AFTER).establishment
+            for year in (2017, 2020, 2023)
+        ]
+        # In between the area was protected; whether this ground of it was, nobody says.
+        assert found == [Establishment.legacy, None, Establishment.new]
+
+    def test_a_later_version_says_nothing_of_an_earlier_one(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2023, 5, 1))
+        before = one(session, Subject(CHANGE, SEEN, None))
+        add(Layer.redlines, RED, since=date(2024, 1, 1), valid_from=date(2000, 1, 1))
+        assert one(session, Subject(CHANGE, SEEN, None)) == before
+
+
+def test_an_accuracy_of_nought_is_no_missing_one(session: Session, add: Add) -> None:
+    add(Layer.redlines, box(127.0, 42.15995, 127.3, 42.2), accuracy_m=0.0)  # about 5 m of the change, along 820 m
+    assert one(session, change()).verdict is Verdict.needs_recognition
 
 
 def test_distance_to_the_nearest_red_line(session: Session, add: Add) -> None:
