@@ -249,6 +249,12 @@ def test_nothing_that_was_decided_is_overwritten(world: Any, role: str) -> None:
     with pytest.raises(ProgrammingError, match="never changed"):
         change(f"update boundary_features set version_id = '{version.id}' where version_id = :id", proposal.id)
     assert change("delete from boundary_features where version_id = :id", version.id) == 0
+    # ... or put into it; into what is proposed, it is.
+    copied = ", ".join(f'"{column.name}"' for column in BoundaryFeature.__table__.columns if column.name != "id")
+    copy = f"insert into boundary_features (id, {copied}) select gen_random_uuid(), {copied} from boundary_features"
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        change(f"{copy} where version_id = :id", version.id)
+    assert change(f"{copy} where version_id = :id", proposal.id) == 1
     for column in ("status = 'proposed'", "valid_from = '2001-01-01'", "source_document = ''", "comparison = '{}'"):
         with pytest.raises(ProgrammingError, match="never changed"):
             change(f"update layer_versions set {column} where id = :id", version.id)
