@@ -183,7 +183,7 @@ def test_a_layer_may_be_larger_than_other_requests(world: Any) -> None:
     with world.database.transaction(see_all=True) as session:
         version = session.scalars(select(LayerVersion).where(LayerVersion.layer == Layer.redlines)).one()
         assert (version.status, version.accuracy_m) == (VersionStatus.proposed, 5.0)
-    assert "no mapping 'x'" in upload(world, "admin", REDLINES, mapping="x").json()["detail"]
+    assert "no column mapping 'x'" in upload(world, "admin", REDLINES, mapping="x").json()["detail"]
 
 
 def test_a_zone_uploaded_later_takes_over(loaded: Any) -> None:

@@ -16,7 +16,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.access import service as access
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, Severity, Verdict
+from app.boundaries.models import (
+    BoundaryFeature,
+    Layer,
+    LayerVersion,
+    PermitRevocation,
+    Severity,
+    Verdict,
+    VersionStatus,
+)
 from app.casework.lifecycle import ReviewState
 from app.casework.models import Review
 from app.foundation.database import Database, run_sql, set_scope
@@ -72,11 +80,18 @@ def to_tile(shape: BaseGeometry, tile: TileAddress) -> BaseGeometry:
     return shapely.transform(shape, project)
 
 
-def add_version(session: Session, layer: Layer, number: int, since: date, shapes: dict[str, BaseGeometry]) -> None:
-    """A confirmed version of features by code; they are the unit's on whose county they lie."""
+def add_version(
+    session: Session,
+    layer: Layer,
+    number: int,
+    since: date,
+    shapes: dict[str, BaseGeometry],
+    status: VersionStatus = VersionStatus.confirmed,
+) -> None:
+    """A version of features by code; they are the unit's on whose county they lie."""
     version = LayerVersion(
         layer=layer, number=number, valid_from=since, source_document="d", digest=str(number),
-        feature_count=len(shapes),
+        feature_count=len(shapes), status=status,
     )  # fmt: skip
     session.add(version)
     session.flush()
@@ -194,8 +209,7 @@ def test_only_what_is_in_force_on_the_day(mapped: World) -> None:
 
 def test_a_proposed_version_is_on_no_map(mapped: World) -> None:
     with mapped.database.transaction(see_all=True) as session:
-        add_version(session, Layer.redlines, 3, date(2023, 6, 1), {"HX-9": HERE})
-        session.execute(text("update layer_versions set status = 'proposed' where number = 3"))
+        add_version(session, Layer.redlines, 3, date(2023, 6, 1), {"HX-9": HERE}, VersionStatus.proposed)
     assert "HX-9" not in codes(get(mapped, "county", "redlines", tile_at(10, 127.51, 42.26)))
 
 
@@ -221,7 +235,6 @@ def test_a_revoked_permit_leaves_the_map(world: World) -> None:
 def test_a_neighbours_ground_is_in_no_tile(world: World, monkeypatch: pytest.MonkeyPatch, walls: str) -> None:
     with world.database.transaction(see_all=True) as session:
         _foreign(session)
-        session.execute(text("update boundary_features set area_m2 = 1e6 where code = 'c'"))
     if walls == "the queries alone":
         monkeypatch.setattr(access, "set_scope", lambda session, units: set_scope(session, None))
     for name in LAYERS:

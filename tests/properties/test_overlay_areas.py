@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -75,9 +76,14 @@ def import_zone(session: Session, folder: Path, zone: dict[str, str]) -> None:
 
 
 def add_version(
-    session: Session, layer: Layer, *grounds: BaseGeometry, since: date = date(2020, 1, 1), category: str = "x"
+    session: Session,
+    layer: Layer,
+    *grounds: BaseGeometry,
+    since: date = date(2020, 1, 1),
+    category: str = "x",
+    **told: Any,
 ) -> LayerVersion:
-    """A confirmed whole version, without the reader of files."""
+    """A whole version, confirmed unless told otherwise, without the reader of files."""
     version = LayerVersion(
         layer=layer,
         number=next(NUMBERS),
@@ -85,6 +91,7 @@ def add_version(
         source_document="test",
         digest="",
         feature_count=len(grounds),
+        **told,
     )
     session.add(version)
     session.flush()
@@ -210,8 +217,8 @@ def test_the_calendar_says_what_the_database_says(
 ) -> None:
     with session.begin_nested() as nested:
         for month, kind, status in versions:
-            row = add_version(session, Layer.scenic_areas, since=date(2021, 1, 1) + timedelta(days=30 * month))
-            row.kind, row.status = kind, status
+            since = date(2021, 1, 1) + timedelta(days=30 * month)
+            add_version(session, Layer.scenic_areas, since=since, kind=kind, status=status)
         session.flush()
         calendar = load_calendar(session)
         for days in (-1, 0, 29, 30, 31, 100, 180, 359, 360, 400):
