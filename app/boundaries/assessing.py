@@ -148,7 +148,7 @@ class Law:
         self._on: dict[date, tuple[dict[str, Any], bool]] = {}
 
     def versions(self, on: date) -> dict[str, Any]:
-        """By layer, the version in force on a day, with the additions to it."""
+        """By layer, the version in force on a day, with how many additions to it, and up to which number."""
         return self._of(on)[0]
 
     def has_layers(self, on: date) -> bool:
@@ -167,7 +167,8 @@ class Law:
                     "valid_from": first.valid_from.isoformat(),
                 }
                 if more:
-                    told[layer.value]["additions"] = [{"version_id": str(v.id), "number": v.number} for v in more]
+                    # Thousands, in time; the number pins them down, and those touched stand among the overlaps.
+                    told[layer.value]["additions"] = {"count": len(more), "up_to": more[-1].number}
             self._on[on] = told, any(layer in found for layer in RESTRICTING)
         return self._on[on]
 

@@ -85,7 +85,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
     ) -> Page[FeatureAnswer]:
         statement = in_jurisdiction(select(BoundaryFeature), caller, BoundaryFeature)
         if version is not None:
-            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial)
+            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial, units=caller.units)
             statement = statement.where(BoundaryFeature.version_id == chosen.id)
         else:
             statement = statement.where(in_force(layer, on or legal_day(utc_now())))

@@ -148,10 +148,10 @@ class TestPermits:
         add(Layer.redlines, RED)
         permit(add, RED)
         told = {"category": "restoration", "document": "2号", "since": date(2022, 1, 1)}
-        add(Layer.permits, RED, code="XK-2", kind=VersionKind.addition, **told)
+        addition = add(Layer.permits, RED, code="XK-2", kind=VersionKind.addition, **told)
         overlay = one(session, change())
         assert [found["code"] for found in overlay.overlaps if found["layer"] == "permits"] == ["XK-1", "XK-2"]
-        assert len(overlay.judged_by["versions"]["permits"]["additions"]) == 1
+        assert overlay.judged_by["versions"]["permits"]["additions"] == {"count": 1, "up_to": addition.number}
         # A new whole register replaces both.
         permit(add, translate(RED, 1), since=date(2023, 1, 1))
         assert one(session, change()).verdict is Verdict.needs_recognition
