@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer, LayerVersion, Verdict
+from app.boundaries.rule_sets import active
 from app.casework import pickup
 from app.casework.ledger import verify
 from app.casework.models import Case, CaseEvent
@@ -254,6 +255,18 @@ def test_a_permit_that_comes_later_and_goes_again_ends_no_case(world: World, des
     assert desk.get("county", f"/cases/{case['id']}").json() == case
     with world.database.transaction(see_all=True) as session:
         assert verify(session).intact
+
+
+def test_a_cause_is_noted_once_whatever_it_is_called(world: World, desk: Desk, load: Any) -> None:
+    with world.database.transaction(see_all=True) as session:
+        load(session, date(2020, 1, 1), INSIDE)
+        rules = active(session).version
+    assert desk.post("admin", "/permits", permit(code=rules), None).status_code == 201
+    with world.database.transaction(see_all=True) as session:
+        assert note_causes(session, today()) == 3
+        causes = set(session.scalars(select(Rejudgement.cause).where(Rejudgement.because_of == rules)))
+        assert causes == {Cause.permit_added, Cause.rules_changed}
+        assert note_causes(session, today()) == 0
 
 
 def test_what_is_published_late_is_judged_as_of_today_too(world: World, load: Any) -> None:
