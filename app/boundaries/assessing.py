@@ -238,6 +238,7 @@ class Assessment:
             min_area_m2=self.subject.min_area_m2,
             has_layers=self.law.has_layers(on),
             permitted=covering.area_within(None) / self.area_m2 if permits and not parts else 0.0,
+            together=lambda: self._part(restricting, covering),
         )
         decision = decide(self.law.table, parts, facts)
         # A permit is measured against the part that needs one, or the whole where nothing does.

@@ -222,6 +222,34 @@ class TestBorders:
         small = one(session, change(min_area_m2=2000.0))
         assert (small.verdict, small.judged_by["why"]) == (Verdict.boundary, "min_area")
 
+    def test_the_border_between_zones_is_not_that_of_the_reserve(self, session: Session, add: Add) -> None:
+        """A track of 11 m along the border of two zones, deep inside the reserve."""
+        track = box(127.05, 42.15995, 127.06, 42.16005)
+        core, general = box(127.0, 42.1, 127.3, 42.16), box(127.0, 42.16, 127.3, 42.2)
+        told: dict[str, Any] = {"level": "national", "code": "BH-1", "accuracy_m": 10.0}
+        version = add(Layer.protected_areas, core, category="core_protection", **told)
+        alone = one(session, change("road", track))
+        assert (alone.verdict, alone.severity) == (Verdict.boundary, Severity.none)
+        session.add(
+            BoundaryFeature(
+                version_id=version.id, layer=Layer.protected_areas, code="BH-1", name="长白山", level="national",
+                category="general_control", valid_from=date(2020, 1, 1), area_m2=1, geom=to_database(general),
+                unit_ids=[],
+            )
+        )  # fmt: skip
+        session.flush()
+        overlay = one(session, change("road", track))
+        # It is in the reserve; in its core, nobody can say.
+        assert (overlay.verdict, overlay.severity) == (Verdict.needs_recognition, Severity.medium)
+        assert overlay.judged_by["rule"] == "general-control"
+        assert {ground["why"] for ground in overlay.judged_by["grounds"]} == {"accuracy"}
+        assert "milder rule" in overlay.verdict_ground and "较宽的规则" in overlay.verdict_ground_zh
+        # A permit for half of it covers half, whichever zone it lies in; one for all of it, all.
+        permit(add, general)
+        assert one(session, change("road", track)).verdict is Verdict.needs_recognition
+        permit(add, track.buffer(0.001))
+        assert one(session, change("road", track)).verdict is Verdict.allowed
+
     def test_a_seam_between_features_is_no_border(self, session: Session, add: Add) -> None:
         add(Layer.redlines, box(127.0, 42.1, 127.055, 42.2), box(127.055, 42.1, 127.3, 42.2))
         (found,) = one(session, change()).judged_by["grounds"]
