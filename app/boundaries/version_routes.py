@@ -26,7 +26,7 @@ DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 
 
 def _allow_long(session: Session) -> None:
-    """Laying large layers beside each other takes minutes; an administrator asked for it."""
+    """Laying large layers beside each other, or deleting one, takes minutes."""
     session.execute(text("set local statement_timeout = '10min'"))
 
 
@@ -184,6 +184,7 @@ def discard_version(
 ) -> VersionAnswer:
     caller.require(Role.admin)
     version = get_version(session, layer, version_id, see_undecided=True)
+    _allow_long(session)
     return _answer(discard(session, version, caller.account_id, expected=expected), caller, response)
 
 

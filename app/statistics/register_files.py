@@ -16,7 +16,7 @@ import xlsxwriter
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from app.boundaries.vocabulary import VERDICT_LABELS
+from app.boundaries.vocabulary import PERMIT_LABELS, VERDICT_LABELS
 from app.casework.lifecycle import STATE_LABELS
 from app.foundation.geometry import CRS
 from app.monitoring.activities import known_activities
@@ -80,6 +80,10 @@ def _activity(code: str) -> str:
     return known.cause.label if known else code
 
 
+# A register from before kinds were checked may hold any word.
+_PERMIT_KINDS = {kind.value: label for kind, label in PERMIT_LABELS.items()}
+
+
 def _yes(value: bool) -> str:
     return "是" if value else "否"
 
@@ -116,7 +120,7 @@ _ON_PATCHES = (*_areas("红线内面积", lambda row: row.area_m2), _Column("涉
 _PERMITS = (
     _Column("批准编号", lambda row: row.code),
     _Column("项目名称", lambda row: row.name),
-    _Column("许可类型", lambda row: row.kind),
+    _Column("许可类型", lambda row: _PERMIT_KINDS.get(row.kind, row.kind)),
     _Column("持有单位", lambda row: row.holder),
     _Column("批准文件", lambda row: row.document),
     _Column("生效日期", lambda row: row.valid_from, "day"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -161,10 +162,27 @@ def test_what_is_wrong_in_a_workbook_is_named(change: Callable[[Workbook], None]
     assert words in caught.value.detail
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{"])
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{", b"[" * 200_000]
+)
 def test_what_is_no_table_is_refused(content: bytes) -> None:
     with pytest.raises(Invalid):
         read_table(content)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"<a/>", None])
+def test_a_damaged_workbook_is_refused(content: bytes | None) -> None:
+    with zipfile.ZipFile(io.BytesIO(write_workbook(TABLE))) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    needed = [name for name in members if name.startswith(("xl/workbook", "xl/worksheets", "xl/_rels"))]
+    for damaged in needed:
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            for name, held in (members | {damaged: content}).items():
+                if held is not None:
+                    archive.writestr(name, held)
+        with pytest.raises(Invalid):
+            read_table(sink.getvalue())
 
 
 def test_every_kind_of_permit_is_admitted_somewhere() -> None:
