@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, Text, func, select, type_coerce
+from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select, type_coerce
 
 from app.access.models import Placed, Unit
 from app.access.service import Caller, in_jurisdiction
@@ -150,12 +150,19 @@ def _text(column: Any) -> ColumnElement[Any]:
     return type_coerce(column, Text)
 
 
+def _of_row(column: Any) -> ColumnElement[Any]:
+    """A column of the row at hand, by the table's name alone: a page of items is no table that SQLAlchemy knows by it,
+    and a subquery that named the mapped column would look through the whole table again.
+    """
+    return literal_column(f"{column.class_.__tablename__}.{column.key}", column.type)
+
+
 def _unit_code(column: Any) -> ColumnElement[Any]:
-    return select(Unit.code).where(Unit.id == column).scalar_subquery()
+    return select(Unit.code).where(Unit.id == _of_row(column)).scalar_subquery()
 
 
 def _unit_name(column: Any) -> ColumnElement[Any]:
-    return select(Unit.name).where(Unit.id == column).scalar_subquery()
+    return select(Unit.name).where(Unit.id == _of_row(column)).scalar_subquery()
 
 
 _CATEGORIES = {
@@ -258,7 +265,7 @@ _DETECTION = (
     Property(
         "review_state", Kind.text, "研判状态", "State of the review",
         func.coalesce(
-            select(_text(Review.state)).where(Review.detection_id == Detection.id).scalar_subquery(),
+            select(_text(Review.state)).where(Review.detection_id == _of_row(Detection.id)).scalar_subquery(),
             ReviewState.new.value,
             type_=Text,
         ),

@@ -169,7 +169,7 @@ def as_spreadsheet(register: Register) -> bytes:
         }
         county = (
             _Column("行政区划代码", lambda row: row.unit_code),
-            _Column("行政区", lambda row: row.unit_name),
+            _Column("行政区名称", lambda row: row.unit_name),
             _Column("统计日期", lambda row: row.on, "day"),
             _Column("图斑数", lambda row: len(row.patches), "number"),
             *_areas("红线面积", lambda row: row.area_m2),
@@ -191,6 +191,9 @@ def as_spreadsheet(register: Register) -> bytes:
 
 def _write_sheet(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[Any], forms: dict[str, Format]) -> None:
     sheet.freeze_panes(1, 0)
+    sheet.set_paper(9)  # A4
+    sheet.set_landscape()
+    sheet.fit_to_pages(1, 0)
     for at, column in enumerate(columns):
         sheet.write_string(0, at, column.heading, forms["heading"])
         values = [column.value(row) for row in rows]

@@ -17,12 +17,15 @@ from sqlalchemy.orm import Session
 from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation, VersionKind, VersionStatus
 from app.boundaries.service import in_force
+from app.casework.lifecycle import ReviewState
+from app.casework.models import Review
 from app.foundation.database import Database
+from app.foundation.geometry import to_database
 from app.maps import items
 from app.maps.collections import COLLECTIONS
 from app.maps.moments import in_force_between, in_force_on
 from tests.conftest import COUNTY, COUNTY2, World
-from tests.ogc_server import add_squares, add_version
+from tests.ogc_server import add_detection, add_squares, add_version
 
 REDLINES = "/ogc/collections/redlines/items"
 
@@ -227,6 +230,36 @@ def test_datetime_asks_for_what_was_in_force(redlines: World) -> None:
     assert matched(datetime="2022-12-31/2023-01-01") == matched(datetime="../..") == 32
     assert matched(datetime="2020-12-31") == 0
     ask(redlines, f"{REDLINES}/{draft}", status=404)
+
+
+def test_what_stands_beside_a_detection_is_its_own(world: World) -> None:
+    """Lead unit and review, which stand in other tables, for each detection of a page, and in filters and exports."""
+    ground = to_database(shapely.box(127.0, 42.0, 127.01, 42.01))
+    with world.database.transaction(see_all=True) as session:
+        account = access.account_by_name(session, "officer").id
+        expected = {}
+        for code, state in ((COUNTY, ReviewState.dismissed), (COUNTY2, ReviewState.reviewing), (COUNTY2, None)):
+            detection = add_detection(session, ground, access.unit_by_code(session, code))
+            if state is not None:
+                session.add(Review(detection_id=detection.id, state=state, decided_by=account))
+            expected[str(detection.id)] = (code, state or "new")
+    path = "/ogc/collections/detections/items"
+
+    def told(features: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+        facts = ((feature["id"], feature["properties"]) for feature in features)
+        return {key: (properties["lead_unit"], properties["review_state"]) for key, properties in facts}
+
+    body = ask(world, path, "officer")
+    assert told(body["features"]) == expected
+    assert told(ask(world, path, "officer", bbox="127,42,128,43", datetime="../..")["features"]) == expected
+    assert told([ask(world, f"{path}/{key}", "officer") for key in expected]) == expected
+    new = ask(world, path, "officer", filter="review_state = 'new'")["features"]
+    assert told(new) == {key: value for key, value in expected.items() if value[1] == "new"}
+    theirs = ask(world, path, "officer", lead_unit=COUNTY)["features"]
+    assert told(theirs) == {key: value for key, value in expected.items() if value[0] == COUNTY}
+    exported = ask(world, "/api/v1/exports/detections", "officer", format="geojson")["features"]
+    found = {(row["properties"]["lead_unit"], row["properties"]["review_state"]) for row in exported}
+    assert found == set(expected.values())
 
 
 DAYS = st.integers(0, 9).map(lambda number: date(2024, 1, 1) + timedelta(days=number))
