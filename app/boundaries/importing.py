@@ -125,8 +125,11 @@ def _newest_confirmed(session: Session, layer: Layer) -> LayerVersion | None:
 
 
 def _counting_on(session: Session, layer: Layer, day: date) -> LayerVersion | None:
-    """The confirmed whole version that counts on a day; not always the newest, which may be of another day."""
-    return session.scalar(
+    """The confirmed whole version that counts on a day; not always the newest, which may be of another day.
+
+    None where something was added to it since: the same content once more is then the layer without what was added.
+    """
+    whole = session.scalar(
         select(LayerVersion)
         .where(
             LayerVersion.layer == layer,
@@ -137,6 +140,15 @@ def _counting_on(session: Session, layer: Layer, day: date) -> LayerVersion | No
         .order_by(LayerVersion.valid_from.desc(), LayerVersion.number.desc())
         .limit(1)
     )
+    if whole is None:
+        return None
+    added = select(LayerVersion.id).where(
+        LayerVersion.layer == layer,
+        LayerVersion.status == VersionStatus.confirmed,
+        LayerVersion.kind == VersionKind.addition,
+        LayerVersion.number > whole.number,
+    )
+    return whole if session.scalar(added.limit(1)) is None else None
 
 
 def _write(

@@ -359,7 +359,7 @@ class TestJudge:
         overlay = judge(session, CHANGE, DAY)
         assert overlay.verdict is Verdict.prohibited
         assert overlay.judged_by["rule"] == "core-protection"
-        assert "核心保护区" in overlay.verdict_ground
+        assert "core protection zone" in overlay.verdict_ground and "核心保护区" in overlay.verdict_ground_zh
 
     def test_a_sliver_of_core_does_not_decide(self, session: Session, load: Importer) -> None:
         sliver = box(127.05, 42.15, 127.06, 42.150003)  # about 280 m²

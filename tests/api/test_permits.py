@@ -75,6 +75,18 @@ def test_a_permit_is_added_as_a_version_of_its_own(world: World, desk: Desk) -> 
     assert (codes(desk, "county"), codes(desk, "county2")) == ({"XK-1"}, set())
 
 
+def test_a_neighbours_permit_is_no_version_either(world: World, desk: Desk) -> None:
+    entry = desk.post("admin", "/permits", permit(), None).json()
+    with world.database.transaction(see_all=True) as session:
+        version = session.scalars(select(LayerVersion).where(LayerVersion.layer == Layer.permits)).one()
+        assert entry["versions"][0]["source_document"] == version.source_document
+    for username, expected in (("province", 200), ("county", 200), ("county2", 404)):
+        assert desk.get(username, f"/permits/versions/{version.id}").status_code == expected, username
+        assert desk.get(username, "/permits", version=version.id).status_code == expected, username
+        listed = desk.get(username, "/permits/versions").json()["items"]
+        assert [row["number"] for row in listed] == ([1] if expected == 200 else []), username
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "linear"}, "kind"),
     ({"kind": "采矿"}, "kind"),

@@ -199,11 +199,26 @@ def test_a_sheet_that_declares_to_be_wide_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{", b"[" * 100_000]
+    "content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{", b"[" * 200_000]
 )
 def test_what_is_no_table_is_refused(content: bytes) -> None:
     with pytest.raises(Invalid):
         read_table(content)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"<a/>", None])
+def test_a_damaged_workbook_is_refused(content: bytes | None) -> None:
+    with zipfile.ZipFile(io.BytesIO(write_workbook(TABLE))) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    needed = [name for name in members if name.startswith(("xl/workbook", "xl/worksheets", "xl/_rels"))]
+    for damaged in needed:
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            for name, held in (members | {damaged: content}).items():
+                if held is not None:
+                    archive.writestr(name, held)
+        with pytest.raises(Invalid):
+            read_table(sink.getvalue())
 
 
 def test_every_kind_of_permit_is_admitted_somewhere() -> None:

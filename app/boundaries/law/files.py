@@ -13,7 +13,6 @@ from datetime import date, datetime
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
-from xml.etree.ElementTree import ParseError
 
 from pydantic import ValidationError
 
@@ -29,11 +28,12 @@ MOST_BYTES: Final = 20 * 2**20
 _MOST_ROWS: Final = 10_000
 # Rows are filled up to the width that the sheet declares: a small file could fill the memory.
 _MOST_COLUMNS: Final = 100
-# What openpyxl raises at a damaged workbook; ParseError also where entities would blow up.
+# What zipfile and openpyxl raise at a damaged workbook; its XML is damaged, or its entities would blow up, by a
+# SyntaxError.
 _DAMAGE: Final = (
-    zipfile.BadZipFile, zlib.error, ParseError, KeyError, ValueError, TypeError, AttributeError, IndexError, OSError,
-    EOFError, RuntimeError,
-)  # fmt: skip
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError),
+    *(SyntaxError, TypeError, AttributeError, LookupError, ValueError, ArithmeticError),
+)
 
 Reader = Callable[[Any], Any]
 Writer = Callable[[Any], Any]
