@@ -148,7 +148,7 @@ class Law:
         self._on: dict[date, tuple[dict[str, Any], bool]] = {}
 
     def versions(self, on: date) -> dict[str, Any]:
-        """By layer, the version in force on a day, with the additions to it."""
+        """By layer, the version in force on a day, with how many additions to it, and up to which number."""
         return self._of(on)[0]
 
     def has_layers(self, on: date) -> bool:
@@ -167,13 +167,15 @@ class Law:
                     "valid_from": first.valid_from.isoformat(),
                 }
                 if more:
-                    told[layer.value]["additions"] = [{"version_id": str(v.id), "number": v.number} for v in more]
+                    # Thousands, in time; the number pins them down, and those touched stand among the overlaps.
+                    told[layer.value]["additions"] = {"count": len(more), "up_to": more[-1].number}
             self._on[on] = told, any(layer in found for layer in RESTRICTING)
         return self._on[on]
 
     def accuracy_m(self, feature: Feature) -> float:
         """How far a feature's border may lie from the true one."""
-        return feature.version.accuracy_m or self.table.parameters.accuracy_m[feature.layer]
+        told = feature.version.accuracy_m
+        return self.table.parameters.accuracy_m[feature.layer] if told is None else told
 
 
 class Assessment:
@@ -236,6 +238,7 @@ class Assessment:
             min_area_m2=self.subject.min_area_m2,
             has_layers=self.law.has_layers(on),
             permitted=covering.area_within(None) / self.area_m2 if permits and not parts else 0.0,
+            together=lambda: self._part(restricting, covering),
         )
         decision = decide(self.law.table, parts, facts)
         # A permit is measured against the part that needs one, or the whole where nothing does.
@@ -261,7 +264,7 @@ class Assessment:
         else:
             area = area_m2(union_of([touch.piece for touch in touches]))
             contact = contact_m([touch.near for touch in touches], self.subject.geometry)
-        established = frozenset(touch.feature.established_on or touch.feature.valid_from for touch in touches)
+        established = frozenset(day for touch in touches for day in touch.feature.established)
         return Part(
             ground=first.ground,
             area_m2=min(area, self.area_m2),
@@ -365,6 +368,7 @@ class Judged:
                 "rule": outcome.rule.code if outcome.rule else None,
                 "permitted_share": outcome.covered,
                 "establishment": outcome.establishment.value if outcome.establishment else None,
+                "established": sorted(day.isoformat() for day in outcome.part.established),
             }
             for outcome in self.decision.outcomes
         ]

@@ -117,7 +117,7 @@ def _arrays(borders: Borders) -> tuple[Any, ...]:
 
 
 @njit(cache=True)
-def _lay_out(points, ring_at, block_at, outer, first, last, boxes, weight):  # type: ignore[no-untyped-def]
+def _lay_out(points, ring_at, block_at, outer, first, last, boxes, weight):
     """Fill the blocks of each ring, and on which side of it the inside lies."""
     x, y = points[:, 0], points[:, 1]
     for ring in range(len(outer)):
@@ -138,7 +138,7 @@ def _lay_out(points, ring_at, block_at, outer, first, last, boxes, weight):  # t
 
 
 @njit(cache=True, inline="always")
-def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
+def _side(ax, ay, bx, by, px, py):
     """Positive where p lies to the left of a to b, negative to the right, 0 where rounding leaves it open."""
     one, other = (ax - px) * (by - py), (ay - py) * (bx - px)
     value = one - other
@@ -146,7 +146,7 @@ def _side(ax, ay, bx, by, px, py):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
+def _contains(borders, place, px, py):
     """1 where a point lies in a geometry, 0 where not, -1 where it is too near a border to tell, by a ray."""
     points, _, _, first, last, boxes, blocks = borders
     x, y = points[:, 0], points[:, 1]
@@ -165,14 +165,14 @@ def _contains(borders, place, px, py):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _slope(latitude):  # type: ignore[no-untyped-def]
+def _slope(latitude):
     """Derivative of the authalic function q / 2 by latitude, both in radians."""
     sine = np.sin(latitude)
     return (1 - _E2) * np.cos(latitude) / (1 - _E2 * sine * sine) ** 2
 
 
 @njit(cache=True)
-def _series(latitude):  # type: ignore[no-untyped-def]
+def _series(latitude):
     """Taylor terms of q / 2 about a latitude, without the constant: of d, d², d³, d⁴, in radians."""
     h = 1e-3
     low, mid, high = _slope(latitude - h), _slope(latitude), _slope(latitude + h)
@@ -183,7 +183,7 @@ def _series(latitude):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _strip(x0, y0, x1, y1, base, terms):  # type: ignore[no-untyped-def]
+def _strip(x0, y0, x1, y1, base, terms):
     """Area between an edge and the parallel `base`, in units of the square of the semi-major axis."""
     a, b = (y0 - base) * _RADIAN, (y1 - base) * _RADIAN
     mean = terms[0] * (a + b) / 2 + terms[1] * (a * a + a * b + b * b) / 3
@@ -193,7 +193,7 @@ def _strip(x0, y0, x1, y1, base, terms):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _inside_parts(x0, y0, x1, y1, inside, at, count, measure):  # type: ignore[no-untyped-def]
+def _inside_parts(x0, y0, x1, y1, inside, at, count, measure):
     """Of an edge: strip and length of its parts inside, by the places (0 to 1) at which it crosses the other border."""
     base, terms, scale_x, scale_y = measure
     strip = length = 0.0
@@ -219,7 +219,7 @@ def _inside_parts(x0, y0, x1, y1, inside, at, count, measure):  # type: ignore[n
 
 
 @njit(cache=True)
-def _cut_all(subjects, features, subject, feature, state, area, contact):  # type: ignore[no-untyped-def]
+def _cut_all(subjects, features, subject, feature, state, area, contact):
     """`cut_pairs`, into what it returns."""
     room = (
         np.empty((_MOST_NEAR, 2), np.int64),  # edges of the feature near the change, and their rings
@@ -231,7 +231,7 @@ def _cut_all(subjects, features, subject, feature, state, area, contact):  # typ
 
 
 @njit(cache=True)
-def _cut(subjects, s, features, f, room):  # type: ignore[no-untyped-def]
+def _cut(subjects, s, features, f, room):
     """State, area and contact of one pair."""
     west = south = np.inf
     east = north = -np.inf
@@ -261,7 +261,7 @@ def _cut(subjects, s, features, f, room):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _find_near(features, f, west, south, east, north, near):  # type: ignore[no-untyped-def]
+def _find_near(features, f, west, south, east, north, near):
     """Find the feature's edges whose boxes meet a box; how many, -1 where there is no room for them."""
     points, _, ring_of, first, last, boxes, blocks = features
     x, y = points[:, 0], points[:, 1]
@@ -282,7 +282,7 @@ def _find_near(features, f, west, south, east, north, near):  # type: ignore[no-
 
 
 @njit(cache=True)
-def _crossings(ax, ay, bx, by, points, near, found, at, crossed, count):  # type: ignore[no-untyped-def]
+def _crossings(ax, ay, bx, by, points, near, found, at, crossed, count):
     """Find where an edge of the change crosses the feature's near edges: into `at`, and into `crossed` from `count` on.
 
     Returns:
@@ -311,7 +311,7 @@ def _crossings(ax, ay, bx, by, points, near, found, at, crossed, count):  # type
 
 
 @njit(cache=True)
-def _along_change(subjects, s, features, f, found, measure, room):  # type: ignore[no-untyped-def]
+def _along_change(subjects, s, features, f, found, measure, room):
     """Walk along the change's rings.
 
     Returns:
@@ -345,7 +345,7 @@ def _along_change(subjects, s, features, f, found, measure, room):  # type: igno
 
 
 @njit(cache=True)
-def _along_feature(subjects, s, features, found, count, measure, room):  # type: ignore[no-untyped-def]
+def _along_feature(subjects, s, features, found, count, measure, room):
     """Walk along the feature's near edges.
 
     Returns:

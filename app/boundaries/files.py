@@ -7,7 +7,6 @@ GDAL reads goes through `gdal_source`.
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from app.boundaries.curves import from_wkb as straight_from_wkb
 from app.boundaries.dbf import GB18030_TOLD, codec_of_table, decode_name
 from app.boundaries.geopackage import one_layer, the_layer
 from app.foundation.errors import Invalid
+from app.foundation.folders import passing_folder
 
 # GBK and GB2312 are parts of GB18030, which decodes all three.
 _CODECS = {
@@ -337,8 +337,7 @@ def _open_archive(
     from app.boundaries.kml import open_kml
 
     kind = kind_of_archive(path)
-    with tempfile.TemporaryDirectory(prefix="redline-import-") as name:
-        folder = Path(name)
+    with passing_folder("redline-import-") as folder:
         if kind is ArchiveKind.geodatabase:
             if codec not in (None, "utf-8"):
                 raise Invalid("A geodatabase states how its text is written; leave the encoding out.")

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.boundaries.columns import COLUMNS
 from app.boundaries.law.table import ground_of
 from app.boundaries.measuring import Floats, Objects
 from app.boundaries.models import Layer, PermitRevocation
@@ -26,6 +27,9 @@ class Feature:
 
     Attributes:
         ground: class of ground by the law's table; of divisions and permits their layer.
+        established: when its ground was first protected: its `established_on`, else, as far as the versions up to its
+            own know, when its code began and, where an area has zones, when this zone of it did. Of two days nobody
+            can say which it was.
         periods: when it is in force: its version, its own validity, and no revocation.
         geometry: of divisions the ground they answer for.
     """
@@ -42,6 +46,7 @@ class Feature:
     valid_from: date
     valid_to: date | None
     established_on: date | None
+    established: frozenset[date]
     ground: str
     periods: tuple[Period, ...]
     geometry: BaseGeometry
@@ -65,12 +70,26 @@ _MEETING = text(
     where f.version_id = any(:versions) and (f.layer <> 'divisions' or f.ground is not null)
     """
 )
+# A layer that is imported again begins on another day; since when its ground is protected, the versions before it know.
+# Not those after it: a verdict never changes because a later version came.
 _READ = text(
     """
-    select id, version_id, layer, code, name, category, level, holder, document, valid_from, valid_to, established_on,
-        ST_AsBinary(case when layer = 'divisions' then ground else geom end) as wkb
-    from boundary_features
-    where id = any(:ids)
+    select f.id, f.version_id, f.layer, f.code, f.name, f.category, f.level, f.holder, f.document, f.valid_from,
+        f.valid_to, f.established_on, known.area_on, known.zone_on,
+        ST_AsBinary(case when f.layer = 'divisions' then f.ground else f.geom end) as wkb
+    from boundary_features f
+    join layer_versions v on v.id = f.version_id
+    cross join lateral (
+        select min(coalesce(e.established_on, e.valid_from)) as area_on,
+            min(coalesce(e.established_on, e.valid_from)) filter (where e.category is not distinct from f.category)
+                as zone_on
+        from boundary_features e
+        join layer_versions ev on ev.id = e.version_id
+        where f.established_on is null and f.layer not in ('divisions', 'permits')
+            and e.layer = f.layer and e.code = f.code
+            and ev.status = 'confirmed' and ev.valid_from <= v.valid_from
+    ) known
+    where f.id = any(:ids)
     """
 )
 
@@ -119,10 +138,19 @@ class GroundReader:
             **told,
             version=version,
             layer=layer,
+            established=_established(row, layer),
             ground=layer.value if layer in _NOT_RESTRICTING else ground_of(layer, row.category, row.level),
             periods=tuple(period for period in periods if period.first <= period.last),
             geometry=geometry,
         )
+
+
+def _established(row: Any, layer: Layer) -> frozenset[date]:
+    if layer in _NOT_RESTRICTING:
+        return frozenset()
+    if row.established_on is not None:
+        return frozenset({row.established_on})
+    return frozenset({row.area_on, row.zone_on} if "zone" in COLUMNS[layer].identity else {row.area_on})
 
 
 _NOT_RESTRICTING = (Layer.divisions, Layer.permits)

@@ -50,9 +50,9 @@ def import_layer(
 ) -> ImportReport:
     """Import a layer file as a new version, in the caller's transaction, which must see all.
 
-    Content that equals the newest confirmed version's adds nothing. Divisions are merged by code: those that the file
-    does not name are carried forward, so a file of zones adds to the counties. Units change as soon as divisions are
-    confirmed, so these cannot be before the day from which they count.
+    Content that equals that of the whole version which counts on its day already adds nothing. Divisions are merged by
+    code: those that the file does not name are carried forward, so a file of zones adds to the counties. Units change
+    as soon as divisions are confirmed, so these cannot be before the day from which they count.
 
     Args:
         valid_from: the day from which this version counts; also the first day of features that state none.
@@ -75,6 +75,7 @@ def import_layer(
         check_day(valid_from)
     lock_versions(session)
     newest = _newest_confirmed(session, layer)
+    already = _counting_on(session, layer, valid_from)
     version = LayerVersion(
         layer=layer,
         number=1 + (session.scalar(select(func.max(LayerVersion.number)).where(LayerVersion.layer == layer)) or 0),
@@ -97,9 +98,9 @@ def import_layer(
         writer = _write(session, version, reader, newest, progress)
         reader.findings.say(judge_offset(session, layer, reader.sample, newest, offset))
         warnings = reader.findings.told_warnings()
-        if newest is not None and newest.digest == version.digest:
+        if already is not None and already.digest == version.digest:
             savepoint.rollback()
-            return _report(newest, warnings, created=False, difference=(0, 0, 0))
+            return _report(already, warnings, created=False, difference=(0, 0, 0))
         version.warnings = warnings
         session.flush()
         writer.take_in()
@@ -122,6 +123,33 @@ def _newest_confirmed(session: Session, layer: Layer) -> LayerVersion | None:
         .order_by(LayerVersion.number.desc())
         .limit(1)
     )
+
+
+def _counting_on(session: Session, layer: Layer, day: date) -> LayerVersion | None:
+    """The confirmed whole version that counts on a day; not always the newest, which may be of another day.
+
+    None where something was added to it since: the same content once more is then the layer without what was added.
+    """
+    whole = session.scalar(
+        select(LayerVersion)
+        .where(
+            LayerVersion.layer == layer,
+            LayerVersion.status == VersionStatus.confirmed,
+            LayerVersion.kind == VersionKind.whole,
+            LayerVersion.valid_from <= day,
+        )
+        .order_by(LayerVersion.valid_from.desc(), LayerVersion.number.desc())
+        .limit(1)
+    )
+    if whole is None:
+        return None
+    added = select(LayerVersion.id).where(
+        LayerVersion.layer == layer,
+        LayerVersion.status == VersionStatus.confirmed,
+        LayerVersion.kind == VersionKind.addition,
+        LayerVersion.number > whole.number,
+    )
+    return whole if session.scalar(added.limit(1)) is None else None
 
 
 def _write(

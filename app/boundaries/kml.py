@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from pyogrio.raw import read as read_raw
 from app.boundaries.files import Batch, LayerSource, codec_of, gdal_source
 from app.boundaries.geopackage import one_layer
 from app.foundation.errors import Invalid
+from app.foundation.folders import passing_folder
 
 _CHUNK = 2**20
 # LIBKML keeps the whole document in memory, some ten times its size.
@@ -61,8 +61,8 @@ def open_kml(path: Path, layer_name: str | None, codec: str | None) -> Iterator[
     Raises:
         Invalid: `prepare` refuses it, or it holds no such folder, or several.
     """
-    with tempfile.TemporaryDirectory(prefix="redline-import-") as folder:
-        plain = Path(folder) / "layer.kml"
+    with passing_folder("redline-import-") as folder:
+        plain = folder / "layer.kml"
         contents = prepare(path, plain, codec)
         layer = one_layer("KML file", _with_polygons(plain), layer_name)
         yield _without_drawing(gdal_source(plain, layer=layer), contents)

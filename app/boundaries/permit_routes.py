@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -129,7 +130,8 @@ def add_permit(
         given.code, given.name, given.kind, given.holder, given.document, given.valid_from, given.valid_to, ground
     )
     permits.add_permit(session, caller, addition, today)
-    response.headers["Location"] = request.url_for("show_permit_entry", code=given.code).path
+    # Codes are often Chinese, and a header is not.
+    response.headers["Location"] = quote(request.url_for("show_permit_entry", code=given.code).path)
     return _answer(session, caller, given.code, today)
 
 

@@ -27,7 +27,17 @@ KindOrLabel = Annotated[PermitKind, BeforeValidator(_kind)]
 Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), AfterValidator(_writable)
 ]
-Code = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\s/?#\x00]{1,100}$")]
+
+
+def _visible(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("may hold visible characters only")
+    return value
+
+
+Code = Annotated[
+    str, StringConstraints(strip_whitespace=True, pattern=r"^[^\s/?#\x00]{1,100}$"), AfterValidator(_visible)
+]
 
 
 class GroundOf(BaseModel):

@@ -225,8 +225,9 @@ def revoke_permit(
         Conflict: it was revoked before.
         Invalid: the day lies before its first or after its last.
     """
-    rows = versions_of(session, caller, code)
+    # Before the permit is looked up: one that was added meanwhile is what would be revoked.
     lock_versions(session)
+    rows = versions_of(session, caller, code)
     if revocations_of(session, {code}):
         raise Conflict(f"The permit {code} was revoked before; that stands.")
     newest = rows[0][0]

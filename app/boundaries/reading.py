@@ -32,6 +32,7 @@ from app.settings import get_settings
 
 TEXTS = ("code", "name", "level", "category", "holder", "document")
 DAYS = ("valid_from", "valid_to", "established_on")
+MAX_CODE = 200
 _HINT = (
     " Common field names, which nobody checked, suggest the mapping in `mapping`: look it through, store it under "
     "/api/v1/column-mappings, and name it with the import."
@@ -309,6 +310,8 @@ class LayerReader:
             for place, text in enumerate(told):
                 if text is None and place not in unreadable:
                     notes.refuse(place, f"{column} is blank")
+        if column == "code":
+            _check_codes(told, notes)
         if vocabulary := columns.vocabularies.get(column):
             coded = {text: read_coded(text, vocabulary) for text in set(told) if text}
             if None in coded.values():
@@ -317,6 +320,13 @@ class LayerReader:
                         notes.refuse(place, f"{column} is {text[:40]!r}; it must be one of {', '.join(vocabulary)}")
             told = [coded[text] if text else None for text in told]
         return told
+
+
+def _check_codes(codes: Sequence[str | None], notes: BatchFindings) -> None:
+    """Refuse codes that look like another one's, or do not fit in an index."""
+    for place, code in enumerate(codes):
+        if code and not (len(code) <= MAX_CODE and code.isprintable()):
+            notes.refuse(place, f"code is {code[:40]!r}; it must be at most {MAX_CODE} characters, all visible")
 
 
 def _column(values: list[Any] | None, count: int) -> list[str | None]:

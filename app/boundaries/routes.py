@@ -1,6 +1,5 @@
 """Boundary layers over HTTP: one resource a layer, and its imports."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -22,6 +21,7 @@ from app.boundaries.versions import get_version
 from app.boundaries.vocabulary import AxisOrder, OffsetSaid
 from app.foundation.database import SessionDep
 from app.foundation.errors import NotFound, TooLarge, problem_responses
+from app.foundation.folders import passing_folder
 from app.foundation.geometry import from_database, geojson, parse_bbox
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import legal_day, utc_now
@@ -41,8 +41,8 @@ def _answer(feature: BoundaryFeature) -> FeatureAnswer:
 @contextmanager
 def _on_disk(upload: UploadFile, max_bytes: int) -> Iterator[Path]:
     """The uploaded file in a folder of its own, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="redline-upload-") as folder:
-        path = Path(folder) / "layer"
+    with passing_folder("redline-upload-") as folder:
+        path = folder / "layer"
         left = max_bytes
         with path.open("wb") as sink:
             while chunk := upload.file.read(_CHUNK):
@@ -85,7 +85,7 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
     ) -> Page[FeatureAnswer]:
         statement = in_jurisdiction(select(BoundaryFeature), caller, BoundaryFeature)
         if version is not None:
-            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial)
+            chosen = get_version(session, layer, version, see_undecided=caller.is_provincial, units=caller.units)
             statement = statement.where(BoundaryFeature.version_id == chosen.id)
         else:
             statement = statement.where(in_force(layer, on or legal_day(utc_now())))
@@ -117,7 +117,10 @@ def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
         status_code=201,
         responses={
             **problem_responses(401, 403, 413, 422),
-            200: {"model": ImportReport, "description": "The content is that of the newest version; nothing was added"},
+            200: {
+                "model": ImportReport,
+                "description": "The version that counts on that day has this content; nothing was added",
+            },
         },
     )
     def import_file(

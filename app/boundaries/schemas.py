@@ -52,7 +52,7 @@ class ImportReport(BaseModel):
     layer: Layer
     number: int = Field(description="Number of the version within its layer", examples=[2])
     status: VersionStatus = Field(description="Proposed: it waits to be confirmed or discarded, and judges nothing")
-    created: bool = Field(description="False: the content is that of the newest version, and nothing was added")
+    created: bool = Field(description="False: the version that counts on that day has this content; nothing was added")
     valid_from: date
     feature_count: int = Field(description="Features of the version; of divisions, those carried forward included")
     added: int = Field(description="Features that the version before did not have")

@@ -10,7 +10,7 @@ from uuid import UUID
 import shapely
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -186,6 +186,7 @@ def upsert_units(session: Session, divisions: Mapping[str, Feature], default_fro
     for feature in divisions.values():
         for code in predecessors_of(feature):
             _keep_succession(session, units[code], units[feature.code])
+    _refuse_circles(session)
     return {code: unit.id for code, unit in units.items()}
 
 
@@ -212,6 +213,32 @@ def _keep_succession(session: Session, before: Unit, after: Unit) -> None:
     """Note that a unit follows another; what was noted stands."""
     told = insert(UnitSuccession).values(predecessor_id=before.id, successor_id=after.id, on=after.valid_from)
     session.execute(told.on_conflict_do_nothing())
+
+
+def _refuse_circles(session: Session) -> None:
+    """Two units that follow each other would stand below each other alone, and below nobody else.
+
+    Raises:
+        Invalid: naming the units.
+    """
+    codes = list(session.scalars(_CIRCLES))
+    if codes:
+        raise Invalid(
+            f"{', '.join(codes)} would follow one another in a circle, with what was imported before. A unit that is "
+            "established again needs a code of its own."
+        )
+
+
+_CIRCLES = text(
+    """
+    with recursive chain (origin, id) as (
+        select predecessor_id, successor_id from unit_successions
+        union
+        select chain.origin, s.successor_id from chain join unit_successions s on s.predecessor_id = chain.id
+    )
+    select u.code from chain join units u on u.id = chain.origin where chain.id = chain.origin order by u.code
+    """
+)
 
 
 def newest_divisions(session: Session) -> UUID | None:

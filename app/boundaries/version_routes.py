@@ -26,7 +26,7 @@ DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 
 
 def _allow_long(session: Session) -> None:
-    """Laying large layers beside each other takes minutes; an administrator asked for it."""
+    """Laying large layers beside each other, or deleting one, takes minutes."""
     session.execute(text("set local statement_timeout = '10min'"))
 
 
@@ -40,9 +40,15 @@ def _compared(session: Session, caller: Caller, layer: Layer, version_id: UUID) 
     return version
 
 
-def _answer(version: LayerVersion, response: Response) -> VersionAnswer:
+def _told(version: LayerVersion, caller: Caller) -> VersionAnswer:
+    """A version as the caller may know it: warnings of a whole layer name features on everybody's ground."""
+    answer = VersionAnswer.model_validate(version)
+    return answer if caller.is_provincial else answer.model_copy(update={"warnings": []})
+
+
+def _answer(version: LayerVersion, caller: Caller, response: Response) -> VersionAnswer:
     set_etag(response, revision(version))
-    return VersionAnswer.model_validate(version)
+    return _told(version, caller)
 
 
 router = APIRouter(prefix="/{layer}/versions", tags=["versions"])
@@ -63,12 +69,12 @@ def list_versions(
     response: Response,
     status: Annotated[VersionStatus | None, Query(description="Only of this status")] = None,
 ) -> Page[VersionAnswer]:
-    statement = select_versions(layer, see_undecided=caller.is_provincial)
+    statement = select_versions(layer, see_undecided=caller.is_provincial, units=caller.units)
     if status is not None:
         statement = statement.where(LayerVersion.status == status)
     rows, cursor = fetch_page(session, statement, page, LayerVersion.id)
     link_next(request, response, cursor)
-    return Page(items=[VersionAnswer.model_validate(row) for row in rows])
+    return Page(items=[_told(row, caller) for row in rows])
 
 
 @router.get(
@@ -80,8 +86,8 @@ def list_versions(
 def show_version(
     layer: Layer, version_id: UUID, session: SessionDep, caller: CallerDep, response: Response
 ) -> VersionAnswer:
-    version = get_version(session, layer, version_id, see_undecided=caller.is_provincial)
-    return _answer(version, response)
+    version = get_version(session, layer, version_id, see_undecided=caller.is_provincial, units=caller.units)
+    return _answer(version, caller, response)
 
 
 @router.get(
@@ -159,7 +165,7 @@ def confirm_version(
     caller.require(Role.admin)
     version = get_version(session, layer, version_id, see_undecided=True)
     _allow_long(session)
-    return _answer(confirm(session, version, caller.account_id, expected=expected), response)
+    return _answer(confirm(session, version, caller.account_id, expected=expected), caller, response)
 
 
 @router.post(
@@ -178,7 +184,8 @@ def discard_version(
 ) -> VersionAnswer:
     caller.require(Role.admin)
     version = get_version(session, layer, version_id, see_undecided=True)
-    return _answer(discard(session, version, caller.account_id, expected=expected), response)
+    _allow_long(session)
+    return _answer(discard(session, version, caller.account_id, expected=expected), caller, response)
 
 
 _report = APIRouter(prefix="/redlines", tags=["redlines"])

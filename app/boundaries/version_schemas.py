@@ -27,7 +27,7 @@ class VersionAnswer(BaseModel):
     digest: str = Field(description="SHA-256 of the content")
     feature_count: int
     accuracy_m: float | None = Field(description="How far a drawn border may lie from the true one; null: the default")
-    warnings: list[str]
+    warnings: list[str] = Field(description="What was mended on the way in; to provincial accounts")
     imported_at: datetime
     decided_at: datetime | None = Field(description="When it was confirmed or discarded; null: with its import, or not")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 from zlib import crc32
 
-from sqlalchemy import Select, delete, func, select, text
+from sqlalchemy import Select, delete, exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from app.boundaries.divisions import change_units
-from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionStatus
+from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionKind, VersionStatus
 from app.boundaries.placing import replace_unit_ids
 from app.foundation.errors import Conflict, NotFound, StaleVersion
 from app.foundation.time import utc_now
@@ -23,19 +24,32 @@ def lock_versions(session: Session) -> None:
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
-def select_versions(layer: Layer, *, see_undecided: bool) -> Select[LayerVersion]:
-    """The versions of a layer; those that were confirmed alone, unless told otherwise."""
+def select_versions(
+    layer: Layer, *, see_undecided: bool, units: Collection[UUID] | None = None
+) -> Select[LayerVersion]:
+    """The versions of a layer; those that were confirmed alone, unless told otherwise.
+
+    Args:
+        units: an addition is one permit, and shown to these units where it is on their ground; None: all of them.
+    """
     statement = select(LayerVersion).where(LayerVersion.layer == layer)
+    if units is not None:
+        theirs = exists().where(
+            BoundaryFeature.version_id == LayerVersion.id, BoundaryFeature.unit_ids.overlap(list(units))
+        )
+        statement = statement.where(or_(LayerVersion.kind == VersionKind.whole, theirs))
     return statement if see_undecided else statement.where(LayerVersion.status == VersionStatus.confirmed)
 
 
-def get_version(session: Session, layer: Layer, version_id: UUID, *, see_undecided: bool) -> LayerVersion:
-    """One version of a layer.
+def get_version(
+    session: Session, layer: Layer, version_id: UUID, *, see_undecided: bool, units: Collection[UUID] | None = None
+) -> LayerVersion:
+    """One version of a layer; arguments as of `select_versions`.
 
     Raises:
-        NotFound: there is none, or it was not confirmed and `see_undecided` is false.
+        NotFound: there is none, or it may not be seen.
     """
-    statement = select_versions(layer, see_undecided=see_undecided).where(LayerVersion.id == version_id)
+    statement = select_versions(layer, see_undecided=see_undecided, units=units).where(LayerVersion.id == version_id)
     version = session.scalar(statement)
     if version is None:
         raise NotFound()

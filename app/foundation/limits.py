@@ -10,7 +10,7 @@ from app.foundation.errors import TooLarge, problem_response
 
 class BodyLimit:
     """ASGI middleware: a body over `limit` bytes is answered 413, whether its length is declared or not; over
-    `import_limit` where a path ends in `/imports`.
+    `import_limit` where a path ends in `/imports` and somebody says who they are.
 
     Forms are read, and spooled to disk, before the endpoint or even the sign-in is looked at; an endpoint's own limit
     comes too late to spare the disk.
@@ -25,8 +25,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.import_limit if scope["path"].endswith("/imports") else self.limit
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        imports = scope["path"].endswith("/imports") and b"authorization" in headers
+        limit = self.import_limit if imports else self.limit
+        declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await problem_response(_problem(limit))(scope, receive, send)
             return

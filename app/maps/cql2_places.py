@@ -69,10 +69,19 @@ def read_geometry(node: Any) -> BaseGeometry:
         shape = None
     if not isinstance(shape, BaseGeometry) or shape.is_empty:
         refuse("a literal geometry is needed: well-known text, GeoJSON, or a bbox")
-    shape = shapely.force_2d(shape)
+    shape = _flat(shapely.force_2d(shape))
     _check_degrees(shapely.get_coordinates(shape))
     if not shape.is_valid:
         refuse(f"its geometry is not valid ({shapely.is_valid_reason(shape)})")
+    return shape
+
+
+def _flat(shape: BaseGeometry) -> BaseGeometry:
+    """Collections within collections as one: PostGIS reads them to a depth of 200 alone."""
+    while shape.geom_type == "GeometryCollection" and any(
+        part.geom_type == "GeometryCollection" for part in shapely.get_parts(shape)
+    ):
+        shape = shapely.GeometryCollection(list(shapely.get_parts(shapely.get_parts(shape))))
     return shape
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, TypeVar
 
 from anyio import to_thread
@@ -16,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.access.routes import CallerDep
 from app.foundation.database import SessionDep
 from app.foundation.errors import BadRequest, problem_responses
+from app.foundation.folders import passing_folder
 from app.maps import openapi30
 from app.maps.collections import COLLECTIONS, Collection
 from app.maps.export_files import Encoding, Format, Language, Wanted
@@ -33,13 +32,17 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class _OnceResponse(FileResponse):
-    """A file that is sent and removed with its folder, whether it arrived or not."""
+    """A file that is sent and removed with what holds it, whether it arrived or not."""
+
+    def __init__(self, holder: ExitStack, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.holder = holder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            await to_thread.run_sync(shutil.rmtree, Path(self.path).parent, True)
+            await to_thread.run_sync(self.holder.close)
 
 
 def _one_of(kind: type[E], given: dict[str, str], name: str, default: E) -> E:
@@ -101,14 +104,12 @@ def _export_route(collection: Collection) -> None:
         given = read_parameters(request, allowed)
         wanted = _wanted(given)
         conditions = Choice(collection, given).conditions(session)
-        folder = Path(tempfile.mkdtemp(prefix="redline-export-"))
-        try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(passing_folder("redline-export-"))
             path, notes = write_export(session, collection, caller, conditions, wanted, folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            holder = stack.pop_all()
         headers = {"X-Redline-Warnings": str(notes.count), "Cache-Control": "no-store"}
-        return _OnceResponse(path, media_type=_media_type(wanted), filename=path.name, headers=headers)
+        return _OnceResponse(holder, path, media_type=_media_type(wanted), filename=path.name, headers=headers)
 
 
 def _media_type(wanted: Wanted) -> str:

@@ -20,6 +20,9 @@ from app.maps.export_files import Encoding, Format, Language, Notes, Wanted, arr
 from app.maps.items import feature_text
 from app.maps.shapefiles import write_shapefile
 
+# Chinese editions of spreadsheets read full-width signs as the narrow ones.
+_BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
 
 def columns_of(collection: Collection, wanted: Wanted) -> list[Property]:
     """The columns of the file, under their headings there; the first is the id."""
@@ -111,8 +114,8 @@ def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]], 
 
 
 def _harmless(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: an apostrophe before =, +, -, @, tab and carriage return."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    """A cell that no spreadsheet takes for a formula: an apostrophe before signs that begin one, wide ones too."""
+    if isinstance(value, str) and value[:1] in _BEGINS_FORMULA:
         return value if _is_number(value) else f"'{value}"
     return value
 

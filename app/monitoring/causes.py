@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -57,13 +57,15 @@ def note_causes(session: Session, today: date) -> int:
 
     Done again, it notes nothing twice.
     """
-    noted = session.execute(select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on))
-    known = {(row.cause, row.because_of, row.on) for row in noted}
-    switched = session.scalar(select(RuleSet.version).where(RuleSet.is_active))
+    noted = select(Rejudgement.cause, Rejudgement.because_of, Rejudgement.on)
+    # Of runs, which are many, none is found that was noted.
+    rows = session.execute(noted.where(Rejudgement.cause != Cause.published))
+    known = {(row.cause, row.because_of, row.on) for row in rows}
+    switched = Cause.rules_changed, session.scalar(select(RuleSet.version).where(RuleSet.is_active))
     new = {
         key: found
         for found in _all(session, today)
-        if (key := (found.cause, found.because_of, found.on)) not in known or found.because_of == switched
+        if (key := (found.cause, found.because_of, found.on)) not in known or key[:2] == switched
     }
     for found in new.values():
         row = insert(Rejudgement).values(
@@ -89,7 +91,8 @@ def _all(session: Session, today: date) -> Iterator[_Found]:
         yield _Found(Cause.permit_revoked, row.code, row.revoked_on, row.recorded_at)
     yield from _rules(session, today)
     # What a run published was judged by the day of the change; a later law may say otherwise today.
-    published = and_(Run.status == RunStatus.succeeded, Run.detections_new + Run.detections_grown > 0)
+    noted = exists().where(Rejudgement.cause == Cause.published, Rejudgement.because_of == cast(Run.id, Text))
+    published = and_(Run.status == RunStatus.succeeded, Run.detections_new + Run.detections_grown > 0, ~noted)
     for run_id, finished_at in session.execute(select(Run.id, Run.finished_at).where(published)):
         if finished_at is not None:
             yield _Found(Cause.published, str(run_id), legal_day(finished_at), finished_at)

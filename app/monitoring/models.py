@@ -380,6 +380,8 @@ class Rejudgement(Base):
     done_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     judged: Mapped[int] = mapped_column(default=0)
     changed: Mapped[int] = mapped_column(default=0)
+    # Detections that could not be judged; why stands in the log.
+    failed: Mapped[int] = mapped_column(default=0)
 
 
 class CalibrationSet(Base):

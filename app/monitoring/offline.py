@@ -6,7 +6,6 @@ Needs no database. What the tiles keep lies in a temporary folder; the two files
 from __future__ import annotations
 
 import signal
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -22,6 +21,7 @@ from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from app.foundation.errors import Invalid
+from app.foundation.folders import passing_folder
 from app.foundation.storage import Storage
 from app.foundation.time import day_number
 from app.imagery.found import FailedItem
@@ -32,7 +32,7 @@ from app.imagery.schemas import SourceConfiguration
 from app.monitoring.blocks import touching
 from app.monitoring.change_files import AlertsFile, Change, write_changes
 from app.monitoring.ground import TiledGround
-from app.monitoring.offline_files import held_folder, out_folder, publish
+from app.monitoring.offline_files import out_folder, publish
 from app.monitoring.offline_ground import Ground, ground_of, read_area, to_grid
 from app.monitoring.states import StateStore
 from app.monitoring.tiles import (
@@ -170,7 +170,7 @@ def watch(request: Watch, progress: Progress = lambda done, total: None) -> Outc
         check_heights(request.dem)
     with (
         out_folder(request.out, (CHANGES, ALERTS)) as aside,
-        held_folder(Path(tempfile.gettempdir()), "redline-monitor-") as folder,
+        passing_folder("redline-monitor-") as folder,
     ):
         area = None if request.area is None else read_area(request.area)
         scenes, failed = _scenes(request, area)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.foundation.errors import Invalid
+from app.foundation.folders import held_folder
 
 
 @contextmanager
@@ -42,41 +39,6 @@ def out_folder(out: Path, names: Sequence[str]) -> Iterator[Path]:
             with suppress(OSError):
                 folder.rmdir()
         raise
-
-
-@contextmanager
-def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A temporary folder that is held as long as this process lives; those that dead processes left are swept first.
-
-    Raises:
-        OSError: the parent cannot be written to.
-    """
-    for left in parent.glob(f"{prefix}*"):
-        # What is not a folder, not ours or still held stays.
-        with suppress(OSError), _held(left):
-            shutil.rmtree(left)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
-        with _held(folder):
-            yield folder
-    finally:
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-        except KeyboardInterrupt:
-            # Ctrl-C in the middle of tidying up: what is left goes, too.
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """A folder locked against others. Raises: OSError: another process holds it, or it is no folder."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def publish(aside: Path, out: Path, names: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
-import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -29,6 +28,7 @@ from app.monitoring.calibrations import of_run
 from app.monitoring.findings import Found, find, to_date
 from app.monitoring.first_judgement import Unjudged, judge_all, put_off
 from app.monitoring.jobs import window_ground
+from app.monitoring.matching import followed, match
 from app.monitoring.models import (
     ChangeType,
     Confidence,
@@ -127,14 +127,14 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
         divisions=newest_divisions(session),
         configuration=PlanConfiguration.model_validate(plan.configuration),
     )
-    matches = _match(human, standing)
+    matches = match(human, standing)
     for index, item in enumerate(human):
         detection = matches.get(index)
         if detection is None:
             _publish_new(this, item, standing)
             continue
         if detection.generation < item.generation:
-            detection.generation, detection.follows_id = item.generation, _followed(item, standing)
+            detection.generation, detection.follows_id = item.generation, followed(item, standing)
         if detection.held_at is None:
             _follow(this, detection, item)
         else:
@@ -179,49 +179,6 @@ def _replays(session: Session, run: Run, grid: Grid) -> list[_Replay]:
     ]
 
 
-def _match(found: list[Found], standing: list[Detection]) -> dict[int, Detection]:
-    """Which detection each finding continues, each side once: one that somebody works with first, then what is
-    confirmed, then by common ground.
-
-    So what changes on the ground of a case joins that case, however large a detection that nobody works with is.
-    A confirmed finding that begins inside a suspicion's ground continues it, however much of the suspicion is left.
-    """
-    outlines = [from_database(detection.geom) for detection in standing]
-    tree = shapely.STRtree(outlines)
-    pairs: list[tuple[bool, bool, bool, float, int, int]] = []
-    for index, item in enumerate(found):
-        for other in tree.query(item.polygon, predicate="intersects"):
-            common = item.polygon.intersection(outlines[other]).area
-            if common > 0 and _is_same_change(item, standing[other]):
-                free, unsure = standing[other].held_at is None, standing[other].confidence is Confidence.low
-                pairs.append((free, item.patch.confidence == "low", unsure, -common, index, int(other)))
-    matches: dict[int, Detection] = {}
-    taken: set[int] = set()
-    for *_, index, other in sorted(pairs):
-        if index not in matches and other not in taken:
-            matches[index] = standing[other]
-            taken.add(other)
-    return matches
-
-
-def _is_same_change(item: Found, detection: Detection) -> bool:
-    """Whether a finding and a detection can be one change.
-
-    Ground that changed for the first time is told to belong to a second change only once that one reaches it
-    (`with_fresh_ground`): a detection published of it before has a lower generation, and is no earlier change.
-    """
-    if detection.generation < item.generation and item.after > NONE:
-        return day_number(detection.first_seen_on) > item.after
-    return detection.generation == item.generation
-
-
-def _followed(item: Found, standing: list[Detection]) -> UUID | None:
-    """The detection of the earlier change on whose ground a finding stands most."""
-    earlier = [d for d in standing if d.generation < item.generation and not _is_same_change(item, d)]
-    common = [from_database(d.geom).intersection(item.polygon).area for d in earlier]
-    return earlier[int(np.argmax(common))].id if common and max(common) > 0 else None
-
-
 def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> None:
     detection = Detection(
         id=new_id(),
@@ -229,7 +186,7 @@ def _publish_new(this: _Publication, item: Found, standing: list[Detection]) -> 
         simulated=this.simulated,
         generation=item.generation,
         change_type=ChangeType(item.finding.change_type),
-        follows_id=_followed(item, standing),
+        follows_id=followed(item, standing),
     )
     _fill(this, detection, item, item.outline, item.polygon)
     this.session.add(detection)

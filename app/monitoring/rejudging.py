@@ -8,6 +8,7 @@ stands in `verdict_now`. No state changes anywhere; casework tells the cases (`c
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from uuid import UUID
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.boundaries.models import Severity, Verdict
@@ -33,6 +35,8 @@ from app.monitoring.models import Detection, Judgement, JudgementBasis, Plan, Re
 from app.monitoring.polygons import patch_polygons, pixels_of
 from app.monitoring.schemas import PlanConfiguration
 
+log = logging.getLogger(__name__)
+
 # Detections of one transaction: what is lost when a worker is killed, and how long others wait for a detection.
 MOST = 500
 # One look lasts so long at most; the next one goes on.
@@ -47,11 +51,12 @@ class _Said:
 
     verdict: Verdict
     severity: Severity
+    establishment: str | None
     overlaps: Sequence[dict[str, Any]]
 
     def differs(self, other: _Said, slack_m2: float) -> bool:
         """Whether the other says something else; parts of one version's features are those of another's."""
-        if (self.verdict, self.severity) != (other.verdict, other.severity):
+        if (self.verdict, self.severity, self.establishment) != (other.verdict, other.severity, other.establishment):
             return True
         mine, others = _parts(self.overlaps), _parts(other.overlaps)
         if mine.keys() != others.keys():
@@ -100,13 +105,35 @@ def rejudge(session: Session, today: date, most: int | None = None) -> bool:
         )
     )
     if detections:
-        row.changed += _judge(session, row, detections, today)
-        row.judged += len(detections)
+        judged, changed = _judge_all(session, row, detections, today)
+        row.judged += judged
+        row.changed += changed
+        row.failed += len(detections) - judged
         row.reached_id = detections[-1].id
     if len(detections) < limit:
         row.done_at = utc_now()
     session.flush()
     return True
+
+
+def _judge_all(session: Session, row: Rejudgement, detections: list[Detection], today: date) -> tuple[int, int]:
+    """How many were judged, and how many of them came out otherwise.
+
+    One that cannot be judged (a plan whose configuration is no longer understood, say) must not keep the others from
+    it: it is counted and logged, and its last judgement stands.
+    """
+    try:
+        with session.begin_nested():
+            return len(detections), _judge(session, row, detections, today)
+    except DBAPIError:
+        raise  # the database's fault, and no detection's: the batch is tried again
+    except Exception:
+        if len(detections) == 1:
+            log.exception("detection %s cannot be judged again for %s", detections[0].id, row.because_of)
+            return 0, 0
+    middle = len(detections) // 2
+    halves = [_judge_all(session, row, half, today) for half in (detections[:middle], detections[middle:])]
+    return sum(judged for judged, _ in halves), sum(changed for _, changed in halves)
 
 
 def _judge(session: Session, row: Rejudgement, detections: list[Detection], today: date) -> int:
@@ -151,12 +178,12 @@ def _judgement(row: Rejudgement, detection: Detection, overlay: Overlay, basis: 
 
 
 def _said(overlay: Overlay) -> _Said:
-    return _Said(overlay.verdict, overlay.severity, overlay.overlaps)
+    return _Said(overlay.verdict, overlay.severity, overlay.establishment, overlay.overlaps)
 
 
 def _said_of(detection: Detection) -> _Said:
     """Of one from before judgements were kept."""
-    return _Said(detection.verdict, detection.severity, detection.overlaps)
+    return _Said(detection.verdict, detection.severity, detection.establishment, detection.overlaps)
 
 
 def _last(session: Session, ids: list[UUID]) -> dict[tuple[UUID, JudgementBasis], _Said]:
@@ -168,7 +195,10 @@ def _last(session: Session, ids: list[UUID]) -> dict[tuple[UUID, JudgementBasis]
         .order_by(Judgement.detection_id, Judgement.basis, Judgement.recorded_at.desc(), Judgement.id.desc())
     )
     return {
-        (row.detection_id, row.basis): _Said(row.verdict, row.severity, row.overlay.get("overlaps", [])) for row in rows
+        (row.detection_id, row.basis): _Said(
+            row.verdict, row.severity, row.overlay.get("establishment"), row.overlay.get("overlaps", [])
+        )
+        for row in rows
     }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
@@ -16,8 +14,9 @@ import xlsxwriter
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from app.boundaries.vocabulary import VERDICT_LABELS
+from app.boundaries.vocabulary import PERMIT_LABELS, VERDICT_LABELS
 from app.casework.lifecycle import STATE_LABELS
+from app.foundation.folders import passing_folder
 from app.foundation.geometry import CRS
 from app.monitoring.activities import known_activities
 from app.statistics.register_schemas import Register
@@ -42,8 +41,8 @@ def as_geopackage(register: Register) -> bytes:
         "detections": [_record(row) for row in register.detections],
         "cases": [_record(row) for row in register.cases],
     }
-    with tempfile.TemporaryDirectory(prefix="redline-register-") as folder:
-        path = Path(folder) / "register.gpkg"
+    with passing_folder("redline-register-") as folder:
+        path = folder / "register.gpkg"
         for name, rows in layers.items():
             frame = gpd.GeoDataFrame(rows or {"code": []}, geometry=[row.pop("geometry") for row in rows], crs=CRS)
             pyogrio.write_dataframe(frame, path, layer=name, driver="GPKG", geometry_type="MultiPolygon", append=False)
@@ -78,6 +77,10 @@ def _areas(prefix: str, value: Callable[[Any], float]) -> tuple[_Column, ...]:
 def _activity(code: str) -> str:
     known = known_activities().get(code)
     return known.cause.label if known else code
+
+
+# A register from before kinds were checked may hold any word.
+_PERMIT_KINDS = {kind.value: label for kind, label in PERMIT_LABELS.items()}
 
 
 def _yes(value: bool) -> str:
@@ -116,7 +119,7 @@ _ON_PATCHES = (*_areas("红线内面积", lambda row: row.area_m2), _Column("涉
 _PERMITS = (
     _Column("批准编号", lambda row: row.code),
     _Column("项目名称", lambda row: row.name),
-    _Column("许可类型", lambda row: row.kind),
+    _Column("许可类型", lambda row: _PERMIT_KINDS.get(row.kind, row.kind)),
     _Column("持有单位", lambda row: row.holder),
     _Column("批准文件", lambda row: row.document),
     _Column("生效日期", lambda row: row.valid_from, "day"),

@@ -283,6 +283,7 @@ def _tables_of_monitoring() -> None:
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("judged", sa.Integer(), nullable=False),
         sa.Column("changed", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rejudgements")),
         sa.UniqueConstraint("cause", "because_of", "on", name=op.f("uq_rejudgements_cause_because_of_on")),
     )
@@ -342,6 +343,12 @@ def _nothing_is_overwritten() -> None:
     op.execute(
         f"create trigger nothing_overwritten before update of {FEATURE_CONTENT}, partition_key on boundary_features "
         "for each row execute function redline_refuse_feature_change()"
+    )
+    # What was committed as decided takes nothing more in. A version that is made and confirmed in one transaction (a
+    # direct import, a permit) is filled in it: nobody has seen it before.
+    op.execute(
+        "create policy nothing_added on boundary_features as restrictive for insert with check ("
+        "version_id in (select v.id from layer_versions v where v.status = 'proposed' or v.imported_at = now()))"
     )
     # A version may be compared after it was confirmed, once.
     op.execute(
@@ -439,6 +446,7 @@ def downgrade() -> None:
     for function in BULK:
         op.execute(f"drop function {function}")
     op.execute("drop policy confirmed_or_all on boundary_features")
+    op.execute("drop policy nothing_added on boundary_features")
     op.execute("drop trigger nothing_overwritten on layer_versions")
     op.execute("drop trigger nothing_overwritten on boundary_features")
     op.execute("drop function redline_refuse_version_change()")

@@ -179,6 +179,19 @@ def test_a_repeated_import_adds_nothing(session: Session, load: Importer) -> Non
     ]
 
 
+@pytest.mark.usefixtures("province")
+def test_content_that_another_day_had_is_a_change(session: Session, load: Importer) -> None:
+    """What was imported last need not count on the day of the next import."""
+    load(Layer.redlines, [redline(REDLINE)], date(2022, 1, 1))
+    load(Layer.redlines, [redline(EAST)], date(2010, 1, 1))
+    assert load(Layer.redlines, [redline(EAST)], date(2024, 1, 1)).created
+    assert from_database(feature(session, Layer.redlines, "HX-1", date(2024, 1, 1)).geom).equals(EAST)
+    repeated = load(Layer.redlines, [redline(REDLINE)], date(2023, 1, 1))
+    assert (repeated.created, repeated.number) == (False, 1)
+    # The day of a layer that was imported for too late a day can be mended.
+    assert load(Layer.redlines, [redline(EAST)], date(2009, 1, 1)).created
+
+
 def test_a_changed_layer_is_a_new_version_and_the_old_one_stays(session: Session, load: Importer) -> None:
     load(Layer.redlines, [redline(REDLINE), redline(EAST, "HX-2")])
     report = load(Layer.redlines, [redline(MIDDLE), redline(WEST, "HX-3")], date(2023, 1, 1))
@@ -346,7 +359,7 @@ class TestJudge:
         overlay = judge(session, CHANGE, DAY)
         assert overlay.verdict is Verdict.prohibited
         assert overlay.judged_by["rule"] == "core-protection"
-        assert "核心保护区" in overlay.verdict_ground
+        assert "core protection zone" in overlay.verdict_ground and "核心保护区" in overlay.verdict_ground_zh
 
     def test_a_sliver_of_core_does_not_decide(self, session: Session, load: Importer) -> None:
         sliver = box(127.05, 42.15, 127.06, 42.150003)  # about 280 m²

@@ -16,6 +16,7 @@ from shapely.geometry import shape
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import ProgrammingError
 
+from app.boundaries.comparison import compare
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionStatus
 from app.boundaries.versions import confirm
 from app.foundation.errors import Conflict
@@ -115,6 +116,19 @@ def test_a_proposal_is_the_provinces_alone(adjusted: tuple[Any, str]) -> None:
 
         enter(session, world.caller("county"))
         assert session.get(BoundaryFeature, UUID(mine)) is None
+
+
+def test_warnings_name_features_and_are_the_provinces(world: Any) -> None:
+    with world.database.transaction(see_all=True) as session:
+        version = propose(session, [feature("HX-1", IN_COUNTY2)])
+        version.warnings = ["Feature 1 (HX-1): heights were dropped"]
+        session.flush()
+        compare(session, version)
+        confirm(session, version, None)
+    for username, expected in (("admin", version.warnings), ("county", [])):
+        (listed,) = ask(world, username, "GET", "redlines/versions").json()["items"]
+        assert listed["warnings"] == expected
+        assert ask(world, username, "GET", f"redlines/versions/{version.id}").json()["warnings"] == expected
 
 
 def test_discarding_keeps_what_it_was(adjusted: tuple[Any, str]) -> None:
@@ -249,6 +263,12 @@ def test_nothing_that_was_decided_is_overwritten(world: Any, role: str) -> None:
     with pytest.raises(ProgrammingError, match="never changed"):
         change(f"update boundary_features set version_id = '{version.id}' where version_id = :id", proposal.id)
     assert change("delete from boundary_features where version_id = :id", version.id) == 0
+    # ... or put into it; into what is proposed, it is.
+    copied = ", ".join(f'"{column.name}"' for column in BoundaryFeature.__table__.columns if column.name != "id")
+    copy = f"insert into boundary_features (id, {copied}) select gen_random_uuid(), {copied} from boundary_features"
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        change(f"{copy} where version_id = :id", version.id)
+    assert change(f"{copy} where version_id = :id", proposal.id) == 1
     for column in ("status = 'proposed'", "valid_from = '2001-01-01'", "source_document = ''", "comparison = '{}'"):
         with pytest.raises(ProgrammingError, match="never changed"):
             change(f"update layer_versions set {column} where id = :id", version.id)

@@ -22,6 +22,7 @@ from sqlalchemy import update
 from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, VersionStatus
 from app.foundation.geometry import to_database
+from app.maps.exports import _harmless
 from app.maps.shapefiles import NAME_BYTES, cut, short_names
 from tests.conftest import COUNTY, COUNTY2, World
 from tests.ogc_server import add_detection, add_squares, add_version
@@ -139,6 +140,11 @@ def test_a_csv_opens_in_a_spreadsheet_and_runs_nothing(permits: World) -> None:
     plain = fetch(permits, format="csv", encoding="gb18030").content.decode("gb18030")
     assert "WKT" not in plain and plain.startswith("id,code,name,level,permit_kind,holder,")
     assert list(csv.DictReader(io.StringIO(plain)))[3]["name"] == "𠮷林㐂"
+
+
+@pytest.mark.parametrize("sign", "=+-@\t\r\n＝＋－＠")
+def test_no_sign_begins_a_formula(sign: str) -> None:
+    assert _harmless(f"{sign}1+1") == f"'{sign}1+1"
 
 
 def test_chinese_exports_have_labels_in_place_of_codes(world: World, tmp_path: Path) -> None:

@@ -148,10 +148,10 @@ class TestPermits:
         add(Layer.redlines, RED)
         permit(add, RED)
         told = {"category": "restoration", "document": "2号", "since": date(2022, 1, 1)}
-        add(Layer.permits, RED, code="XK-2", kind=VersionKind.addition, **told)
+        addition = add(Layer.permits, RED, code="XK-2", kind=VersionKind.addition, **told)
         overlay = one(session, change())
         assert [found["code"] for found in overlay.overlaps if found["layer"] == "permits"] == ["XK-1", "XK-2"]
-        assert len(overlay.judged_by["versions"]["permits"]["additions"]) == 1
+        assert overlay.judged_by["versions"]["permits"]["additions"] == {"count": 1, "up_to": addition.number}
         # A new whole register replaces both.
         permit(add, translate(RED, 1), since=date(2023, 1, 1))
         assert one(session, change()).verdict is Verdict.needs_recognition
@@ -222,6 +222,34 @@ class TestBorders:
         small = one(session, change(min_area_m2=2000.0))
         assert (small.verdict, small.judged_by["why"]) == (Verdict.boundary, "min_area")
 
+    def test_the_border_between_zones_is_not_that_of_the_reserve(self, session: Session, add: Add) -> None:
+        """A track of 11 m along the border of two zones, deep inside the reserve."""
+        track = box(127.05, 42.15995, 127.06, 42.16005)
+        core, general = box(127.0, 42.1, 127.3, 42.16), box(127.0, 42.16, 127.3, 42.2)
+        told: dict[str, Any] = {"level": "national", "code": "BH-1", "accuracy_m": 10.0}
+        version = add(Layer.protected_areas, core, category="core_protection", **told)
+        alone = one(session, change("road", track))
+        assert (alone.verdict, alone.severity) == (Verdict.boundary, Severity.none)
+        session.add(
+            BoundaryFeature(
+                version_id=version.id, layer=Layer.protected_areas, code="BH-1", name="长白山", level="national",
+                category="general_control", valid_from=date(2020, 1, 1), area_m2=1, geom=to_database(general),
+                unit_ids=[],
+            )
+        )  # fmt: skip
+        session.flush()
+        overlay = one(session, change("road", track))
+        # It is in the reserve; in its core, nobody can say.
+        assert (overlay.verdict, overlay.severity) == (Verdict.needs_recognition, Severity.medium)
+        assert overlay.judged_by["rule"] == "general-control"
+        assert {ground["why"] for ground in overlay.judged_by["grounds"]} == {"accuracy"}
+        assert "milder rule" in overlay.verdict_ground and "较宽的规则" in overlay.verdict_ground_zh
+        # A permit for half of it covers half, whichever zone it lies in; one for all of it, all.
+        permit(add, general)
+        assert one(session, change("road", track)).verdict is Verdict.needs_recognition
+        permit(add, track.buffer(0.001))
+        assert one(session, change("road", track)).verdict is Verdict.allowed
+
     def test_a_seam_between_features_is_no_border(self, session: Session, add: Add) -> None:
         add(Layer.redlines, box(127.0, 42.1, 127.055, 42.2), box(127.055, 42.1, 127.3, 42.2))
         (found,) = one(session, change()).judged_by["grounds"]
@@ -238,10 +266,54 @@ def test_legacy_and_new(session: Session, add: Add) -> None:
     new = one(session, change())
     assert (new.establishment, new.verdict) == (Establishment.new, Verdict.prohibited)
     assert one(session, change(last_clear_on=None)).establishment is None
-    add(Layer.protected_areas, RED, category="core_protection", level="national", since=date(2024, 1, 1))
+    another = {"category": "core_protection", "level": "national", "code": "BH-2"}
+    add(Layer.protected_areas, RED, since=date(2024, 1, 1), **another)
     legacy = one(session, change(), on=date(2024, 6, 1))
     assert (legacy.establishment, legacy.verdict) == (Establishment.legacy, Verdict.needs_recognition)
     assert "历史遗留" in legacy.verdict_ground and "历史遗留" in legacy.verdict_ground_zh
+
+
+class TestWhenGroundWasFirstProtected:
+    """Where the layer does not say when an area was established."""
+
+    AFTER = date(2024, 6, 1)
+
+    def test_importing_a_layer_again_makes_nothing_legacy(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2018, 1, 1))
+        add(Layer.redlines, RED, since=date(2024, 1, 1))
+        overlay = one(session, change("mining"), on=self.AFTER)
+        assert (overlay.establishment, overlay.severity) == (Establishment.new, Severity.high)
+        assert overlay.judged_by["grounds"][0]["established"] == ["2018-01-01"]
+        older = one(session, Subject(CHANGE, date(2017, 6, 1), None), on=self.AFTER)
+        assert older.establishment is Establishment.legacy
+
+    def test_what_stood_before_is_of_the_same_code_and_confirmed(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2018, 1, 1), code="HX-1")
+        add(Layer.redlines, RED, since=date(2018, 2, 1), code="HX-2", status=VersionStatus.discarded)
+        add(Layer.redlines, RED, since=date(2024, 1, 1), code="HX-2")
+        assert one(session, change(), on=self.AFTER).establishment is Establishment.legacy
+
+    def test_an_area_that_was_zoned_anew_is_older_than_its_zone(self, session: Session, add: Add) -> None:
+        told: dict[str, Any] = {"level": "national", "code": "BH-1"}
+        add(Layer.protected_areas, RED, category="reserve_core", since=date(2018, 1, 1), **told)
+        add(Layer.protected_areas, RED, category="core_protection", since=date(2022, 1, 1), **told)
+        found = [
+            one(session, Subject(CHANGE, date(year, 6, 1), date(year, 3, 1)), on=self.AFTER).establishment
+            for year in (2017, 2020, 2023)
+        ]
+        # In between the area was protected; whether this ground of it was, nobody says.
+        assert found == [Establishment.legacy, None, Establishment.new]
+
+    def test_a_later_version_says_nothing_of_an_earlier_one(self, session: Session, add: Add) -> None:
+        add(Layer.redlines, RED, since=date(2023, 5, 1))
+        before = one(session, Subject(CHANGE, SEEN, None))
+        add(Layer.redlines, RED, since=date(2024, 1, 1), valid_from=date(2000, 1, 1))
+        assert one(session, Subject(CHANGE, SEEN, None)) == before
+
+
+def test_an_accuracy_of_nought_is_no_missing_one(session: Session, add: Add) -> None:
+    add(Layer.redlines, box(127.0, 42.15995, 127.3, 42.2), accuracy_m=0.0)  # about 5 m of the change, along 820 m
+    assert one(session, change()).verdict is Verdict.needs_recognition
 
 
 def test_distance_to_the_nearest_red_line(session: Session, add: Add) -> None:

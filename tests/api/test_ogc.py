@@ -191,7 +191,7 @@ def test_bbox_chooses_what_it_touches(redlines: World) -> None:
 def test_a_bbox_is_served_by_the_index(redlines: World) -> None:
     seen: list[tuple[str, Any]] = []
     engine = redlines.database.engine
-    listener = lambda conn, cursor, statement, parameters, context, many: seen.append((statement, parameters))  # noqa: E731
+    listener = lambda conn, cursor, statement, parameters, context, many: seen.append((statement, parameters))  # noqa: E731  # two lines for one call
     with redlines.database.transaction(see_all=True) as session:
         version = add_version(session, Layer.redlines, 2, valid_from=date(2021, 1, 2))
         add_squares(session, version, 20_000, access.unit_by_code(session, COUNTY))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,10 @@ from sqlalchemy import func, select
 
 from app.boundaries.importing import import_layer
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, PermitRevocation, VersionKind
+from app.boundaries.permits import Addition, add_permit
 from app.boundaries.service import in_force
+from app.boundaries.versions import lock_versions
+from app.boundaries.vocabulary import PermitKind
 from app.foundation.geometry import from_database, geodesic_area_m2
 from tests.casework_steps import Desk, today
 from tests.conftest import World
@@ -70,6 +75,18 @@ def test_a_permit_is_added_as_a_version_of_its_own(world: World, desk: Desk) -> 
     assert (codes(desk, "county"), codes(desk, "county2")) == ({"XK-1"}, set())
 
 
+def test_a_neighbours_permit_is_no_version_either(world: World, desk: Desk) -> None:
+    entry = desk.post("admin", "/permits", permit(), None).json()
+    with world.database.transaction(see_all=True) as session:
+        version = session.scalars(select(LayerVersion).where(LayerVersion.layer == Layer.permits)).one()
+        assert entry["versions"][0]["source_document"] == version.source_document
+    for username, expected in (("province", 200), ("county", 200), ("county2", 404)):
+        assert desk.get(username, f"/permits/versions/{version.id}").status_code == expected, username
+        assert desk.get(username, "/permits", version=version.id).status_code == expected, username
+        listed = desk.get(username, "/permits/versions").json()["items"]
+        assert [row["number"] for row in listed] == ([1] if expected == 200 else []), username
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kind": "linear"}, "kind"),
     ({"kind": "采矿"}, "kind"),
@@ -115,6 +132,34 @@ def test_one_code_is_one_permit(desk: Desk) -> None:
     desk.post("admin", "/permits/XK-1/revocations", {"revoked_on": "2024-06-01"} | REVOCATION, None)
     revoked = desk.post("admin", "/permits", permit(valid_from="2100-01-01", valid_to=None), None)
     assert revoked.status_code == 409 and "revoked" in revoked.json()["detail"]
+
+
+def test_a_chinese_code_stands_in_an_address(desk: Desk) -> None:
+    code = "吉自然资〔2024〕1号-𠮷"
+    answer = desk.post("admin", "/permits", permit(code=code), None)
+    assert answer.status_code == 201, answer.text
+    location = answer.headers["location"]
+    assert location.isascii()
+    assert desk.get("county", location.removeprefix("/api/v1")).json()["code"] == code
+    for unseen in ("XK\u0001", "XK\u202e1", "XK\u200b"):
+        refused = desk.post("admin", "/permits", permit(code=unseen), None)
+        assert refused.status_code == 422 and refused.json()["errors"][0]["pointer"] == "body/code"
+
+
+def test_what_was_added_while_a_revocation_waited_is_what_it_is_about(world: World, desk: Desk) -> None:
+    desk.post("admin", "/permits", permit(valid_to="2022-12-31"), None)
+    with ThreadPoolExecutor(1) as others:
+        with world.database.transaction(see_all=True) as session:
+            lock_versions(session)
+            revoke = {"revoked_on": "2022-06-01"} | REVOCATION
+            waiting = others.submit(desk.post, "admin", "/permits/XK-1/revocations", revoke, None)
+            time.sleep(0.5)
+            given = Addition(
+                "XK-1", "n", PermitKind.linear_infrastructure, "h", "d", date(2023, 1, 1), None, mapping(GROUND)
+            )
+            add_permit(session, world.caller("admin"), given, today())
+        answer = waiting.result()
+    assert answer.status_code == 422 and "2023-01-01" in answer.text
 
 
 def test_a_spike_is_mended_and_said(desk: Desk) -> None:

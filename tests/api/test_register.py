@@ -171,5 +171,5 @@ def test_the_spreadsheet(county: Any) -> None:
     assert row["生效日期"].value == datetime(2022, 1, 1)  # noqa: DTZ001  # as a spreadsheet has days
     assert patches.column_dimensions["B"].width > len(FORMULA)
     permit = [cell.value for cell in book["许可"][2]]
-    assert permit[:4] == ["XK-1", "红线XK-1", "linear_infrastructure", "@交通局"]
+    assert permit[:4] == ["XK-1", "红线XK-1", "线性基础设施", "@交通局"]
     assert [cell.value for cell in book["疑似问题图斑"][2]][1:3] == ["采矿", "禁止"]

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.boundaries.importing import import_layer
 from app.boundaries.models import Layer, LayerVersion, Verdict
+from app.boundaries.rule_sets import active
 from app.casework import pickup
 from app.casework.ledger import verify
 from app.casework.models import Case, CaseEvent
@@ -256,6 +257,18 @@ def test_a_permit_that_comes_later_and_goes_again_ends_no_case(world: World, des
         assert verify(session).intact
 
 
+def test_a_cause_is_noted_once_whatever_it_is_called(world: World, desk: Desk, load: Any) -> None:
+    with world.database.transaction(see_all=True) as session:
+        load(session, date(2020, 1, 1), INSIDE)
+        rules = active(session).version
+    assert desk.post("admin", "/permits", permit(code=rules), None).status_code == 201
+    with world.database.transaction(see_all=True) as session:
+        assert note_causes(session, today()) == 3
+        causes = set(session.scalars(select(Rejudgement.cause).where(Rejudgement.because_of == rules)))
+        assert causes == {Cause.permit_added, Cause.rules_changed}
+        assert note_causes(session, today()) == 0
+
+
 def test_what_is_published_late_is_judged_as_of_today_too(world: World, load: Any) -> None:
     with world.database.transaction(see_all=True) as session:
         load(session, date(2020, 1, 1), INSIDE)
@@ -304,6 +317,28 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(
         assert len(told) == len(set(told)) == 6
         row = session.scalars(select(Rejudgement).where(Rejudgement.because_of == "redlines version 2")).one()
         assert (row.judged, row.changed, row.done_at is not None) == (6, 6, True)
+
+
+def test_one_that_cannot_be_judged_keeps_no_other_from_it(
+    world: World, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.database.transaction(see_all=True) as session:
+        load(session, date(2020, 1, 1), INSIDE)
+        broken, sound = a_plan(session)(site(FIRST, THEN), site(SECOND, THEN))
+        assert work_off(session) == 0
+        load(session, REDRAWN, ELSEWHERE)
+        subject_of = rejudging.subject_of
+
+        def refuse(detection: Detection, *rest: Any) -> Any:
+            if detection.id == broken.id:
+                raise ValueError("a configuration that nobody understands any more")
+            return subject_of(detection, *rest)
+
+        monkeypatch.setattr(rejudging, "subject_of", refuse)
+        assert work_off(session) == 1
+        row = session.scalars(select(Rejudgement).where(Rejudgement.because_of == "redlines version 2")).one()
+        assert (row.judged, row.changed, row.failed) == (1, 1, 1) and row.done_at is not None
+        assert len(judgements(session, broken)) == 1 and len(judgements(session, sound)) == 2
 
 
 def test_two_workers_never_judge_for_one_cause(world: World, load: Any) -> None:

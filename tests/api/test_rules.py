@@ -123,6 +123,7 @@ def test_a_judgement_explains_itself_in_both_languages(world: World) -> None:
     assert (zh["severity_label"], en["severity_label"]) == ("高", "high")
     assert any("尚未与公布的法律原文核对" in line for line in zh["words"])
     assert any("not yet compared" in line for line in en["words"])
+    assert "inside 生态保护红线" not in en["words"][0] and "inside red line 长白山红线" in en["words"][0]
     assert any("2024-04-01" in line for line in zh["words"])
     assert "142号" in zh["rule"]["source"] and zh["rule"]["text_checked"] is False
     assert (zh["rule"]["code"], zh["rule"]["rules"]) == ("redline-2022-development", "2026.1")

@@ -250,6 +250,19 @@ def test_what_is_noted_of_units(jilin_world: World, move: Callable[[], None], tm
         }
 
 
+def test_no_units_follow_each_other(jilin_world: World, move: Callable[[], None], tmp_path: Path) -> None:
+    move()
+    again = date(2024, 1, 1)
+    features = jilin()
+    named(features, AFTER)["valid_to"] = (again - timedelta(days=1)).isoformat()
+    back = next(feature for feature in before_the_move() if feature["properties"]["code"] == BEFORE)
+    back["properties"].update(valid_from=again.isoformat(), predecessors=AFTER)
+    with pytest.raises(Invalid, match=f"{AFTER}, {BEFORE} would follow one another"):
+        bring(jilin_world.database, tmp_path, [*features, back], again)
+    with jilin_world.database.transaction(see_all=True) as session:
+        assert session.scalars(select(UnitSuccession.successor_id)).one()
+
+
 @pytest.mark.parametrize(
     ("predecessors", "reason"),
     [("229999", "neither in this file nor imported before"), (f"{YUSHU}、{SHUANGLIAO}", "has not ended")],

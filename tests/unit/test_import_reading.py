@@ -198,6 +198,12 @@ def test_unknown_zone_and_blank_name(tmp_path: Path) -> None:
     assert errors[1]["detail"] == "name is blank"
 
 
+@pytest.mark.parametrize("code", ["HX\u0001", "HX\n1", "HX\u202e1", "HX\u200b1", "H" * 201])
+def test_a_code_that_cannot_be_seen_or_kept(tmp_path: Path, code: str) -> None:
+    problem = refusal(write_geojson(frame(code=["HX-1", code]), tmp_path))
+    assert "at most 200 characters, all visible" in problem.members["errors"][0]["detail"]
+
+
 def test_many_problems_are_capped_and_counted(tmp_path: Path) -> None:
     squares = [box(127 + i * 0.01, 42, 127.005 + i * 0.01, 42.01) for i in range(30)]
     members = refusal(write_geojson(frame(*squares, name=[""] * 30), tmp_path)).members

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -161,10 +164,61 @@ def test_what_is_wrong_in_a_workbook_is_named(change: Callable[[Workbook], None]
     assert words in caught.value.detail
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{"])
+def resheeted(change: Callable[[bytes], bytes]) -> bytes:
+    """The built-in workbook with the XML of its first sheet changed."""
+    content = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(write_workbook(built_in()))) as given,
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as made,
+    ):
+        for name in given.namelist():
+            sheet = given.read(name)
+            made.writestr(name, change(sheet) if name.endswith("sheet1.xml") else sheet)
+    return content.getvalue()
+
+
+def test_entities_that_blow_up_are_refused() -> None:
+    entities = b"".join(b'<!ENTITY %c "%s">' % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(9))
+    cell = b'<row r="1"><c r="A1" t="inlineStr"><is><t>&j;</t></is></c></row>'
+    head = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">' + entities + b"]>"
+    with pytest.raises(Invalid, match="no XLSX workbook"):
+        read_table(resheeted(lambda sheet: head + sheet.replace(b"<sheetData>", b"<sheetData>" + cell)))
+
+
+def test_a_sheet_that_declares_to_be_wide_takes_no_memory() -> None:
+    content = resheeted(
+        lambda sheet: re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1:XFD1048576"', sheet).replace(
+            b"</sheetData>", b"".join(b'<row r="%d"/>' % row for row in range(100, 3_100)) + b"</sheetData>"
+        )
+    )
+    tracemalloc.start()
+    assert read_table(content).rules == built_in().rules
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 no archive", b"\xff\xfe", b"[1, 2]", b'{"rules": []}', b"{", b"[" * 200_000]
+)
 def test_what_is_no_table_is_refused(content: bytes) -> None:
     with pytest.raises(Invalid):
         read_table(content)
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"<a/>", None])
+def test_a_damaged_workbook_is_refused(content: bytes | None) -> None:
+    with zipfile.ZipFile(io.BytesIO(write_workbook(TABLE))) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    needed = [name for name in members if name.startswith(("xl/workbook", "xl/worksheets", "xl/_rels"))]
+    for damaged in needed:
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            for name, held in (members | {damaged: content}).items():
+                if held is not None:
+                    archive.writestr(name, held)
+        with pytest.raises(Invalid):
+            read_table(sink.getvalue())
 
 
 def test_every_kind_of_permit_is_admitted_somewhere() -> None:

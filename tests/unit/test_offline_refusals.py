@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 from app.cli_detectors import detectors
 from app.foundation.errors import Problem
+from app.foundation.folders import held_folder
 from app.monitoring.offline import Watch, watch
-from app.monitoring.offline_files import held_folder, publish
+from app.monitoring.offline_files import publish
 from detectors.types import NONE, UNKNOWN
 from tests.series import Series, write_series
 

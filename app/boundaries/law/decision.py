@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -60,6 +60,7 @@ class Facts:
         on: the legal day.
         has_layers: whether any restricting layer was in force on it.
         permitted: share of the whole change that valid permits of any kind cover.
+        together: all that lies inside any class of ground, as one part; None: not known.
     """
 
     on: date
@@ -71,6 +72,7 @@ class Facts:
     min_area_m2: float | None
     has_layers: bool
     permitted: float
+    together: Callable[[], Part] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Decision:
 
     Attributes:
         outcomes: of all parts, largest first. decided: the one that gave the verdict; None: outside everything.
+        joint: whether each part by itself is on a border, and all together are not.
     """
 
     verdict: Verdict
@@ -104,6 +107,7 @@ class Decision:
     why: Why
     outcomes: tuple[Outcome, ...]
     decided: Outcome | None = None
+    joint: bool = False
 
     @property
     def rule(self) -> Rule | None:
@@ -136,10 +140,11 @@ def decide(table: RuleTable, parts: Sequence[Part], facts: Facts) -> Decision:
     """The strictest of what the law says of each part.
 
     A part on a border decides nothing while another is inside. Of two that are as strict, the ground's own law is named
-    before others, then what stands first in the table.
+    before others, then what stands first in the table. Where the borders are those between zones, it is inside all the
+    same: the mildest of what the law says of them holds.
     """
     outcomes = tuple(
-        _outcome(table, part, facts)
+        _outcome(table, part, facts, on_the_border(part, facts, table.parameters))
         for part in sorted(parts, key=lambda part: (-part.area_m2, part.ground))
         if part.area_m2 >= NOISE_M2
     )
@@ -149,10 +154,23 @@ def decide(table: RuleTable, parts: Sequence[Part], facts: Facts) -> Decision:
         why = Why.outside if facts.has_layers else Why.no_layers
         return Decision(Verdict.undetermined, Severity.none, why, ())
     solid = [outcome for outcome in outcomes if outcome.why not in ON_THE_BORDER]
-    if not solid:
+    if solid:
+        decided = min(solid, key=_strictness)
+    elif joint := _joint(outcomes, facts, table.parameters):
+        # As if all of it lay in the one class, or in the other.
+        either = [replace(joint, ground=one.part.ground, established=one.part.established) for one in outcomes]
+        decided = max((_outcome(table, part, facts, None) for part in either), key=_strictness)
+    else:
         return Decision(Verdict.boundary, Severity.none, outcomes[0].why, outcomes, outcomes[0])
-    decided = min(solid, key=_strictness)
-    return Decision(decided.verdict, decided.severity, decided.why, outcomes, decided)
+    return Decision(decided.verdict, decided.severity, decided.why, outcomes, decided, joint=not solid)
+
+
+def _joint(outcomes: Sequence[Outcome], facts: Facts, parameters: Parameters) -> Part | None:
+    """All that is inside as one part, where several are on a border and all together are not."""
+    if len(outcomes) < 2 or facts.together is None:
+        return None
+    part = facts.together()
+    return part if on_the_border(part, facts, parameters) is None else None
 
 
 _RANK = (Verdict.prohibited, Verdict.needs_recognition, Verdict.boundary)
@@ -185,8 +203,7 @@ def on_the_border(part: Part, facts: Facts, parameters: Parameters) -> Why | Non
     return Why.min_area if facts.min_area_m2 and part.area_m2 < facts.min_area_m2 else None
 
 
-def _outcome(table: RuleTable, part: Part, facts: Facts) -> Outcome:
-    border = on_the_border(part, facts, table.parameters)
+def _outcome(table: RuleTable, part: Part, facts: Facts, border: Why | None) -> Outcome:
     found = table.rule_for(part.ground, facts.activity, facts.on)
     when = establishment(part.established, facts.first_seen_on, facts.last_clear_on)
     place, rule = found or (len(table.rules), None)

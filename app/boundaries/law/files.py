@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,6 +26,14 @@ ESTABLISHMENT_LABELS: Final = {"legacy": "历史遗留", "new": "新增"}
 _TRUTH: Final = {"true": "是", "false": "否"}
 MOST_BYTES: Final = 20 * 2**20
 _MOST_ROWS: Final = 10_000
+# Rows are filled up to the width that the sheet declares: a small file could fill the memory.
+_MOST_COLUMNS: Final = 100
+# What zipfile and openpyxl raise at a damaged workbook; its XML is damaged, or its entities would blow up, by a
+# SyntaxError.
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError),
+    *(SyntaxError, TypeError, AttributeError, LookupError, ValueError, ArithmeticError),
+)
 
 Reader = Callable[[Any], Any]
 Writer = Callable[[Any], Any]
@@ -173,7 +182,8 @@ def read_table(content: bytes) -> RuleTable:
         return _from_sheets(_workbook_rows(content))
     try:
         given = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    # RecursionError: brackets nested without end.
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise Invalid("The file is neither an XLSX workbook nor JSON in UTF-8.") from None
     return _checked(given)
 
@@ -232,11 +242,13 @@ def _workbook_rows(content: bytes) -> dict[str, list[Sequence[Any]]]:
             raise Invalid(f"The workbook lacks the sheets {'、'.join(missing)}; export the active rules for a pattern.")
         sheets = {}
         for name in (*SHEETS, PARAMETERS):
-            rows: list[Sequence[Any]] = list(book[name].iter_rows(values_only=True, max_row=_MOST_ROWS + 1))
+            rows: list[Sequence[Any]] = list(
+                book[name].iter_rows(values_only=True, max_row=_MOST_ROWS + 1, max_col=_MOST_COLUMNS)
+            )
             if len(rows) > _MOST_ROWS:
                 raise Invalid(f"Sheet {name} has more than {_MOST_ROWS:,} rows.")
             sheets[name] = rows
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError):
+    except _DAMAGE:
         raise Invalid("The file is no XLSX workbook that can be read.") from None
     return sheets
 

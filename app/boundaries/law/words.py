@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.boundaries.law.decision import Decision, Outcome, Why
-from app.boundaries.law.table import GROUNDS
+from app.boundaries.law.table import GROUNDS, GROUNDS_ENGLISH
 from app.boundaries.vocabulary import Establishment
 
 
@@ -38,14 +38,16 @@ def english(decision: Decision, told: Told) -> str:
         return f"Outside every imported red line and protected area in force on that day.{beside}"
     decided = decision.decided
     where = "; ".join(_where_english(outcome, told) for outcome in decision.outcomes) + "."
-    return f"{where} {_why_english(decided, by)}"
+    border = "The border between them cannot tell in which of them; the milder rule holds. " if decision.joint else ""
+    return f"{where} {border}{_why_english(decided, by)}"
 
 
 def _where_english(outcome: Outcome, told: Told) -> str:
     part = outcome.part
     share = min(part.area_m2 / told.area_m2, 1.0)
     names = "、".join(told.names.get(part.ground, ())[:3])
-    return f"{part.area_m2:,.0f} m² ({share:.1%}) inside {GROUNDS.get(part.ground, part.ground)} {names}"
+    ground = GROUNDS_ENGLISH.get(part.ground, part.ground)
+    return f"{part.area_m2:,.0f} m² ({share:.1%}) inside {ground} {names}"
 
 
 def _why_english(decided: Outcome, by: str) -> str:
@@ -95,7 +97,8 @@ def chinese(decision: Decision, told: Told) -> str:
             return "当日没有已导入且有效的生态保护红线或自然保护地图层。"
         return "位于当日有效的各类管控区域之外。" + (f"{by}与之相接。" if told.permits else "")
     where = "；".join(_where_chinese(outcome, told) for outcome in decision.outcomes) + "。"
-    return f"{where}{_why_chinese(decision.decided, by)}"
+    border = "区域之间的界线不足以判定在哪一区域内，按其中较宽的规则判定。" if decision.joint else ""
+    return f"{where}{border}{_why_chinese(decision.decided, by)}"
 
 
 def _where_chinese(outcome: Outcome, told: Told) -> str:
