@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from app.boundaries.placing import UnitIds
 from app.boundaries.reading import TEXTS, Features
 
 # Fields in the order in which `rows` writes them.
@@ -41,9 +42,9 @@ def rows(
     areas: npt.NDArray[np.float64],
     digests: bytes,
     shapes: pa.LargeBinaryArray,
-    unit_ids: Sequence[tuple[str, ...]],
+    unit_ids: Sequence[UnitIds],
 ) -> memoryview:
-    """Rows of n features.
+    """Rows of n features, with neither the stream's `BEGIN` nor its `END`.
 
     Args:
         constants: id of the version, layer, and the first day of features that state none.
@@ -51,14 +52,14 @@ def rows(
         areas: float64[n], square metres.
         digests: 16 n bytes.
         shapes: n geometries in EWKB.
-        unit_ids: n times the ids of units.
+        unit_ids: n times the units that see it.
     """
     version, layer, first_day = constants
+    # A row begins with how many fields it has.
     head = struct.pack(">hi16s", len(COLUMNS), 16, version.bytes) + _field(layer.encode())
     begins = [day or first_day for day in features.days["valid_from"]]
     pieces: list[pa.Array | pa.Scalar] = [_scalar(head), _fixed(ids, areas, digests, begins)]
-    for name in ("valid_to", "established_on"):
-        pieces += [_dictionary(features.days[name])]
+    pieces += [_days(features.days[name]) for name in ("valid_to", "established_on")]
     for name in TEXTS:
         pieces += _texts(features.texts[name])
     attributes = pa.array(features.attributes, pa.large_string()).cast(pa.large_binary())
@@ -76,7 +77,7 @@ def _scalar(value: bytes) -> pa.Scalar:
     return pa.scalar(value, pa.large_binary())
 
 
-def as_binary(table: npt.NDArray[np.void] | npt.NDArray[np.uint8], width: int) -> pa.LargeBinaryArray:
+def _pieces(table: npt.NDArray[np.void] | npt.NDArray[np.uint8], width: int) -> pa.LargeBinaryArray:
     """n pieces of `width` bytes, out of n times as many."""
     data = np.ascontiguousarray(table)
     count = data.nbytes // width
@@ -92,10 +93,10 @@ def _fixed(ids: bytes, areas: npt.NDArray[np.float64], digests: bytes, days: lis
     table["area_length"], table["area"] = 8, areas
     numbers = {day: day.toordinal() - _EPOCH for day in set(days)}
     table["day_length"], table["day"] = 4, [numbers[day] for day in days]
-    return as_binary(table, _FIXED.itemsize)
+    return _pieces(table, _FIXED.itemsize)
 
 
-def _dictionary(days: list[date | None]) -> pa.Array | pa.Scalar:
+def _days(days: list[date | None]) -> pa.Array | pa.Scalar:
     """Fields of days, of which a layer has few."""
     if not any(days):
         return _scalar(_NULL)
@@ -116,10 +117,10 @@ def _lengths(values: pa.LargeBinaryArray, more: int = 0) -> pa.LargeBinaryArray:
     lengths = pc.binary_length(values)
     if values.null_count:
         lengths = pc.fill_null(lengths, -1)
-    return as_binary((lengths.to_numpy() + more).astype(">i4").view(np.uint8), 4)
+    return _pieces((lengths.to_numpy() + more).astype(">i4").view(np.uint8), 4)
 
 
-def _units(unit_ids: Sequence[tuple[str, ...]]) -> pa.Array:
+def _units(unit_ids: Sequence[UnitIds]) -> pa.Array:
     """Fields of arrays of uuid; many features have the same."""
     known = {}
     for units in set(unit_ids):

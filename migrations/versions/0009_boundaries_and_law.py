@@ -55,7 +55,6 @@ def upgrade() -> None:
     _tables_of_monitoring()
     _walls()
     _nothing_is_overwritten()
-    _features_in_bulk()
 
 
 def _version_columns() -> None:
@@ -376,75 +375,7 @@ def _nothing_is_overwritten() -> None:
     )
 
 
-def _features_in_bulk() -> None:
-    """COPY is refused on a table with row-level security, so an import copies into a plain table of its own.
-
-    What it may then do with it is in these functions: made for a proposed version alone, with INSERT and nothing else;
-    taken in whole, as a partition when there are many (its indexes are built at once, in a fifth of the time), and out
-    of the application's reach by then.
-    """
-    proposed = """
-            if current_setting('redline.scope', true) is distinct from 'all'
-                or not exists (select 1 from layer_versions v where v.id = version and v.status = 'proposed')
-            then
-                raise exception 'features are written to proposed versions alone, by who sees all'
-                    using errcode = 'insufficient_privilege';
-            end if;
-    """
-    about = "language plpgsql security definer set search_path = public, pg_catalog, pg_temp"
-    op.execute(
-        f"""
-        create function redline_stage_features(version uuid) returns text {about} as $$
-        declare
-            stage text := 'boundary_features_' || replace(version::text, '-', '');
-        begin
-            {proposed}
-            execute format(
-                'create table %I (like boundary_features including defaults including constraints, '
-                'check (version_id = %L), check (partition_key = %L))', stage, version, version
-            );
-            execute format('alter table %I alter partition_key set default %L', stage, version);
-            execute format('grant insert on %I to {APPLICATION}', stage);
-            return stage;
-        end $$
-        """
-    )
-    op.execute(
-        f"""
-        create function redline_take_features_in(version uuid, apart boolean) returns void {about}
-            set maintenance_work_mem = '256MB' as $$
-        declare
-            stage text := 'boundary_features_' || replace(version::text, '-', '');
-        begin
-            {proposed}
-            execute format('revoke all on %I from {APPLICATION}', stage);
-            if apart then
-                execute format('alter table boundary_features attach partition %I for values in (%L)', stage, version);
-                execute format('alter table %I enable row level security', stage);
-                execute format('alter table %I force row level security', stage);
-                -- Nobody else does it for a table with partitions, and comparing the version comes next.
-                analyze boundary_features (version_id, layer, code, category, unit_ids, geom);
-            else
-                execute format(
-                    'insert into boundary_features ({FEATURE_CONTENT}, unit_ids) '
-                    'select {FEATURE_CONTENT}, unit_ids from %I', stage
-                );
-                execute format('drop table %I', stage);
-            end if;
-        end $$
-        """
-    )
-    for function in BULK:
-        op.execute(f"revoke execute on function {function} from public")
-        op.execute(f"grant execute on function {function} to {APPLICATION}")
-
-
-BULK = ("redline_stage_features(uuid)", "redline_take_features_in(uuid, boolean)")
-
-
 def downgrade() -> None:
-    for function in BULK:
-        op.execute(f"drop function {function}")
     op.execute("drop policy confirmed_or_all on boundary_features")
     op.execute("drop policy nothing_added on boundary_features")
     op.execute("drop trigger nothing_overwritten on layer_versions")

@@ -187,5 +187,11 @@ def test_what_units_were_called_before_is_noted(cluster: EmbeddedCluster) -> Non
             )
         )
         assert [tuple(row) for row in rows] == [("2015-01-01", "双辽市", "2203"), ("2020-06-05", "双辽县", "2201")]
+    command.downgrade(_config(urls.owner), "0008")
+    with engine.connect() as connection:
+        count = text("select count(*) from boundary_features")
+        assert connection.scalar(count) == 0, "forced row-level security binds the owner"
+        connection.execute(text("select set_config('redline.scope', 'all', true)"))
+        assert connection.scalar(count) == 3
     engine.dispose()
     cluster.drop_database("migrations_unit_periods")
