@@ -224,11 +224,14 @@ def test_only_a_proposed_version_takes_features_in(session: Session, tmp_path: P
 
 
 @pytest.mark.usefixtures("large")
-def test_an_import_that_fails_after_its_features_were_taken_in_leaves_nothing(
+def test_features_taken_in_block_no_reader_and_are_gone_if_the_import_fails(
     emptied: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(session: Session, *_: object) -> None:
         assert len(set(session.scalars(TABLES))) == 3
+        with emptied.transaction(see_all=True) as other:
+            other.execute(text("set local lock_timeout = '2s'"))
+            assert other.scalar(select(func.count()).select_from(BoundaryFeature)) == 0
         raise MemoryError
 
     monkeypatch.setattr(importing, "_difference", fail)
