@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
+from app.foundation.database import run_sql
 from app.foundation.errors import NotFound
 from app.foundation.time import legal_day, utc_now
 from app.maps.collections import Collection, Property, base_statement, meets_box, one_statement
@@ -108,6 +109,8 @@ def fetch_current_items(
     after: UUID | None = None,
 ) -> ItemsPage:
     """`fetch_items` of what is in force today, in a box or anywhere: what map clients ask for again and again."""
+    # To start a helper process takes longer than a page.
+    run_sql(session, "set local max_parallel_workers_per_gather = 0")
     values: dict[Any, Any] = {ON: legal_day(utc_now()), UNIT: list(caller.units or ()), "most": limit, "after": after}
     if box is not None:
         values |= dict(zip(_CORNERS, box, strict=True))
