@@ -28,6 +28,7 @@ class Frozen:
     """
 
     def __init__(self, statement: Select[Any]) -> None:
+        # A dialect has no types in SQLAlchemy.
         compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
         self.sql = str(compiled)
         self._constants: dict[str, Any] = {}

@@ -59,6 +59,7 @@ class ItemsPage:
 
 def as_sql(expression: ColumnElement[Any]) -> str:
     """An expression without parameters as PostgreSQL writes it."""
+    # A dialect has no types in SQLAlchemy.
     compiled = expression.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})  # type: ignore[no-untyped-call]
     return str(compiled)
 
@@ -96,6 +97,7 @@ def fetch_items(
     Args:
         after: the id that the page before ended with. The first page alone counts how many there are.
     """
+    _without_helpers(session)
     return _page(session.execute(_page_statement(collection, caller, conditions, limit, after)).one())
 
 
@@ -109,13 +111,17 @@ def fetch_current_items(
     after: UUID | None = None,
 ) -> ItemsPage:
     """`fetch_items` of what is in force today, in a box or anywhere: what map clients ask for again and again."""
-    # To start a helper process takes longer than a page.
-    run_sql(session, "set local max_parallel_workers_per_gather = 0")
+    _without_helpers(session)
     values: dict[Any, Any] = {ON: legal_day(utc_now()), UNIT: list(caller.units or ()), "most": limit, "after": after}
     if box is not None:
         values |= dict(zip(_CORNERS, box, strict=True))
     frozen = _current_items(collection, caller.units is None, box is not None, after is not None)
     return _page(frozen.run(session, values))
+
+
+def _without_helpers(session: Session) -> None:
+    """Keep PostgreSQL from starting helper processes: that takes longer than a page."""
+    run_sql(session, "set local max_parallel_workers_per_gather = 0")
 
 
 _CORNERS = ("west", "south", "east", "north")
@@ -143,6 +149,7 @@ def _page_statement(
     collection: Collection, caller: Caller, conditions: Sequence[ColumnElement[bool]], limit: Any, after: Any
 ) -> Select[Any]:
     """Features as text, how many, how many with the one that tells of a next page, the last id, and how many match."""
+    # `Placed`, the type of an entity, is a mixin without a table of its own.
     table = collection.entity.__tablename__  # type: ignore[attr-defined]
     over: dict[str, Any] = {"order_by": collection.row_id}
     before = func.sum(func.pg_column_size(collection.geom)).over(**over, rows=(None, -1))

@@ -184,6 +184,7 @@ def _boundary_stamp(layer: Layer) -> Select[Any]:
 
 def _row_stamp(collection: Collection, caller: Caller) -> Select[Any]:
     """Count and sum of hashes of (id, xmin): xmin is the transaction that wrote a row last."""
+    # `Placed`, the type of an entity, is a mixin without a table of its own.
     table = collection.entity.__tablename__  # type: ignore[attr-defined]
     marks: list[Any] = [sql_cast(collection.row_id, Text), literal_column(f"{table}.xmin::text")]
     if collection.entity is Detection:
