@@ -2,6 +2,7 @@
 
 from app.access import models as access
 from app.boundaries import models as boundaries
+from app.casework import clue_models, review_models, supervision_models
 from app.casework import models as casework
 from app.foundation import timetable
 from app.foundation.database import Base
@@ -10,4 +11,15 @@ from app.monitoring import models as monitoring
 
 metadata = Base.metadata
 
-__all__ = ["access", "boundaries", "casework", "imagery", "metadata", "monitoring", "timetable"]
+__all__ = [
+    "access",
+    "boundaries",
+    "casework",
+    "clue_models",
+    "imagery",
+    "metadata",
+    "monitoring",
+    "review_models",
+    "supervision_models",
+    "timetable",
+]

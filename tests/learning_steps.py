@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.access.service import account_by_name
 from app.casework.lifecycle import ReviewState
-from app.casework.models import Review
+from app.casework.review_models import Review
 from app.foundation.geometry import to_database
 from app.foundation.identity import new_id
 from app.monitoring.models import Detection

@@ -5,8 +5,19 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ColumnElement, DateTime, Enum, ForeignKey, LargeBinary, Text, func
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
@@ -69,12 +80,18 @@ class UnitSuccession(Base):
 
 
 class Account(Base):
+    """Somebody who signs in: with a password here, or as `subject` of the OpenID Connect provider `issuer`."""
+
     __tablename__ = "accounts"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     username: Mapped[str] = mapped_column(Text, unique=True)
     display_name: Mapped[str] = mapped_column(Text)
+    # Empty: no password fits.
     password_hash: Mapped[str] = mapped_column(Text)
+    issuer: Mapped[str | None] = mapped_column(Text)
+    subject: Mapped[str | None] = mapped_column(Text)
     role: Mapped[Role] = mapped_column(text_enum(Role, "role"))
     unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     is_demo: Mapped[bool] = mapped_column(default=False)
@@ -92,10 +109,58 @@ class Token(Base):
     name: Mapped[str] = mapped_column(Text)
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # What it may be used for (`vocabulary.Scope`).
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
     __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest_is_sha256"),)
+
+
+class SignInFailure(Base):
+    """Wrong passwords in a row, by name and by address; what slows the next try down."""
+
+    __tablename__ = "sign_in_failures"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column()
+    last_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    blocked_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class AccessEvent(Base):
+    """Who signed in, and who changed whose account or token. Written once."""
+
+    __tablename__ = "access_events"
+    __table_args__ = (Index("ix_access_events_account_id", "account_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    kind: Mapped[str] = mapped_column(Text)
+    # Who did it; None: nobody was signed in, or the operator's command.
+    actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    # To whose account; None: to none that there is.
+    account_id: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    address: Mapped[str | None] = mapped_column(Text)
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+
+
+class IdempotencyKey(Base):
+    """The answer to a request that an account named by a key, given again when it comes again (24 h)."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    # Method and path.
+    route: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    # SHA-256 of what was sent: body, query and preconditions.
+    request_digest: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[int] = mapped_column()
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class Placed:

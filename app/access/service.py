@@ -19,6 +19,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
+from app.access.vocabulary import Scope
 from app.foundation.database import run_sql, set_scope
 from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from app.foundation.time import utc_now
@@ -180,10 +181,18 @@ def authenticate(session: Session, username: str, password: str, *, allow_demo: 
     return account
 
 
-def issue_token(session: Session, account: Account, name: str, life: timedelta) -> tuple[str, datetime]:
+def issue_token(
+    session: Session, account: Account, name: str, life: timedelta, scopes: Iterable[Scope] = tuple(Scope)
+) -> tuple[str, datetime]:
     """A new bearer token; the secret is shown once and never kept."""
     secret = _MARK + secrets.token_urlsafe(32)
-    token = Token(account_id=account.id, name=name, digest=_digest(secret), expires_at=utc_now() + life)
+    token = Token(
+        account_id=account.id,
+        name=name,
+        digest=_digest(secret),
+        scopes=[scope.value for scope in scopes],
+        expires_at=utc_now() + life,
+    )
     session.add(token)
     session.flush()
     return secret, token.expires_at

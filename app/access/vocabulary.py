@@ -23,3 +23,12 @@ class Role(StrEnum):
     province = "province"
     inspector = "inspector"
     admin = "admin"
+
+
+class Scope(StrEnum):
+    """What a token may be used for; never more than its account may do."""
+
+    read = "read"
+    detections = "detections"
+    cases = "cases"
+    administration = "administration"

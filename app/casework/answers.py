@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from app.access.models import Account, Role, Unit
 from app.access.schemas import UnitAnswer
 from app.casework.lifecycle import STATE_LABELS, ReviewState
-from app.casework.models import Case, CaseEvent, Review
+from app.casework.models import Case, CaseEvent
 from app.casework.participation import parts_today
+from app.casework.review_models import Review
 from app.casework.schemas import (
     CaseAnswer,
     CaseSummary,

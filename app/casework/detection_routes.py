@@ -13,7 +13,7 @@ from app.boundaries.models import Verdict
 from app.casework import review
 from app.casework.answers import case_answer, change_answer, detection_answers
 from app.casework.lifecycle import ReviewState
-from app.casework.models import Review
+from app.casework.review_models import Review
 from app.casework.schemas import (
     AuthoriseRequest,
     CaseAnswer,

@@ -25,8 +25,10 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
+from app.casework.ledger import CASES_HEAD
 from app.casework.lifecycle import CaseState, ReviewState
-from app.casework.models import Case, LedgerHead, Review
+from app.casework.models import Case, LedgerHead
+from app.casework.review_models import Review
 from app.casework.vocabulary import DismissReason
 from app.foundation.geometry import from_database
 from app.foundation.time import legal_day
@@ -165,7 +167,7 @@ def collect(session: Session, since: date | None = None, *, simulated: bool = Fa
         since: those decided on this day (Asia/Shanghai) or later alone.
     """
     # Read first: what is decided meanwhile belongs to the next ones.
-    sequence = session.scalars(select(LedgerHead.sequence)).one()
+    sequence = session.scalars(select(LedgerHead.sequence).where(LedgerHead.id == CASES_HEAD)).one()
     rows = session.execute(_select().where(Detection.simulated == simulated)).all()
     decided = [(row, verdict) for row in rows if (verdict := _verdict(row)) is not None]
     if since is not None:

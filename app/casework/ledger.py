@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,9 @@ from app.foundation.paging import PageRequest
 ORIGIN = bytes(32)
 # Enough to find a break by; a ledger that is broken everywhere need not fill the memory.
 MOST_BREAKS = 1000
+# The heads of the ledgers (`LedgerHead`): of cases, and of reviews (`review_ledger`).
+CASES_HEAD = 1
+REVIEWS_HEAD = 2
 _FIELDS = (
     "sequence",
     "id",
@@ -73,12 +77,12 @@ class VerifyReport:
             self.breaks.append(Break(case, sequence, what))
 
 
-def event_hash(previous: bytes, event: Any) -> bytes:
+def event_hash(previous: bytes, event: Any, fields: Sequence[str] = _FIELDS) -> bytes:
     """SHA-256 over the hash before it and the canonical JSON of all fields of the event, its case's id among them.
 
     Instants are written in UTC with microseconds and `Z`, days as ISO 8601, ids as lower-case UUID text.
     """
-    content = {name: _plain(getattr(event, name)) for name in _FIELDS}
+    content = {name: _plain(getattr(event, name)) for name in fields}
     return hashlib.sha256(previous + canonical(content)).digest()
 
 
@@ -89,7 +93,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, CaseState):
+    if isinstance(value, StrEnum):
         return value.value
     return value
 
@@ -116,7 +120,7 @@ def append(
         .order_by(CaseEvent.case_sequence.desc())
         .limit(1)
     ).first()
-    sequence, recorded_at = _next(session)
+    sequence, recorded_at = next_in(session, CASES_HEAD)
     event = CaseEvent(
         sequence=sequence,
         id=new_id(),
@@ -140,13 +144,13 @@ def append(
     return event
 
 
-def _next(session: Session) -> tuple[int, datetime]:
-    """The next sequence and instant, taken under the head's lock; the instant always grows."""
+def next_in(session: Session, head: int) -> tuple[int, datetime]:
+    """The next sequence and instant of a ledger, taken under its head's lock; the instant always grows."""
     # First the lock, then the clock: an instant read while waiting could lie before one that was answered meanwhile.
-    session.execute(select(LedgerHead.id).where(LedgerHead.id == 1).with_for_update())
+    session.execute(select(LedgerHead.id).where(LedgerHead.id == head).with_for_update())
     row = session.execute(
         update(LedgerHead)
-        .where(LedgerHead.id == 1)
+        .where(LedgerHead.id == head)
         .values(
             sequence=LedgerHead.sequence + 1,
             recorded_at=func.greatest(
@@ -264,7 +268,9 @@ def _verify_sequence(session: Session, report: VerifyReport) -> None:
             LedgerHead.recorded_at,
             newest.c.sequence.label("last"),
             newest.c.recorded_at.label("last_at"),
-        ).join(newest, LedgerHead.id == 1, isouter=True)
+        )
+        .join(newest, LedgerHead.id == CASES_HEAD, isouter=True)
+        .where(LedgerHead.id == CASES_HEAD)
     ).first()
     if head is None:
         report.add(None, None, "the ledger has no head")

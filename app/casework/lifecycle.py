@@ -19,10 +19,16 @@ from app.access.models import Role
 class ReviewState(StrEnum):
     new = "new"
     reviewing = "reviewing"
+    # Wait for a second account (DESIGN section 6).
+    dismissal_proposed = "dismissal_proposed"
+    authorisation_proposed = "authorisation_proposed"
     dismissed = "dismissed"
     authorised = "authorised"
     linked = "linked"
     dispatched = "dispatched"
+    # A duplicate of another detection; cut into several.
+    merged = "merged"
+    split_ = "split"
 
 
 class ReviewCommand(StrEnum):

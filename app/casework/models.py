@@ -1,4 +1,7 @@
-"""Tables of casework: reviews of detections, cases, who takes part, evidence, and the ledger."""
+"""Tables of casework: cases, who takes part, where they come from, evidence, the ledger and its seals.
+
+What happens before a case stands in `review_models` and `clue_models`, what runs beside it in `supervision_models`.
+"""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -11,7 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
-from app.casework.lifecycle import CaseState, ReviewState
+from app.casework.lifecycle import CaseState
+from app.casework.vocabulary import CaseLinkKind, CaseOrigin, Outline, SupervisionLevel, SupervisionSource
 from app.foundation.database import Base
 from app.foundation.geometry import multipolygon_column
 from app.foundation.identity import new_id
@@ -30,22 +34,6 @@ class EvidenceKind(StrEnum):
     field_record = "field_record"
 
 
-class Review(Base):
-    """What became of a detection on the officer's desk. A detection without a row is `new`. Seen with its detection."""
-
-    __tablename__ = "reviews"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"), unique=True)
-    state: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "state"))
-    version: Mapped[int] = mapped_column(default=1)
-    reason: Mapped[str | None] = mapped_column(Text)
-    note: Mapped[str | None] = mapped_column(Text)
-    case_id: Mapped[UUID | None] = mapped_column(ForeignKey("cases.id"))
-    decided_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
-    decided_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-
-
 class CaseSequence(Base):
     """The last number given out in a unit's year; taken under its row lock, so numbers have no gaps."""
 
@@ -57,13 +45,14 @@ class CaseSequence(Base):
 
 
 class Case(Placed, Base):
-    """A dispatched detection under supervision (问题/台账条目)."""
+    """A dispatched detection, an item of a list or a report, under supervision (问题/台账条目)."""
 
     __tablename__ = "cases"
     __table_args__ = (
         Index("ix_cases_geom", "geom", postgresql_using="gist"),
         Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_cases_state", "state"),
+        Index("ix_cases_party_key", "party_key"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -72,14 +61,34 @@ class Case(Placed, Base):
     version: Mapped[int] = mapped_column(default=1)
     detection_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"), unique=True)
     simulated: Mapped[bool] = mapped_column(default=False)
+    origin: Mapped[CaseOrigin] = mapped_column(
+        text_enum(CaseOrigin, "origin"), default=CaseOrigin.detection, server_default="detection"
+    )
     activity: Mapped[str] = mapped_column(Text)
     priority: Mapped[str] = mapped_column(Text)
+    # The primary one of `case_sources`: what roll-ups count it under.
     supervision_source: Mapped[str] = mapped_column(Text)
+    supervision_level: Mapped[SupervisionLevel] = mapped_column(
+        text_enum(SupervisionLevel, "supervision_level"),
+        default=SupervisionLevel.ordinary,
+        server_default="ordinary",
+    )
+    # Of the protected area that it lies in (national, provincial, …); None: in none, or not known.
+    protected_area_level: Mapped[str | None] = mapped_column(Text)
     lead_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     accepting_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     dispatching_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     geom: Mapped[WKBElement] = mapped_column(multipolygon_column())
+    # How sure the ground is: an outline, or a circle of the stated area about a point.
+    outline: Mapped[Outline] = mapped_column(
+        text_enum(Outline, "outline"), default=Outline.drawn, server_default="drawn"
+    )
     area_m2: Mapped[float] = mapped_column()
+    # What a report, a patrol or a list said of it; None for detections.
+    description: Mapped[str | None] = mapped_column(Text)
+    reported_on: Mapped[date | None] = mapped_column()
+    # Who did it, in a form by which the same party is found again (`repeats.party_key`); None: unknown.
+    party_key: Mapped[str | None] = mapped_column(Text)
     opened_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # The five precisions, the plan and the notice as the commands gave them; their history is in the ledger.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
@@ -99,6 +108,40 @@ class CaseParticipation(Base):
     case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
     unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     kind: Mapped[Participation] = mapped_column(text_enum(Participation, "kind"))
+
+
+class CaseSource(Base):
+    """A list in which a case stands (问题来源): several are possible, one is primary. Seen with its case."""
+
+    __tablename__ = "case_sources"
+    __table_args__ = (
+        Index("ix_case_sources_case_id", "case_id"),
+        Index("uq_case_sources_primary", "case_id", unique=True, postgresql_where=text("is_primary")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    source: Mapped[SupervisionSource] = mapped_column(text_enum(SupervisionSource, "source"))
+    round: Mapped[str | None] = mapped_column(Text)
+    item_number: Mapped[str | None] = mapped_column(Text)
+    due_on: Mapped[date | None] = mapped_column()
+    is_primary: Mapped[bool] = mapped_column(default=False)
+    clue_item_id: Mapped[UUID | None] = mapped_column(ForeignKey("clue_items.id"))
+
+
+class CaseLink(Base):
+    """What a case has to do with another: `case_id` is the younger one. Seen with `case_id`."""
+
+    __tablename__ = "case_links"
+    __table_args__ = (
+        UniqueConstraint("case_id", "other_case_id", "kind"),
+        Index("ix_case_links_other_case_id", "other_case_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    other_case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
+    kind: Mapped[CaseLinkKind] = mapped_column(text_enum(CaseLinkKind, "kind"))
 
 
 class Evidence(Base):
@@ -125,7 +168,10 @@ class Evidence(Base):
 
 
 class LedgerHead(Base):
-    """The one row that orders the ledger: the last sequence and instant given out."""
+    """What orders the ledgers: the last sequence and instant given out. 1: of cases; 2: of reviews.
+
+    Locked after everything else, 2 before 1.
+    """
 
     __tablename__ = "ledger_head"
 
@@ -174,3 +220,20 @@ class CaseEvent(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LedgerSeal(Base):
+    """A signed statement of what both ledgers held at an instant (DESIGN section 7). Written once.
+
+    `document` is canonical JSON (RFC 8785), `jws` a detached signature over it (RFC 7515, appendix F).
+    """
+
+    __tablename__ = "ledger_seals"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sealed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # Of the last event of each ledger that it covers.
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    review_sequence: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[str] = mapped_column(Text)
+    jws: Mapped[str] = mapped_column(Text)

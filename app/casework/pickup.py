@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.access.service import system_caller
 from app.casework.ledger import append
-from app.casework.models import Case, CaseEvent, Review
+from app.casework.models import Case, CaseEvent
+from app.casework.review_models import Review
 from app.foundation.time import legal_day
 from app.foundation.timetable import Job
 from app.monitoring.models import Detection, DetectionChange, DetectionChangeKind, Judgement, JudgementBasis

@@ -16,9 +16,10 @@ from app.boundaries.models import Verdict
 from app.casework.guards import require_permit
 from app.casework.ledger import append
 from app.casework.lifecycle import REVIEW_TRANSITIONS, CaseState, ReviewCommand, ReviewState
-from app.casework.models import Case, Review
+from app.casework.models import Case
 from app.casework.opening import open_from_detection
 from app.casework.participation import find_lead, find_units, lead_today
+from app.casework.review_models import Review
 from app.casework.schemas import DispatchRequest
 from app.casework.transitions import check_version, lock_cases
 from app.casework.vocabulary import DismissReason

@@ -39,6 +39,90 @@ class SupervisionSource(StrEnum):
     routine_patrol = "routine_patrol"
 
 
+class CaseOrigin(StrEnum):
+    """How a case came into the ledger."""
+
+    detection = "detection"
+    clue_list = "clue_list"
+    report = "report"
+    split_ = "split"
+    new_offender = "new_offender"
+    imported = "imported"
+
+
+class Outline(StrEnum):
+    """How the ground of a case is known."""
+
+    drawn = "drawn"
+    circle = "circle"
+
+
+class SupervisionLevel(StrEnum):
+    """挂牌督办"""
+
+    ordinary = "ordinary"
+    prefecture = "prefecture"
+    province = "province"
+
+
+class CaseLinkKind(StrEnum):
+    """What a case has to do with an older one."""
+
+    split_from = "split_from"
+    new_offender = "new_offender"
+    merged_into = "merged_into"
+
+
+class ClueState(StrEnum):
+    """What became of an item of a list (线索)."""
+
+    pending = "pending"
+    opened = "opened"
+    linked = "linked"
+    rejected = "rejected"
+
+
+class AuditOutcome(StrEnum):
+    """What a second officer found of a dismissal drawn at random."""
+
+    upheld = "upheld"
+    overturned = "overturned"
+
+
+class TrackKind(StrEnum):
+    """What runs beside a case (DESIGN section 7)."""
+
+    penalty = "penalty"
+    transfer = "transfer"
+    procuratorial = "procuratorial"
+    compensation = "compensation"
+    accountability = "accountability"
+
+
+class LookBackOutcome(StrEnum):
+    """What a look-back (回头看) found."""
+
+    holds = "holds"
+    incomplete = "incomplete"
+    rebound = "rebound"
+
+
+class SignalState(StrEnum):
+    """What the province made of a rebound signal (反弹)."""
+
+    raised = "raised"
+    affirmed = "affirmed"
+    rejected = "rejected"
+
+
+class ObjectionState(StrEnum):
+    """What became of an objection to a closure that was publicised."""
+
+    open = "open"
+    sustained = "sustained"
+    dismissed = "dismissed"
+
+
 class Priority(StrEnum):
     ordinary = "ordinary"
     high = "high"

@@ -20,7 +20,8 @@ from app.boundaries.columns import COLUMNS
 from app.boundaries.models import BoundaryFeature, Layer, LayerVersion, VersionStatus
 from app.boundaries.vocabulary import LAYER_LABELS, VERDICT_LABELS
 from app.casework.lifecycle import STATE_LABELS, ReviewState
-from app.casework.models import Case, Review
+from app.casework.models import Case
+from app.casework.review_models import Review
 from app.foundation.errors import NotFound
 from app.foundation.geometry import SRID
 from app.monitoring.activities import known_activities

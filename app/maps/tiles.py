@@ -34,7 +34,8 @@ from sqlalchemy.types import TypeEngine
 from app.access.service import Caller
 from app.boundaries.models import Layer, LayerVersion, PermitRevocation, VersionStatus
 from app.boundaries.service import in_force, versions_in_force
-from app.casework.models import Case, Review
+from app.casework.models import Case
+from app.casework.review_models import Review
 from app.foundation.database import run_sql
 from app.foundation.errors import NotFound
 from app.foundation.geometry import SRID

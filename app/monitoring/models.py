@@ -263,6 +263,8 @@ class Detection(Placed, Base):
     held_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # The earlier detection on whose ground this one stands, where the ground had recovered in between.
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"))
+    # The detection that an officer cut it out of. Runs go on with that one alone.
+    split_from_id: Mapped[UUID | None] = mapped_column(ForeignKey("detections.id"))
     # How often its ground had changed before (generations.py).
     generation: Mapped[int] = mapped_column(default=0)
     # The version of divisions by which `unit_ids` was worked out.

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
+from app.casework.ledger import CASES_HEAD
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.time import SHANGHAI, utc_now
@@ -54,7 +55,7 @@ _ATTRIBUTE = {
 def watermark(session: Session) -> datetime:
     """The instant of the newest committed event. The ledger gives out instants in commit order, so no event with an
     earlier one can still appear."""
-    return session.scalars(select(LedgerHead.recorded_at)).one()
+    return session.scalars(select(LedgerHead.recorded_at).where(LedgerHead.id == CASES_HEAD)).one()
 
 
 def closure(

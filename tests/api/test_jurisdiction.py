@@ -29,7 +29,8 @@ from app.boundaries.models import (
 )
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
-from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation, Review
+from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
+from app.casework.review_models import Review
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind

@@ -18,7 +18,7 @@ from app.access import service as access
 from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation, VersionKind, VersionStatus
 from app.boundaries.service import in_force
 from app.casework.lifecycle import ReviewState
-from app.casework.models import Review
+from app.casework.review_models import Review
 from app.foundation.database import Database
 from app.foundation.geometry import to_database
 from app.maps import items

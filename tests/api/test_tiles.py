@@ -26,7 +26,7 @@ from app.boundaries.models import (
     VersionStatus,
 )
 from app.casework.lifecycle import ReviewState
-from app.casework.models import Review
+from app.casework.review_models import Review
 from app.foundation.database import Database, run_sql, set_scope
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.maps import tiles as service
