@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.access import service as access
+from app.access.accounts import account_by_name
 from app.access.models import Account
 from app.boundaries.models import (
     BoundaryFeature,
@@ -220,6 +221,7 @@ def _foreign(session: Session) -> Ids:
             ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            ("accounts", "account_id"): account_by_name(session, "county2").id,
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
