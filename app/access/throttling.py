@@ -28,6 +28,7 @@ class Limit:
     """How wrong passwords are answered: `free` of them cost nothing, each further one doubles the wait.
 
     Attributes:
+        first_s: the first wait, in seconds.
         cap_s: the longest wait, in seconds.
         leak_s: after so many seconds without an attempt one is forgiven.
     """
@@ -35,6 +36,7 @@ class Limit:
     free: int
     cap_s: int
     leak_s: int
+    first_s: int = 5
 
 
 # A name is closed to one address long before it is closed to all: who locks somebody out on purpose must come from
@@ -54,7 +56,7 @@ _ATTEMPT = """
     insert into sign_in_failures as f (key, count, last_at) values (%(key)s, 1, clock_timestamp())
     on conflict (key) do update set (count, last_at, blocked_until) = (
         select n, clock_timestamp(), case when n > %(free)s then clock_timestamp()
-            + make_interval(secs => least(%(cap)s, power(2, least(20, n - %(free)s - 1)))) end
+            + make_interval(secs => least(%(cap)s, %(first)s * power(2, least(20, n - %(free)s - 1)))) end
         from (
             select greatest(
                 0, f.count - floor(extract(epoch from clock_timestamp() - f.last_at) / %(leak)s)::int
@@ -115,7 +117,7 @@ def count_attempt(database: Database, username: str, address: str) -> None:
         # In the order of their kinds, so that two attempts never wait for each other.
         for kind, key in sorted(_keys(username, address).items()):
             limit = LIMITS[kind]
-            bounds = {"key": key, "free": limit.free, "cap": limit.cap_s, "leak": limit.leak_s}
+            bounds = {"key": key, "free": limit.free, "first": limit.first_s, "cap": limit.cap_s, "leak": limit.leak_s}
             if run_sql(session, _ATTEMPT, bounds).first() is None:
                 # Raised within: what the other keys counted is rolled back.
                 raise _blocked(session, key)
