@@ -137,7 +137,7 @@ def account_by_id(session: Session, account_id: UUID, *, expected_version: int |
     """
     statement = select_accounts(AccountFilter()).where(Account.id == account_id)
     if expected_version is not None:
-        statement = statement.with_for_update().execution_options(populate_existing=True)
+        statement = statement.with_for_update(key_share=True).execution_options(populate_existing=True)
     account = session.scalar(statement)
     if account is None:
         raise NotFound()
@@ -207,11 +207,16 @@ def _describe(session: Session, account: Account) -> dict[str, Any]:
 
 
 def _lock_admins(session: Session) -> dict[UUID, bool]:
-    """The active administrators, locked so that two do not close each other at once; whether each is the demo's."""
+    """The active administrators, locked so that two do not close each other at once; whether each is the demo's.
+
+    The first lock of every change to accounts. Not as keys (`key_share`): what these accounts do elsewhere goes on.
+    """
     statement = select(Account.id, Account.is_demo).where(
         Account.role == Role.admin, Account.is_active, Account.username != SYSTEM
     )
-    return {row.id: row.is_demo for row in session.execute(statement.order_by(Account.id).with_for_update())}
+    return {
+        row.id: row.is_demo for row in session.execute(statement.order_by(Account.id).with_for_update(key_share=True))
+    }
 
 
 def _check_admin_left(account: Account, admins: Mapping[UUID, bool]) -> None:
@@ -242,7 +247,9 @@ def set_password(
 
 def deactivate_demo_accounts(session: Session) -> int:
     """Close every demo account; its tokens stop working with it. Returns how many there were."""
-    accounts = list(session.scalars(select(Account).where(Account.is_demo, Account.is_active).with_for_update()))
+    _lock_admins(session)
+    demo = select(Account).where(Account.is_demo, Account.is_active).order_by(Account.id)
+    accounts = list(session.scalars(demo.with_for_update(key_share=True)))
     for account in accounts:
         account.is_active = False
         account.version += 1

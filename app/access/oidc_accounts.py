@@ -19,7 +19,7 @@ from app.access.oidc import Identity
 from app.access.service import Caller, Subject, find_subject
 from app.access.tokens import end_tokens
 from app.access.vocabulary import AccessKind
-from app.foundation.database import Database
+from app.foundation.database import Database, impatient_transaction
 from app.foundation.errors import Busy, Forbidden, Invalid, NotFound
 from app.foundation.identity import new_id
 
@@ -37,7 +37,7 @@ def caller_of_identity(session: Session, database: Database, identity: Identity,
     """
     known = find_subject(session, identity.issuer, identity.subject, identity.scopes)
     if known is None or (known.is_active and _differs(known, identity)):
-        with _turn(), database.transaction() as writing:
+        with _turn(), impatient_transaction(database) as writing:
             _write(writing, identity, address)
         known = find_subject(session, identity.issuer, identity.subject, identity.scopes)
         assert known is not None
@@ -64,11 +64,11 @@ def _turn() -> Iterator[None]:
 def _write(session: Session, identity: Identity, address: str | None) -> None:
     unit = _unit(session, identity)
     mine = select(Account).where(Account.issuer == identity.issuer, Account.subject == identity.subject)
-    account = session.scalar(mine.with_for_update())
+    account = session.scalar(mine.with_for_update(key_share=True))
     if account is None and _insert(session, identity, unit, address):
         return
     # Else another request was quicker.
-    account = account or session.scalar(mine.with_for_update())
+    account = account or session.scalar(mine.with_for_update(key_share=True))
     assert account is not None
     before = session.get_one(Unit, account.unit_id)
     moved = (account.role, account.unit_id) != (identity.role, unit.id)

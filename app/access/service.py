@@ -165,8 +165,7 @@ def serves_this_machine_only(host: str) -> bool:
 # One round trip, as every request takes it: token, account, unit, and the units below unless it is the province.
 _CALLER_OF = """
     with recursive related as ({related}), who as (
-        select a.id as account_id, a.username, a.role, a.is_demo, a.is_active, u.id as unit_id, u.code, u.level,
-            {columns}
+        select a.id as account_id, a.username, a.role, u.id as unit_id, u.code, u.level, {columns}
         from {tables} join units u on u.id = a.unit_id
         where {condition}
     ), below as (
@@ -178,21 +177,23 @@ _CALLER_OF = """
 """
 _CALLER = _CALLER_OF.format(
     related=RELATED,
-    columns="a.password_is_temporary, t.id as token_id, t.scopes, t.is_sign_in",
+    # Scopes as text: a list would be read word by word.
+    columns="a.is_demo, a.password_is_temporary, t.id as token_id, t.is_sign_in, "
+    "array_to_string(t.scopes, ' ') as scopes",
     tables="tokens t join accounts a on a.id = t.account_id",
     condition="t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active",
 )
 _SUBJECT = _CALLER_OF.format(
     related=RELATED,
-    columns="a.display_name",
+    columns="a.display_name, a.is_active",
     tables="accounts a",
     condition="a.issuer = %(issuer)s and a.subject = %(subject)s",
 )
 
 
 @lru_cache(maxsize=64)
-def _scopes(words: tuple[str, ...]) -> frozenset[Scope]:
-    return frozenset(Scope(word) for word in words)
+def _scopes(words: str) -> frozenset[Scope]:
+    return frozenset(Scope(word) for word in words.split())
 
 
 def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:
@@ -216,7 +217,7 @@ def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Call
         unit_code=row.code,
         unit_level=level,
         units=None if level is UnitLevel.province else tuple(row.units),
-        scopes=_scopes(tuple(row.scopes)),
+        scopes=_scopes(row.scopes),
         token_id=row.token_id,
         signed_in=row.is_sign_in,
         must_change_password=row.password_is_temporary,

@@ -19,7 +19,7 @@ from app.access.models import Account
 from app.access.service import Caller
 from app.access.tokens import issue_token
 from app.access.vocabulary import AccessKind, Scope
-from app.foundation.database import Database
+from app.foundation.database import Database, impatient_transaction
 from app.foundation.errors import Conflict, Forbidden, Unauthenticated
 
 SIGN_IN = "sign-in"
@@ -47,21 +47,21 @@ def sign_in(door: Door, username: str, password: str, life: timedelta, scopes: C
         Busy: too many people sign in at this moment.
     """
     throttling.count_attempt(door.database, username, door.address)
-    with door.database.transaction() as session:
+    with impatient_transaction(door.database) as session:
         account = _find(session, username)
     fits = passwords.verify(account.password_hash if account else None, password)
     rehashed = passwords.hash_password(password) if account and fits and _is_outdated(account) else None
     if account and fits and account.is_active and (door.allow_demo or not account.is_demo):
-        with door.database.transaction() as session:
+        with impatient_transaction(door.database) as session:
             # Closed, moved or given another password meanwhile: then it was the wrong one.
-            now = session.get(Account, account.id, with_for_update=True, populate_existing=True)
+            now = session.get(Account, account.id, with_for_update={"key_share": True}, populate_existing=True)
             if now and now.is_active and now.password_hash == account.password_hash:
                 if rehashed:
                     now.password_hash = rehashed
                 throttling.forget(session, username, door.address)
                 by = By(now.id, door.address)
                 return issue_token(session, now, SIGN_IN, life, scopes, is_sign_in=True, by=by)[0]
-    with door.database.transaction() as session:
+    with impatient_transaction(door.database) as session:
         by, whose = By(None, door.address), account.id if account else None
         record(session, AccessKind.sign_in_failed, by, whose, name=shown_name(username))
     raise Unauthenticated("The name or the password is wrong.")
@@ -88,18 +88,18 @@ def change_password(door: Door, caller: Caller, old: str, new: str) -> None:
     """
     passwords.check_new_password(old, new, caller.username)
     throttling.count_attempt(door.database, caller.username, door.address)
-    with door.database.transaction() as session:
+    with impatient_transaction(door.database) as session:
         account = session.get_one(Account, caller.account_id)
     if account.issuer:
         raise Conflict("This account signs in at its OpenID Connect provider and has no password here.")
     by = By(caller.account_id, door.address)
     if not passwords.verify(account.password_hash, old):
-        with door.database.transaction() as session:
+        with impatient_transaction(door.database) as session:
             record(session, AccessKind.sign_in_failed, by, account.id, name=account.username)
         raise Forbidden("The old password is wrong.")
     hashed = passwords.hash_password(new)
-    with door.database.transaction() as session:
-        now = session.get_one(Account, account.id, with_for_update=True, populate_existing=True)
+    with impatient_transaction(door.database) as session:
+        now = session.get_one(Account, account.id, with_for_update={"key_share": True}, populate_existing=True)
         if now.password_hash != account.password_hash or not now.is_active:
             raise Conflict("The account was changed at this moment; sign in again.")
         throttling.forget(session, caller.username, door.address)

@@ -18,7 +18,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import SignInFailure
-from app.foundation.database import Database, run_sql
+from app.foundation.database import Database, impatient_transaction, run_sql
 from app.foundation.errors import TooManyRequests
 from app.foundation.timetable import Job
 
@@ -113,7 +113,7 @@ def count_attempt(database: Database, username: str, address: str) -> None:
     Raises:
         TooManyRequests: too many went wrong before; with `Retry-After`. It is not said of what there were too many.
     """
-    with database.transaction() as session:
+    with impatient_transaction(database) as session:
         # In the order of their kinds, so that two attempts never wait for each other.
         for kind, key in sorted(_keys(username, address).items()):
             limit = LIMITS[kind]

@@ -109,7 +109,9 @@ def revoke_token(session: Session, account_id: UUID, token_id: UUID, by: By) -> 
     Raises:
         NotFound: the account has no such token.
     """
-    token = session.scalar(select(Token).where(Token.id == token_id, Token.account_id == account_id).with_for_update())
+    token = session.scalar(
+        select(Token).where(Token.id == token_id, Token.account_id == account_id).with_for_update(key_share=True)
+    )
     if token is None:
         raise NotFound()
     if token.revoked_at is None:
