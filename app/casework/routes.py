@@ -1,6 +1,14 @@
 """All of casework's routes, one file per resource."""
 
-from app.casework import case_routes, detection_routes, evidence_routes, judgement_routes, track_routes
+from app.casework import (
+    case_routes,
+    detection_routes,
+    evidence_routes,
+    judgement_routes,
+    look_back_routes,
+    sample_routes,
+    track_routes,
+)
 
 routers = (
     detection_routes.router,
@@ -8,4 +16,6 @@ routers = (
     case_routes.router,
     evidence_routes.router,
     track_routes.router,
+    look_back_routes.router,
+    sample_routes.router,
 )
