@@ -81,7 +81,9 @@ class SampleFilters(BaseModel):
     activity: Activity | None = None
     protected_area_level: Name | None = None
     state: CaseState | None = None
-    closed_from: date | None = Field(None, description="Closed and not reopened since, on or after this day")
+    closed_from: date | None = Field(
+        None, description="Last closed on or after this day; without `state`: and closed still"
+    )
     closed_to: date | None = None
 
     @model_validator(mode="after")

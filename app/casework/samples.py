@@ -21,7 +21,7 @@ from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, Row, cast, func, select
+from sqlalchemy import ColumnElement, Date, Row, cast, func, select, text
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,8 @@ from app.foundation.identity import new_id
 
 # Case and lead unit, as the ledger knew them.
 Population = dict[UUID, UUID]
+# What the payload of an event says about its case from then on, by the filter that reads it.
+_ATTRIBUTES = {"source": "supervision_source", "activity": "activity", "protected_area_level": "protected_area_level"}
 _OUT = (CaseState.merged.value, CaseState.withdrawn.value)
 
 
@@ -51,6 +53,7 @@ def draw_sample(session: Session, caller: Caller, body: SampleRequest, *, today:
         Invalid: an unknown unit, or fewer cases than are to be drawn.
     """
     caller.require(Role.inspector)
+    _take_time(session)
     filters = _frozen(session, body.filters) | {"stratify_by_unit": body.stratify_by_unit}
     # The head's row is locked until commit by whoever writes, so that every event up to the value seen here is there.
     sequence = session.scalars(select(LedgerHead.sequence).where(LedgerHead.id == CASES_HEAD)).one()
@@ -106,33 +109,32 @@ def _frozen(session: Session, filters: SampleFilters) -> dict[str, Any]:
     return frozen
 
 
+def _take_time(session: Session) -> None:
+    """The whole ledger is read, which at millions of events takes half a minute; nothing is locked meanwhile."""
+    session.execute(text("set local statement_timeout = '5min'"))
+
+
 def population_at(session: Session, filters: Mapping[str, Any], sequence: int) -> Population:
     """The cases that fit the filters as the ledger knew them when it held this many events, with their lead units."""
+    asked = {name: key for name, key in _ATTRIBUTES.items() if name in filters}
+    is_dated = "closed_from" in filters or "closed_to" in filters
     closing = (CaseEvent.state_after == CaseState.closed) & CaseEvent.state_before.is_distinct_from(CaseState.closed)
+    columns = [
+        _latest(CaseEvent.state_after).label("state"),
+        _latest(CaseEvent.payload["lead_unit_id"].astext).label("lead_unit_id"),
+        *(_latest(CaseEvent.payload[key].astext).label(name) for name, key in asked.items()),
+        *([_latest(CaseEvent.occurred_on, closing).label("closed_on")] if is_dated else []),
+    ]
     known = (
-        select(
-            CaseEvent.case_id,
-            _latest(CaseEvent.state_after).label("state"),
-            _latest(CaseEvent.payload["lead_unit_id"].astext).label("lead_unit_id"),
-            _latest(CaseEvent.payload["supervision_source"].astext).label("source"),
-            _latest(CaseEvent.payload["activity"].astext).label("activity"),
-            _latest(CaseEvent.payload["protected_area_level"].astext).label("protected_area_level"),
-            _latest(CaseEvent.occurred_on, closing).label("closed_on"),
-        )
-        .where(CaseEvent.sequence <= sequence)
-        .group_by(CaseEvent.case_id)
-        .subquery()
+        select(CaseEvent.case_id, *columns).where(CaseEvent.sequence <= sequence).group_by(CaseEvent.case_id).subquery()
     )
+    state = filters.get("state", CaseState.closed if is_dated else None)
     statement = select(known.c.case_id, known.c.lead_unit_id)
-    for name in ("state", "source", "activity", "protected_area_level"):
-        if name in filters:
-            statement = statement.where(known.c[name] == filters[name])
-    if "state" not in filters:
-        statement = statement.where(known.c.state.not_in(_OUT))
+    statement = statement.where(known.c.state == state if state else known.c.state.not_in(_OUT))
+    for name in asked:
+        statement = statement.where(known.c[name] == filters[name])
     if "unit_ids" in filters:
         statement = statement.where(known.c.lead_unit_id.in_(filters["unit_ids"]))
-    if "closed_from" in filters or "closed_to" in filters:
-        statement = statement.where(known.c.state == CaseState.closed)
     if "closed_from" in filters:
         statement = statement.where(known.c.closed_on >= cast(filters["closed_from"], Date))
     if "closed_to" in filters:
@@ -226,6 +228,7 @@ def cases_of(session: Session, sample: Sample) -> Sequence[Row[int, Case]]:
 
 def check_sample(session: Session, sample: Sample) -> SampleCheck:
     """Draw a sample again from the ledger, and compare it with what was kept of it."""
+    _take_time(session)
     population = population_at(session, sample.filters, sample.ledger_sequence)
     found = digest(population)
     differences = []
