@@ -174,12 +174,15 @@ def _tables() -> None:
     op.create_index("ix_rebound_signals_state", "rebound_signals", ["state"], unique=False)
     op.create_table(
         "sampled_cases",
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("sample_id", sa.Uuid(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_sampled_cases_case_id")),
         sa.ForeignKeyConstraint(["sample_id"], ["samples.id"], name=op.f("fk_sampled_cases_sample_id")),
-        sa.PrimaryKeyConstraint("sample_id", "position", name=op.f("pk_sampled_cases")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sampled_cases")),
+        sa.UniqueConstraint("sample_id", "position", name=op.f("uq_sampled_cases_sample_id_position")),
+        sa.UniqueConstraint("sample_id", "case_id", name=op.f("uq_sampled_cases_sample_id_case_id")),
     )
     op.create_index(op.f("ix_sampled_cases_case_id"), "sampled_cases", ["case_id"], unique=False)
     op.create_table(
