@@ -20,6 +20,8 @@ from app.access.service import Caller
 from app.casework.chain import CASES, ORIGIN, REVIEWS, event_hash
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
+from app.casework.verifying import VerifyReport as VerifyReport
+from app.casework.verifying import verify as verify
 from app.foundation.errors import BadRequest
 from app.foundation.identity import new_id
 from app.foundation.paging import PageRequest
