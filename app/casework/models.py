@@ -239,3 +239,20 @@ class LedgerSeal(Base):
     review_sequence: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[str] = mapped_column(Text)
     jws: Mapped[str] = mapped_column(Text)
+
+
+class LedgerVerification(Base):
+    """What a verification of both whole ledgers found. Written once."""
+
+    __tablename__ = "ledger_verifications"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    events: Mapped[int] = mapped_column(BigInteger)
+    review_events: Mapped[int] = mapped_column(BigInteger)
+    cases: Mapped[int] = mapped_column()
+    reviews: Mapped[int] = mapped_column()
+    # The newest seal that it was compared with; None: there was none.
+    seal: Mapped[int | None] = mapped_column()
+    breaks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)

@@ -20,6 +20,7 @@ from app.casework.lifecycle import ReviewState
 from app.casework.review_models import ReviewEvent
 from app.foundation.identity import new_id
 
+
 def append(
     session: Session,
     caller: Caller,

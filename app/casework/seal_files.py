@@ -66,9 +66,7 @@ def digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(document)).hexdigest()
 
 
-def lines(
-    document: dict[str, Any], jws: str, books: Iterable[tuple[Book, Iterable[Leaf], bytes]]
-) -> Iterator[bytes]:
+def lines(document: dict[str, Any], jws: str, books: Iterable[tuple[Book, Iterable[Leaf], bytes]]) -> Iterator[bytes]:
     """The lines of a seal's file."""
     yield canonical({"format": FORMAT, "document": document, "jws": jws}) + b"\n"
     for book, leaves, hashes in books:

@@ -28,7 +28,7 @@ Jwk = dict[str, str]
 class SigningKeyMissing(Problem):
     """The key that signs the ledger is not there, so nothing can be sealed or exported"""
 
-    status = 503
+    status, code = 503, "signing-key-missing"
 
 
 class BadSignature(ValueError):

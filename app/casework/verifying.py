@@ -130,15 +130,15 @@ def _statement(book: Book, only: UUID | None) -> str:
         # A UUID's text holds nothing to escape.
         where, stands_where = f" where {book.subject} = '{only}'", f" where {key} = '{only}'"
     head = (
-        f"select {_HEAD}::int2, sequence, 0::int4, recorded_at, '{UUID(int=0)}'::uuid, ''::bytea, ''::bytea, '', '',"
+        f"select {_HEAD}::int2, sequence, 0::int4, recorded_at, '{UUID(int=0)}'::uuid, ''::bytea, ''::bytea, '', '',"  # noqa: S608
         f" '' from ledger_head where id = {book.head}"
     )
     stands = (
-        f"select {_STANDS}::int2, 0::int8, {version}::int4, 'epoch'::timestamptz, {key}, ''::bytea, ''::bytea, '',"
+        f"select {_STANDS}::int2, 0::int8, {version}::int4, 'epoch'::timestamptz, {key}, ''::bytea, ''::bytea, '',"  # noqa: S608
         f" state, '' from {book.subjects}{stands_where}"
     )
     events = (
-        f"select {_EVENT}::int2, sequence, {book.number}, recorded_at, {book.subject}, hash, previous_hash,"
+        f"select {_EVENT}::int2, sequence, {book.number}, recorded_at, {book.subject}, hash, previous_hash,"  # noqa: S608
         f" coalesce(state_before, ''), state_after, {_content(book)} from {book.table}{where} order by sequence"
     )
     parts = ([] if only else [head]) + [stands, events]
@@ -159,7 +159,7 @@ def _content(book: Book) -> str:
         "state_before": "coalesce(to_json(state_before)::text, 'null')",
         "state_after": "to_json(state_after)::text",
     }
-    ids = f"""'"' || {{}}::text || '"'"""
+    ids = """'"' || {}::text || '"'"""
     pieces = [f"""'{"," if k else "{"}"{name}":' || """ + written.get(name, ids.format(name)) for k, name in
               enumerate(book.fields)]  # fmt: skip
     return " || ".join(pieces) + " || '}'"

@@ -1,4 +1,4 @@
-"""Payloads of the ledger as the canonical text that was hashed, so that a verification need not write them anew"""
+"""Payloads of the ledger as the canonical text that was hashed, and what verifications found"""
 
 import json
 
@@ -13,6 +13,7 @@ branch_labels = None
 depends_on = None
 
 BATCH = 5000
+APPLICATION = "redline_app"
 KEPT = ("case_events", "review_events", "ledger_seals", "access_events")
 TRIGGERS = ("append_only", "append_only_truncate")
 # Indexes of an expression over the payload, which the change of its type would have to take along.
@@ -42,6 +43,20 @@ def upgrade() -> None:
         for trigger in TRIGGERS:
             # Fires for a replica's session too.
             op.execute(f"alter table {table} enable always trigger {trigger}")
+    op.create_table(
+        "ledger_verifications",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("events", sa.BigInteger(), nullable=False),
+        sa.Column("review_events", sa.BigInteger(), nullable=False),
+        sa.Column("cases", sa.Integer(), nullable=False),
+        sa.Column("reviews", sa.Integer(), nullable=False),
+        sa.Column("seal", sa.Integer(), nullable=True),
+        sa.Column("breaks", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_verifications")),
+    )
+    op.execute(f"grant select, insert on ledger_verifications to {APPLICATION}")
 
 
 def _rewrite() -> None:
@@ -77,6 +92,7 @@ def _doubles(value: object) -> object:
 
 
 def downgrade() -> None:
+    op.drop_table("ledger_verifications")
     for table in KEPT:
         for trigger in TRIGGERS:
             op.execute(f"alter table {table} enable trigger {trigger}")

@@ -220,6 +220,7 @@ def _foreign(session: Session) -> Ids:
             ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            ("ledger", "number"): uuid4(),
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
@@ -348,7 +349,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports", "tiles",
+        "ogc", "exports", "tiles", "ledger",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):

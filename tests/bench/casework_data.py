@@ -164,7 +164,8 @@ def _people(connection: psycopg.Connection[Any], units: int) -> _People:
             return UUID(str(found[0]))
         made = new_id()
         connection.execute(
-            "insert into units (id, code, name, level, parent_id, valid_from) values (%s, %s, %s, %s, %s, '2015-01-01')",
+            "insert into units (id, code, name, level, parent_id, valid_from)"
+            " values (%s, %s, %s, %s, %s, '2015-01-01')",
             (made, code, name, level, parent),
         )
         return made
@@ -205,7 +206,9 @@ def _shapes(rng: np.random.Generator, count: int) -> list[str]:
     y = south + (k // columns + 0.5) * (north - south) / rows
     half = rng.uniform(0.0003, 0.0025, (2, count))
     boxes = shapely.box(x - half[0], y - half[1], x + half[0], y + half[1])
-    return list(shapely.to_wkb(shapely.set_srid(shapely.multipolygons(boxes[:, None]), SRID), hex=True, include_srid=True))
+    return list(
+        shapely.to_wkb(shapely.set_srid(shapely.multipolygons(boxes[:, None]), SRID), hex=True, include_srid=True)
+    )
 
 
 @contextmanager
@@ -217,7 +220,8 @@ def _bulk(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterato
         (list(tables),),
     ).fetchall()
     indexes = connection.execute(
-        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i where indrelid = any(%s::regclass[])"
+        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i"
+        " where indrelid = any(%s::regclass[])"
         " and not exists (select 1 from pg_constraint c where c.conindid = i.indexrelid)",
         (list(tables),),
     ).fetchall()
@@ -266,7 +270,7 @@ def _detections(
     )
     columns = (
         "id, plan_id, run_id, simulated, geom, area_m2, change_type, activity, activities, confidence, first_seen_on,"
-        " published_at, generation, evidence, detector, lead_unit_id, unit_areas, \"overlaps\", verdict, verdict_ground,"
+        ' published_at, generation, evidence, detector, lead_unit_id, unit_areas, "overlaps", verdict, verdict_ground,'
         " severity, judged_by, unit_ids"
     )
     severity, confidence = ("none", "low", "medium", "high"), ("low", "high", "high")
@@ -366,7 +370,11 @@ def _payload(rng: np.random.Generator, kind: str) -> dict[str, Any]:
             "restoration_kind": "forest", "restoration_area_m2": area, "due_on": day,
             "milestones": [{"title": "拆除", "due_on": day}, {"title": "覆土", "due_on": day}],
         }  # fmt: skip
-    return {"opinion": "现场核查情况属实，整改措施按方案推进，同意进入下一环节", "share": int(rng.integers(0, 100)), "ref": key}
+    return {
+        "opinion": "现场核查情况属实，整改措施按方案推进，同意进入下一环节",
+        "share": int(rng.integers(0, 100)),
+        "ref": key,
+    }
 
 
 def _reviews(
@@ -446,8 +454,8 @@ def _events(
             instants = np.datetime_as_string(epoch + ticks[start:stop].astype("timedelta64[us]"), "us")
             picks = rng.integers(0, VARIANTS, stop - start)
             for n, (k, j, at, pick) in enumerate(
-                zip(case[order[start:stop]].tolist(), place[order[start:stop]].tolist(), instants.tolist(), picks.tolist(),
-                    strict=True), start,
+                zip(case[order[start:stop]].tolist(), place[order[start:stop]].tolist(), instants.tolist(),
+                    picks.tolist(), strict=True), start,
             ):  # fmt: skip
                 kind, after, role = walks[k][j]
                 before = walks[k][j - 1][1] if j else None
@@ -466,7 +474,8 @@ def _events(
                 digest = last[k] = hashlib.sha256(previous + text.encode()).digest()
                 rows.append(
                     f"{sequence}\t{identity}\t{texts[k]}\t{j + 1}\t{kind}\t{actor}\t{role}\t{unit}\t{at}Z\t{day}\t"
-                    f"{before or NULL}\t{after}\t{note or NULL}\t{payload}\t\\\\x{previous.hex()}\t\\\\x{digest.hex()}\n"
+                    f"{before or NULL}\t{after}\t{note or NULL}\t{payload}\t"
+                    f"\\\\x{previous.hex()}\t\\\\x{digest.hex()}\n"
                 )
             copy.write("".join(rows))
     _set_head(connection, 1, "case_events")

@@ -62,7 +62,7 @@ def test_whole_numbers_beyond_doubles_are_the_nearest_double() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, object(), "\ud800"])
 def test_what_is_no_json(value: object) -> None:
-    with pytest.raises(ValueError, match="JCS|number that large|unsupported|UTF-8"):
+    with pytest.raises(ValueError, match=r"JCS|number that large|unsupported|UTF-8"):
         canonical({"x": value})
 
 
