@@ -46,21 +46,19 @@ def verify_with_seals(session: Session, kept: Sequence[KeptSeal] = (), trusted: 
     """
     report = VerifyReport()
     rows = session.scalars(select(LedgerSeal).order_by(LedgerSeal.number)).all()
-    _check_table(rows, report)
+    documents = _check_table(rows, report)
     _check_kept(rows, kept, report)
     if trusted:
-        _check_keys(rows, kept, {key["kid"] for key in trusted}, report)
+        _check_keys(documents, kept, {key["kid"] for key in trusted}, report)
     for book in BOOKS:
         proofs = [_KeptProof(book, one, report) for one in kept]
         marks: list[tuple[int, Mark]] = [(proof.sequence, proof.compare) for proof in proofs]
-        if rows and rows[-1].number not in {one.number for one in kept}:
-            marks.append(_newest(book, json.loads(rows[-1].document), report))
+        if documents and documents[-1]["number"] not in {one.number for one in kept}:
+            marks.append(_newest(book, documents[-1], report))
         scan(session, book, report, marks=marks, watch=_watch(proofs))
         for proof in proofs:
             proof.tell()
-    if rows:
-        report.seals.append(rows[-1].number)
-    report.seals = sorted({*report.seals, *(one.number for one in kept)})
+    report.seals = sorted({*(one["number"] for one in documents[-1:]), *(one.number for one in kept)})
     return report
 
 
@@ -95,18 +93,20 @@ def timetable(settings: Settings) -> list[Job]:
     ]
 
 
-def _check_table(rows: Sequence[LedgerSeal], report: VerifyReport) -> None:
-    """Numbers without gaps, each row as it was signed, each seal naming the one before and not falling behind it."""
-    before: dict[str, Any] | None = None
+def _check_table(rows: Sequence[LedgerSeal], report: VerifyReport) -> list[dict[str, Any]]:
+    """Numbers without gaps, each row as it was signed, each seal naming the one before and not falling behind it; the
+    documents up to the first that is not so."""
+    documents: list[dict[str, Any]] = []
     for expected, row in enumerate(rows, start=1):
         if row.number != expected:
             report.add(None, None, f"seal {expected} is missing before {row.number}", seal=expected)
-            return
-        fault = _fault_of(row, before)
+            break
+        fault = _fault_of(row, documents[-1] if documents else None)
         if fault:
             report.add(None, None, fault, seal=row.number)
-            return
-        before = json.loads(row.document)
+            break
+        documents.append(json.loads(row.document))
+    return documents
 
 
 def _fault_of(row: LedgerSeal, before: dict[str, Any] | None) -> str | None:
@@ -143,14 +143,15 @@ def _check_kept(rows: Sequence[LedgerSeal], kept: Sequence[KeptSeal], report: Ve
             report.add(None, None, "the seal in the database was replaced: it is not the kept one", seal=one.number)
 
 
-def _check_keys(rows: Sequence[LedgerSeal], kept: Sequence[KeptSeal], trusted: set[str], report: VerifyReport) -> None:
+def _check_keys(
+    documents: Sequence[dict[str, Any]], kept: Sequence[KeptSeal], trusted: set[str], report: VerifyReport
+) -> None:
     """The newest seal, and each kept one, is signed by a trusted key or by one that such a seal announced."""
-    signed = [*(json.loads(row.document) for row in rows), *(one.document for one in kept)]
-    for document in sorted(signed, key=lambda document: int(document["number"])):
+    held = [one.document for one in kept]
+    for document in sorted([*documents, *held], key=lambda document: int(document["number"])):
         if document["key"]["kid"] in trusted and document["next_key"]:
             trusted.add(document["next_key"]["kid"])
-    wanted = [*(one.document for one in kept), *(json.loads(row.document) for row in rows[-1:])]
-    for document in wanted:
+    for document in (*held, *documents[-1:]):
         if document["key"]["kid"] not in trusted:
             report.add(None, None, "the seal is signed by a key that is not the given one", seal=document["number"])
 

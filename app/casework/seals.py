@@ -111,7 +111,7 @@ def seal(session: Session, signer: Signer) -> LedgerSeal:
     session.execute(select(func.pg_advisory_xact_lock(_SEALING)))
     last = newest(session)
     before = document_of(last) if last else None
-    up_to = dict(session.execute(select(LedgerHead.id, LedgerHead.sequence)).tuples())
+    up_to = {row.id: row.sequence for row in session.execute(select(LedgerHead.id, LedgerHead.sequence))}
     sealed_at = session.scalar(select(func.clock_timestamp()))
     assert sealed_at is not None
     document: dict[str, Any] = {
