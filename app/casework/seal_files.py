@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ def lines(document: dict[str, Any], jws: str, books: Iterable[tuple[Book, Iterab
 def write(path: Path, content: Iterable[bytes]) -> None:
     """Write a seal's file whole or not at all, and have it on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.draft")
     try:
         with draft.open("wb") as raw:
             # Without a time in its header: the same seal gives the same file.

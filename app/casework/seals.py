@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
+import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -205,7 +205,7 @@ def write_missing(session: Session, directory: Path) -> list[Path]:
 
 
 def _write_whole(session: Session, path: Path, number: int) -> bool:
-    draft = path.with_name(f"unchecked-{os.getpid()}-{path.name}")
+    draft = path.with_name(f"unchecked-{secrets.token_hex(8)}-{path.name}")
     try:
         seal_files.write(draft, file_lines(session, by_number(session, number)))
         seal_files.read(draft)
