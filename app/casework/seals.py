@@ -16,6 +16,7 @@ import logging
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 # One seal at a time; any number will do, as long as nothing else locks it.
 _SEALING = 0x5EA1
 # Files written in one go; the next look writes the others.
-MOST_FILES = 50
+MOST_FILES = 5
 
 
 def newest(session: Session) -> LedgerSeal | None:
@@ -98,8 +99,12 @@ def open_signer(session: Session, settings: Settings) -> Signer:
             log.info("made the key of the ledger", extra={"kid": signer.jwk["kid"]})
         except FileExistsError:
             signer = load_signer(path)
+        except OSError:
+            raise SigningKeyMissing("The key of the ledger cannot be made: its folder cannot be written.") from None
     elif last is not None and signer.following == document_of(last)["next_key"] is not None:
-        following_path(path).replace(path)
+        with suppress(FileNotFoundError):
+            # Another process may have been quicker.
+            following_path(path).replace(path)
         signer = load_signer(path)
     if signer is None:
         raise SigningKeyMissing("The key of the ledger went away while it was looked for.")
@@ -248,13 +253,16 @@ def is_due(session: Session, now: datetime) -> bool:
 
 def seal_and_write(session: Session, _tick: datetime, *, settings: Settings) -> None:
     """The timetable's step: write what an earlier step sealed, seal where it is due. Without a key, say so."""
-    write_missing(session, settings.seals)
+    try:
+        write_missing(session, settings.seals)
+    except OSError as error:
+        log.error("seals wait to be written: %s", error.strerror)
     if not is_due(session, utc_now()):
         return
     try:
         row = seal(session, open_signer(session, settings))
-    except (SigningKeyMissing, OSError) as error:
-        log.error("sealing the ledger is overdue: %s", getattr(error, "detail", "the key's folder cannot be written"))
+    except SigningKeyMissing as error:
+        log.error("sealing the ledger is overdue: %s", error.detail)
         return
     log.info("sealed the ledger", extra={"seal": row.number})
 
