@@ -27,6 +27,7 @@ from app.boundaries.models import (
     Verdict,
     VersionStatus,
 )
+from app.casework import review_ledger
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
@@ -177,6 +178,7 @@ def _foreign(session: Session) -> Ids:
     )
     hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
     session.add_all(hanging)
+    told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
     code = uuid4()
     for layer in Layer:
         version = LayerVersion(
@@ -203,7 +205,7 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     return (
         ids
-        | {(row.__tablename__, "id"): row.id for row in (*hanging, event)}
+        | {(row.__tablename__, "id"): row.id for row in (*hanging, event, told)}
         | {
             ("scenes", "scene_id"): scene.id,
             ("plans", "plan_id"): plan.id,
