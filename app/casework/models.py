@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
+from app.casework.chain import CanonicalJSON
 from app.casework.lifecycle import CaseState
 from app.casework.vocabulary import CaseLinkKind, CaseOrigin, Outline, SupervisionLevel, SupervisionSource
 from app.foundation.database import Base
@@ -217,7 +218,8 @@ class CaseEvent(Base):
     state_before: Mapped[CaseState | None] = mapped_column(text_enum(CaseState, "state_before"))
     state_after: Mapped[CaseState] = mapped_column(text_enum(CaseState, "state_after"))
     note: Mapped[str | None] = mapped_column(Text)
-    payload: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    # Kept as text in the canonical form that was hashed.
+    payload: Mapped[dict[str, Any]] = mapped_column(CanonicalJSON, default=dict)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 
@@ -237,3 +239,20 @@ class LedgerSeal(Base):
     review_sequence: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[str] = mapped_column(Text)
     jws: Mapped[str] = mapped_column(Text)
+
+
+class LedgerVerification(Base):
+    """What a verification of both whole ledgers found. Written once."""
+
+    __tablename__ = "ledger_verifications"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    events: Mapped[int] = mapped_column(BigInteger)
+    review_events: Mapped[int] = mapped_column(BigInteger)
+    cases: Mapped[int] = mapped_column()
+    reviews: Mapped[int] = mapped_column()
+    # The newest seal that it was compared with; None: there was none.
+    seal: Mapped[int | None] = mapped_column()
+    breaks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from geoalchemy2 import WKBElement
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import text_enum
+from app.casework.chain import CanonicalJSON
 from app.casework.lifecycle import ReviewState
 from app.casework.vocabulary import AuditOutcome
 from app.foundation.database import Base
@@ -67,7 +68,7 @@ class ReviewEvent(Base):
     state_after: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "state_after"))
     note: Mapped[str | None] = mapped_column(Text)
     # Kept as text in the canonical form that was hashed.
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    payload: Mapped[dict[str, Any]] = mapped_column(CanonicalJSON, default=dict)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 

@@ -5,6 +5,7 @@ from app.casework import (
     detection_routes,
     evidence_routes,
     judgement_routes,
+    ledger_routes,
     look_back_routes,
     sample_routes,
     track_routes,
@@ -18,4 +19,6 @@ routers = (
     track_routes.router,
     look_back_routes.router,
     sample_routes.router,
+    ledger_routes.router,
+    ledger_routes.case_router,
 )

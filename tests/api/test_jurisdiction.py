@@ -28,6 +28,7 @@ from app.boundaries.models import (
     Verdict,
     VersionStatus,
 )
+from app.casework import review_ledger
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
@@ -202,6 +203,7 @@ def _foreign(session: Session) -> Ids:
         revocation,
     )
     session.add_all(hanging)
+    told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
     code = uuid4()
     for layer in Layer:
         version = LayerVersion(
@@ -228,7 +230,7 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     return (
         ids
-        | {(row.__tablename__, "id"): row.id for row in (*hanging, event)}
+        | {(row.__tablename__, "id"): row.id for row in (*hanging, event, told)}
         | {
             ("scenes", "scene_id"): scene.id,
             ("plans", "plan_id"): plan.id,
@@ -249,6 +251,7 @@ def _foreign(session: Session) -> Ids:
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
             ("accounts", "account_id"): account_by_name(session, "county2").id,
+            ("ledger", "number"): uuid4(),
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
@@ -377,7 +380,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports", "tiles", "tracks", "look-backs", "samples",
+        "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):

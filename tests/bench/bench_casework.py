@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from sqlalchemy import select
 
 from app.access import service as access
 from app.access.models import Account
@@ -264,7 +265,7 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
     database = Database(urls.application)
     found: list[tuple[str, User]] = []
     with database.transaction(see_all=True) as session, connect(urls.superuser) as connection:
-        accounts = {account.username: account for account in session.query(Account)}
+        accounts = {account.username: account for account in session.scalars(select(Account))}
 
         def user(account: Account, work: list[UUID]) -> User:
             caller = access.caller_of(session, account)
@@ -272,19 +273,16 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
             units = None if caller.units is None else list(caller.units)
             return User(secret, account.id, caller.unit_id, units, work)
 
-        busiest = connection.execute(
+        busiest: Any = connection.execute(
             "select u.code, array_agg(c.id) from cases c join units u on u.id = c.lead_unit_id"
             " where c.state = 'rectifying' group by u.code order by count(*) desc limit %s",
             (CLERKS,),
         ).fetchall()
         found += [(CLERK, user(accounts[f"county-{code}"], list(ids))) for code, ids in busiest]
-        waiting = [
-            row[0]
-            for row in connection.execute(
-                "select d.id from detections d left join reviews r on r.detection_id = d.id where r.id is null"
-                " order by d.id"
-            )
-        ]
+        asked: Any = connection.execute(
+            "select d.id from detections d left join reviews r on r.detection_id = d.id where r.id is null order by d.id"
+        )
+        waiting = [row[0] for row in asked]
         for k in range(OFFICERS):
             found.append((OFFICER, user(accounts["officer-220000"], waiting[k::OFFICERS])))
     database.dispose()
