@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.casework.chain import CASES, ORIGIN, REVIEWS, Book, event_hash
+from app.casework.hash_chain import CASES, ORIGIN, REVIEWS, Book, event_hash
 from app.casework.models import CaseEvent
 from app.casework.review_models import ReviewEvent
 

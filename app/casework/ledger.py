@@ -17,7 +17,7 @@ from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
-from app.casework.chain import CASES, ORIGIN, REVIEWS, event_hash
+from app.casework.hash_chain import CASES, ORIGIN, REVIEWS, event_hash
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.casework.verifying import VerifyReport as VerifyReport

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.casework.chain import CASES, ORIGIN, REVIEWS, Book, canonical
+from app.casework.hash_chain import CASES, ORIGIN, REVIEWS, Book, canonical
 from app.casework.merkle import leaf_hash, root_of_path
 from app.casework.seal_files import KeptSeal, leaf
 from app.casework.signing import BadSignature, Jwk, verify_jws

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Unit
 from app.access.service import Caller, in_jurisdiction
-from app.casework.chain import CASES, REVIEWS, Book, event_fields, instant
+from app.casework.hash_chain import CASES, REVIEWS, Book, event_fields, instant
 from app.casework.ledger_check import FORMAT
 from app.casework.merkle import inclusion_path, leaf_hash
 from app.casework.models import Case, CaseEvent, LedgerSeal

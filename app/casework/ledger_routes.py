@@ -15,7 +15,7 @@ from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.casework import seals
-from app.casework.chain import CASES
+from app.casework.hash_chain import CASES
 from app.casework.ledger_export import export_case
 from app.casework.models import Case, LedgerSeal, LedgerVerification
 from app.casework.signing import load_signer

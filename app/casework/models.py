@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
-from app.casework.chain import CanonicalJSON
+from app.casework.hash_chain import CanonicalJSON
 from app.casework.lifecycle import CaseState
 from app.casework.vocabulary import CaseLinkKind, CaseOrigin, Outline, SupervisionLevel, SupervisionSource
 from app.foundation.database import Base

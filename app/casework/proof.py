@@ -19,7 +19,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.casework.chain import BOOKS, CASES, Book, canonical, instant
+from app.casework.hash_chain import BOOKS, CASES, Book, canonical, instant
 from app.casework.merkle import leaf_hash, root
 from app.casework.models import LedgerSeal, LedgerVerification
 from app.casework.seal_files import KeptBook, KeptSeal, digest, leaf

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
-from app.casework.chain import ORIGIN, REVIEWS, event_hash
+from app.casework.hash_chain import ORIGIN, REVIEWS, event_hash
 from app.casework.ledger import next_in
 from app.casework.lifecycle import ReviewState
 from app.casework.review_models import ReviewEvent

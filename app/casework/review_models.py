@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import text_enum
-from app.casework.chain import CanonicalJSON
+from app.casework.hash_chain import CanonicalJSON
 from app.casework.lifecycle import ReviewState
 from app.casework.vocabulary import AuditOutcome
 from app.foundation.database import Base

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.casework.chain import BOOKS, Book, canonical
+from app.casework.hash_chain import BOOKS, Book, canonical
 from app.casework.merkle import leaf_hash, root
 from app.casework.signing import BadSignature, key_of, verify_jws
 

@@ -26,7 +26,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.casework import seal_files
-from app.casework.chain import BOOKS, CASES, REVIEWS, Book, canonical, instant
+from app.casework.hash_chain import BOOKS, CASES, REVIEWS, Book, canonical, instant
 from app.casework.merkle import leaf_hash, root
 from app.casework.models import LedgerHead, LedgerSeal
 from app.casework.seal_files import FORMAT, Leaf, digest, leaf

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from app.casework.chain import canonical
+from app.casework.hash_chain import canonical
 from app.foundation.errors import Problem
 
 Jwk = dict[str, str]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.casework.chain import CASES, ORIGIN, REVIEWS, Book
+from app.casework.hash_chain import CASES, ORIGIN, REVIEWS, Book
 
 # Enough to find a break by; a ledger that is broken everywhere need not fill the memory.
 MOST_BREAKS = 1000

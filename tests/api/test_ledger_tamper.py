@@ -20,7 +20,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.casework import proof, review_ledger, seal_files, seals, transitions
-from app.casework.chain import CASES, REVIEWS, canonical
+from app.casework.hash_chain import CASES, REVIEWS, canonical
 from app.casework.ledger_check import check
 from app.casework.ledger_export import export_case
 from app.casework.lifecycle import CaseState, Command, ReviewState

@@ -84,14 +84,14 @@ class Http:
 def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
     """The steps of a user. A case page is the case, its events and what may be done with it."""
     client = Http(user, port)
-    at = {"id": UUID(int=0), "tag": ""}
+    at: dict[str, Any] = {}
 
     def queue(_: random.Random) -> None:
         client.ask("GET", f"/cases?state=rectifying&limit={PAGE}")
 
     def page(rng: random.Random) -> None:
         at["id"] = rng.choice(user.work)
-        at["tag"], _ = client.ask("GET", f"/cases/{at['id']}")
+        at["tag"] = client.ask("GET", f"/cases/{at['id']}")[0]
         client.ask("GET", f"/cases/{at['id']}/events?limit=100")
         client.ask("GET", f"/cases/{at['id']}/transitions")
 
@@ -104,7 +104,7 @@ def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
 
     def detection(_: random.Random) -> None:
         at["id"] = user.work.pop()
-        at["tag"], _ = client.ask("GET", f"/detections/{at['id']}")
+        at["tag"] = client.ask("GET", f"/detections/{at['id']}")[0]
 
     def claim(_: random.Random) -> None:
         client.ask("POST", f"/detections/{at['id']}/start-review", {}, **{"If-Match": str(at["tag"])})
@@ -173,7 +173,7 @@ class Bare:
 def in_sql(user: User, url: str, role: str) -> Mapping[str, Step]:
     """The same steps as `over_http`, by the statements that they cannot do without."""
     client = Bare(user, url)
-    at = {"id": UUID(int=0)}
+    at: dict[str, Any] = {}
 
     def queue(_: random.Random) -> None:
         with client.transaction() as connection:
@@ -280,7 +280,7 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
         ).fetchall()
         found += [(CLERK, user(accounts[f"county-{code}"], list(ids))) for code, ids in busiest]
         asked: Any = connection.execute(
-            "select d.id from detections d left join reviews r on r.detection_id = d.id where r.id is null order by d.id"
+            "select id from detections d where not exists (select 1 from reviews r where r.detection_id = d.id) order by id"
         )
         waiting = [row[0] for row in asked]
         for k in range(OFFICERS):

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.casework import proof, seal_files, seals
-from app.casework.chain import CASES
+from app.casework.hash_chain import CASES
 from app.casework.signing import Signer, create_key
 from app.casework.verifying import _rows, _statement, verify
 from app.foundation.database import Database

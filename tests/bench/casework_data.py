@@ -21,7 +21,7 @@ import psycopg
 import shapely
 from psycopg import sql
 
-from app.casework.chain import canonical
+from app.casework.hash_chain import canonical
 from app.foundation.database_setup import connect
 from app.foundation.geometry import SRID
 from app.foundation.identity import new_id, new_ids

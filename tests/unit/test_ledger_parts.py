@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.casework.chain import canonical
+from app.casework.hash_chain import canonical
 from app.casework.merkle import inclusion_path, leaf_hash, root, root_of_path
 from app.casework.signing import (
     BadSignature,

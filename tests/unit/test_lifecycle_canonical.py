@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.casework.chain import canonical
+from app.casework.hash_chain import canonical
 
 
 # RFC 8785, appendix B: bits of a double, and how it is written.
