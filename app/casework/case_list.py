@@ -60,7 +60,7 @@ class CaseGroup(StrEnum):
 # As the indexes of migration 0011 have them. Ascending with the id falling would need a second direction in the
 # index, so equals stand oldest first.
 _DUE: ColumnElement[date] = literal_column("coalesce(cases.due_on, 'infinity'::date)")
-_RANK: ColumnElement[int] = literal_column("(case cases.priority when 'urgent' then 0 when 'high' then 1 else 2 end)")
+_RANK: ColumnElement[int] = literal_column("coalesce(array_position('{urgent,high}'::text[], cases.priority), 3)")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _cursor(order: CaseOrder, last: Case) -> str:
 
 
 def _rank(priority: str) -> int:
-    return {Priority.urgent.value: 0, Priority.high.value: 1}.get(priority, 2)
+    return {Priority.urgent.value: 1, Priority.high.value: 2}.get(priority, 3)
 
 
 def _after(statement: Select[Any], order: CaseOrder, key: Any, cursor: str | None) -> Select[Any]:
@@ -148,8 +148,8 @@ def _conditions(session: Session, caller: Caller, given: CaseFilters, today: dat
         ended = given.group is CaseGroup.closed
         conditions.append(Case.state.in_(_ENDED) if ended else Case.state.not_in(_ENDED))
     if given.overdue is not None:
-        late = and_(Case.due_on < today, Case.state.not_in(_ENDED))
-        conditions.append(late if given.overdue else or_(Case.due_on.is_(None), ~late))
+        late = and_(today > _DUE, Case.state.not_in(_ENDED))
+        conditions.append(late if given.overdue else ~late)
     if given.source:
         listed = select(CaseSource.id).where(CaseSource.case_id == Case.id, CaseSource.source == given.source)
         conditions.append(listed.exists())

@@ -57,7 +57,7 @@ class Case(Placed, Base):
         Index("ix_cases_due", text("coalesce(due_on, 'infinity'::date)"), "id"),
         Index(
             "ix_cases_priority",
-            text("(case priority when 'urgent' then 0 when 'high' then 1 else 2 end)"),
+            text("coalesce(array_position('{urgent,high}'::text[], priority), 3)"),
             "id",
         ),
     )

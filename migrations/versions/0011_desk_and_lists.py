@@ -349,7 +349,7 @@ def _columns() -> None:
     op.add_column("cases", sa.Column("party_key", sa.Text(), nullable=True))
     op.create_index("ix_cases_party_key", "cases", ["party_key"], unique=False)
     op.create_index("ix_cases_due", "cases", [sa.text("coalesce(due_on, 'infinity'::date)"), "id"], unique=False)
-    rank = sa.text("(case priority when 'urgent' then 0 when 'high' then 1 else 2 end)")
+    rank = sa.text("coalesce(array_position('{urgent,high}'::text[], priority), 3)")
     op.create_index("ix_cases_priority", "cases", [rank, "id"], unique=False)
     op.add_column("detections", sa.Column("split_from_id", sa.Uuid(), nullable=True))
     op.create_foreign_key(op.f("fk_detections_split_from_id"), "detections", "detections", ["split_from_id"], ["id"])
