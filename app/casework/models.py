@@ -54,6 +54,13 @@ class Case(Placed, Base):
         Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_cases_state", "state"),
         Index("ix_cases_party_key", "party_key"),
+        # The orders of the list (case_list.py).
+        Index("ix_cases_due", text("coalesce(due_on, 'infinity'::date)"), "id"),
+        Index(
+            "ix_cases_priority",
+            text("coalesce(array_position('{urgent,high}'::text[], priority), 3)"),
+            "id",
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -76,6 +83,8 @@ class Case(Placed, Base):
     )
     # Of the protected area that it lies in (national, provincial, …); None: in none, or not known.
     protected_area_level: Mapped[str | None] = mapped_column(Text)
+    # Version of the chain (`lifecycle.CHAIN`) by which it was dispatched: who accepts, publicises, closes, re-checks.
+    chain: Mapped[str] = mapped_column(Text, default="2020-01", server_default="2020-01")
     lead_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     accepting_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     dispatching_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))

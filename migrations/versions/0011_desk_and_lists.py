@@ -35,6 +35,7 @@ def upgrade() -> None:
     _tables()
     _columns()
     _review_states((*REVIEW_STATES, *MORE_REVIEW_STATES))
+    _sources_of_cases()
     _walls()
     op.execute("alter table ledger_head drop constraint ck_ledger_head_one_row")
     op.execute("insert into ledger_head (id, sequence, recorded_at) values (2, 0, '1970-01-01T00:00:00Z')")
@@ -333,6 +334,7 @@ def _columns() -> None:
         ),
     )
     op.add_column("cases", sa.Column("protected_area_level", sa.Text(), nullable=True))
+    op.add_column("cases", sa.Column("chain", sa.Text(), server_default="2020-01", nullable=False))
     op.add_column(
         "cases",
         sa.Column(
@@ -346,6 +348,9 @@ def _columns() -> None:
     op.add_column("cases", sa.Column("reported_on", sa.Date(), nullable=True))
     op.add_column("cases", sa.Column("party_key", sa.Text(), nullable=True))
     op.create_index("ix_cases_party_key", "cases", ["party_key"], unique=False)
+    op.create_index("ix_cases_due", "cases", [sa.text("coalesce(due_on, 'infinity'::date)"), "id"], unique=False)
+    rank = sa.text("coalesce(array_position('{urgent,high}'::text[], priority), 3)")
+    op.create_index("ix_cases_priority", "cases", [rank, "id"], unique=False)
     op.add_column("detections", sa.Column("split_from_id", sa.Uuid(), nullable=True))
     op.create_foreign_key(op.f("fk_detections_split_from_id"), "detections", "detections", ["split_from_id"], ["id"])
     op.add_column("reviews", sa.Column("claimed_by", sa.Uuid(), nullable=True))
@@ -374,6 +379,19 @@ def _columns() -> None:
     op.create_foreign_key(op.f("fk_reviews_proposed_by"), "reviews", "accounts", ["proposed_by"], ["id"])
     op.create_foreign_key(op.f("fk_reviews_merged_into_id"), "reviews", "detections", ["merged_into_id"], ["id"])
     op.create_foreign_key(op.f("fk_reviews_claimed_by"), "reviews", "accounts", ["claimed_by"], ["id"])
+
+
+def _sources_of_cases() -> None:
+    """Each case there is stands in one list, which is its primary one."""
+    op.execute("select set_config('redline.scope', 'all', true)")
+    op.execute(
+        "insert into case_sources (id, case_id, source, is_primary) "
+        "select gen_random_uuid(), id, supervision_source, true from cases"
+    )
+    op.execute(
+        "update cases set origin = 'imported' where exists (select 1 from case_events e "
+        "where e.case_id = cases.id and e.case_sequence = 1 and e.kind = 'imported')"
+    )
 
 
 def _review_states(values: tuple[str, ...]) -> None:
@@ -428,11 +446,14 @@ def downgrade() -> None:
     op.drop_column("reviews", "claimed_by")
     op.drop_constraint(op.f("fk_detections_split_from_id"), "detections", type_="foreignkey")
     op.drop_column("detections", "split_from_id")
+    op.drop_index("ix_cases_priority", table_name="cases")
+    op.drop_index("ix_cases_due", table_name="cases")
     op.drop_index("ix_cases_party_key", table_name="cases")
     op.drop_column("cases", "party_key")
     op.drop_column("cases", "reported_on")
     op.drop_column("cases", "description")
     op.drop_column("cases", "outline")
+    op.drop_column("cases", "chain")
     op.drop_column("cases", "protected_area_level")
     op.drop_column("cases", "supervision_level")
     op.drop_column("cases", "origin")

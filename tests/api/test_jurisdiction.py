@@ -31,10 +31,18 @@ from app.boundaries.models import (
 from app.casework import review_ledger
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
-from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
+from app.casework.models import (
+    Case,
+    CaseLink,
+    CaseParticipation,
+    CaseSource,
+    Evidence,
+    EvidenceKind,
+    Participation,
+)
 from app.casework.review_models import Review
-from app.casework.supervision_models import LookBack, Sample, SampledCase, Track
-from app.casework.vocabulary import TrackKind
+from app.casework.supervision_models import LookBack, Objection, Sample, SampledCase, Track
+from app.casework.vocabulary import CaseLinkKind, SupervisionSource, TrackKind
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
@@ -188,19 +196,21 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     sampled = SampledCase(sample_id=sample.id, position=1, case_id=case.id)
     look_back = LookBack(case_id=case.id, reason="r", due_on=date(2024, 1, 1), ordered_by=account.id)
+    younger = Case(
+        number="RL-2", state=CaseState.publicised, activity="mining", priority="ordinary",
+        supervision_source="media", lead_unit_id=unit.id, accepting_unit_id=unit.id,
+        dispatching_unit_id=unit.id, geom=GROUND, area_m2=1, **place,
+    )  # fmt: skip
+    session.add(younger)
+    session.flush()
+    entry = CaseSource(case_id=case.id, source=SupervisionSource.media, is_primary=True)
+    tie = CaseLink(case_id=younger.id, other_case_id=case.id, kind=CaseLinkKind.split_from)
+    objection = Objection(
+        case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
+    )
     hanging = (
-        track,
-        sampled,
-        look_back,
-        review,
-        part,
-        run_tile,
-        tile_state,
-        plan_source,
-        plan_tile,
-        change,
-        judgement,
-        revocation,
+        *(review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
+        *(entry, tie, objection, track, sampled, look_back),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)

@@ -280,7 +280,7 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
         ).fetchall()
         found += [(CLERK, user(accounts[f"county-{code}"], list(ids))) for code, ids in busiest]
         asked: Any = connection.execute(
-            "select id from detections d where not exists (select 1 from reviews r where r.detection_id = d.id) order by id"
+            "select id from detections d where not exists (select 1 from reviews where detection_id = d.id) order by id"
         )
         waiting = [row[0] for row in asked]
         for k in range(OFFICERS):
