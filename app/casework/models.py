@@ -75,6 +75,8 @@ class Case(Placed, Base):
     )
     # Of the protected area that it lies in (national, provincial, …); None: in none, or not known.
     protected_area_level: Mapped[str | None] = mapped_column(Text)
+    # Version of the chain (`lifecycle.CHAIN`) by which it was dispatched: who accepts, publicises, closes, re-checks.
+    chain: Mapped[str] = mapped_column(Text, default="2020-01", server_default="2020-01")
     lead_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     accepting_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     dispatching_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))

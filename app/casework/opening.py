@@ -1,10 +1,11 @@
-"""How a case begins: dispatched from a detection, or imported in the state it had before the service."""
+"""How a case begins: dispatched from a detection, a list or a report, or imported in the state that it had before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 from shapely.geometry.base import BaseGeometry
@@ -15,11 +16,15 @@ from sqlalchemy.orm import Session
 from app.access.models import Role, Unit
 from app.access.service import Caller, followers
 from app.casework.commands import ConfirmFields, PlanFields
+from app.casework.ground import judge_ground, protected_area_level
+from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
-from app.casework.participation import assign, find_lead, find_units, set_lead
-from app.casework.vocabulary import Priority, SupervisionSource, pointers
+from app.casework.participation import assign, find_lead, find_units, lead_today, set_lead
+from app.casework.sources import SourceEntry as SourceEntry
+from app.casework.sources import enter_source
+from app.casework.vocabulary import CaseOrigin, Outline, Priority, SupervisionSource, pointers
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
@@ -47,8 +52,6 @@ def open_from_detection(
 
     Units whose ground the detection touches join as co-responsible, so that each of them reads it.
     """
-    standing = {unit for those in followers(session, detection.unit_ids).values() for unit in those}
-    touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
     case = Case(
         id=new_id(),
         state=CaseState.dispatched,
@@ -59,9 +62,80 @@ def open_from_detection(
         supervision_source=SupervisionSource.satellite_monitoring.value,
         geom=detection.geom,
         area_m2=detection.area_m2,
+        protected_area_level=protected_area_level(detection.overlaps),
     )
-    joining = [*touched, *co_responsible]
-    return _open(session, caller, case, lead, joining, "dispatch", note=note, occurred_on=today)
+    joining = [*_standing_on(session, detection.unit_ids), *co_responsible]
+    source = SourceEntry(SupervisionSource.satellite_monitoring)
+    return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today)
+
+
+def open_reported(
+    session: Session,
+    caller: Caller,
+    *,
+    origin: CaseOrigin,
+    geometry: BaseGeometry,
+    outline: Outline,
+    area_m2: float | None,
+    activity: str,
+    lead: Unit | None,
+    co_responsible: Iterable[Unit],
+    priority: Priority,
+    source: SourceEntry,
+    description: str | None,
+    reported_on: date | None,
+    note: str | None,
+    today: date,
+) -> Case:
+    """A new case `dispatched` to its lead unit, of ground that a list or a report names.
+
+    The ground is judged by what was in force on the day of the report; the verdict stands in the first event. Units
+    whose ground it touches join as co-responsible, so that each of them reads it.
+
+    Args:
+        geometry: valid polygon, longitude and latitude (EPSG:4490).
+        area_m2: as the list or the report says; None: measured.
+        lead: able to lead and the caller's own (`find_lead`); None: the unit with the largest part of the ground.
+
+    Raises:
+        Invalid: the ground lies outside the province, or its largest part is not the caller's.
+    """
+    overlay = judge_ground(session, caller, geometry, activity, reported_on or today)
+    if overlay.lead_unit_id is None:
+        raise invalid("geometry", "lies outside the province: no unit answers for it")
+    if lead is None:
+        lead = find_lead(session, caller, lead_today(session, overlay.lead_unit_id, geometry).code)
+    case = Case(
+        id=new_id(),
+        state=CaseState.dispatched,
+        origin=origin,
+        activity=activity,
+        priority=priority.value,
+        supervision_source=source.source.value,
+        geom=to_database(geometry),
+        outline=outline,
+        area_m2=overlay.area_m2 if area_m2 is None else area_m2,
+        protected_area_level=protected_area_level(overlay.overlaps),
+        description=description,
+        reported_on=reported_on,
+    )
+    joining = [*_standing_on(session, overlay.unit_ids), *co_responsible]
+    judged = {
+        "verdict": overlay.verdict.value,
+        "severity": overlay.severity.value,
+        "verdict_ground": overlay.verdict_ground,
+        "verdict_ground_zh": overlay.verdict_ground_zh,
+        "judged_by": overlay.judged_by,
+    }
+    return _open(
+        session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, more={"judged": judged}
+    )
+
+
+def _standing_on(session: Session, unit_ids: Iterable[UUID]) -> list[Unit]:
+    """The units that answer today for ground that these answered for."""
+    standing = {unit for those in followers(session, unit_ids).values() for unit in those}
+    return list(session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code)))
 
 
 def import_case(
@@ -112,6 +186,7 @@ def import_case(
     case = Case(
         id=new_id(),
         state=state,
+        origin=CaseOrigin.imported,
         simulated=simulated,
         activity=activity,
         priority=priority.value,
@@ -126,7 +201,8 @@ def import_case(
     )
     lead = find_lead(session, caller, lead_unit)
     joining = find_units(session, caller, list(co_responsible))
-    return _open(session, caller, case, lead, joining, "imported", note=note, occurred_on=occurred_on)
+    source = SourceEntry(supervision_source)
+    return _open(session, caller, case, lead, joining, source, "imported", note=note, occurred_on=occurred_on)
 
 
 def _open(
@@ -135,10 +211,12 @@ def _open(
     case: Case,
     lead: Unit,
     joining: Iterable[Unit],
+    source: SourceEntry,
     kind: str,
     *,
     note: str | None,
     occurred_on: date,
+    more: Mapping[str, Any] | None = None,
 ) -> Case:
     case.number = _number(session, lead.code, occurred_on.year)
     case.dispatching_unit_id = caller.unit_id
@@ -150,7 +228,8 @@ def _open(
     # Participants refer to the case, so its row goes first.
     session.flush()
     assign(session, case, lead, joining)
-    payload = {
+    enter_source(session, case, source, primary=True)
+    payload = source.payload() | {
         "number": case.number,
         "lead_unit_id": str(case.lead_unit_id),
         "accepting_unit_id": str(case.accepting_unit_id),
@@ -158,11 +237,15 @@ def _open(
         "activity": case.activity,
         "priority": case.priority,
         "supervision_source": case.supervision_source,
+        "origin": case.origin.value,
+        "protected_area_level": case.protected_area_level,
+        "chain": case.chain,
         "area_m2": case.area_m2,
         "detection_id": str(case.detection_id) if case.detection_id else None,
         "simulated": case.simulated,
         "first_due_on": case.first_due_on.isoformat() if case.first_due_on else None,
         "due_on": case.due_on.isoformat() if case.due_on else None,
+        **(more or {}),
     }
     append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
     return case

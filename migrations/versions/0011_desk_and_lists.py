@@ -35,6 +35,7 @@ def upgrade() -> None:
     _tables()
     _columns()
     _review_states((*REVIEW_STATES, *MORE_REVIEW_STATES))
+    _sources_of_cases()
     _walls()
     op.execute("alter table ledger_head drop constraint ck_ledger_head_one_row")
     op.execute("insert into ledger_head (id, sequence, recorded_at) values (2, 0, '1970-01-01T00:00:00Z')")
@@ -336,6 +337,7 @@ def _columns() -> None:
         ),
     )
     op.add_column("cases", sa.Column("protected_area_level", sa.Text(), nullable=True))
+    op.add_column("cases", sa.Column("chain", sa.Text(), server_default="2020-01", nullable=False))
     op.add_column(
         "cases",
         sa.Column(
@@ -377,6 +379,19 @@ def _columns() -> None:
     op.create_foreign_key(op.f("fk_reviews_proposed_by"), "reviews", "accounts", ["proposed_by"], ["id"])
     op.create_foreign_key(op.f("fk_reviews_merged_into_id"), "reviews", "detections", ["merged_into_id"], ["id"])
     op.create_foreign_key(op.f("fk_reviews_claimed_by"), "reviews", "accounts", ["claimed_by"], ["id"])
+
+
+def _sources_of_cases() -> None:
+    """Each case there is stands in one list, which is its primary one."""
+    op.execute("select set_config('redline.scope', 'all', true)")
+    op.execute(
+        "insert into case_sources (id, case_id, source, is_primary) "
+        "select gen_random_uuid(), id, supervision_source, true from cases"
+    )
+    op.execute(
+        "update cases set origin = 'imported' where exists (select 1 from case_events e "
+        "where e.case_id = cases.id and e.case_sequence = 1 and e.kind = 'imported')"
+    )
 
 
 def _review_states(values: tuple[str, ...]) -> None:
@@ -436,6 +451,7 @@ def downgrade() -> None:
     op.drop_column("cases", "reported_on")
     op.drop_column("cases", "description")
     op.drop_column("cases", "outline")
+    op.drop_column("cases", "chain")
     op.drop_column("cases", "protected_area_level")
     op.drop_column("cases", "supervision_level")
     op.drop_column("cases", "origin")
