@@ -39,14 +39,14 @@ from app.casework.clue_words import (
     output_of,
     rank_of,
 )
+from app.casework.ground import circle
 from app.casework.vocabulary import Outline
 from app.foundation.errors import Invalid
-from app.foundation.geometry import CRS, GEOD, as_multipolygon, geodesic_area_m2
+from app.foundation.geometry import CRS, as_multipolygon, geodesic_area_m2
 
 _MOST_UNPACKED = 256 * 2**20
 # A circle of 10,000 km² is no problem's ground.
 _MOST_AREA_M2 = 1e10
-_CORNERS = 64
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _DMS = re.compile(
     r"""([0-9]{1,3})\s*[°º度d]\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*(?:[′'’分m]\s*(?:([0-9]{1,2}(?:\.[0-9]+)?)\s*(?:[″"”秒s]|′′|'')?)?)?""",
@@ -225,8 +225,10 @@ def settle_mapping(columns: Sequence[str], given: ClueMapping | None, known: Clu
             "outputs": {ours: told for ours, told in outputs.items() if told},
         }
     )
-    if settled.area_unit is None and (heading := settled.columns.get(ClueField.area)):
-        settled.area_unit = area_unit(heading) or (base.area_unit if base.columns.get(ClueField.area) == heading else None)
+    if settled.area_unit is None and (told_by := settled.columns.get(ClueField.area)):
+        settled.area_unit = area_unit(told_by) or (
+            base.area_unit if base.columns.get(ClueField.area) == told_by else None
+        )
     return settled
 
 
@@ -300,7 +302,7 @@ def _read_area(item: ReadItem, value: Any, mapping: ClueMapping) -> None:
     unit: AreaUnit | None = mapping.area_unit
     told = unicodedata.normalize("NFKC", str(value)).replace(",", "").strip()
     number = _NUMBER.match(told)
-    if number and (own := area_unit(f"面积({told[number.end():].strip()})")):
+    if number and (own := area_unit(f"面积({told[number.end() :].strip()})")):
         unit = own
     elif number and told[number.end() :].strip():
         number = None
@@ -308,7 +310,8 @@ def _read_area(item: ReadItem, value: Any, mapping: ClueMapping) -> None:
         item.say("area", f"{mapping.columns[ClueField.area]}: {str(value)[:40]!r} is no area")
     elif unit is None:
         item.say(
-            "area", f"the unit of {mapping.columns[ClueField.area]!r} is not said; name it with `area_unit` in the mapping"
+            "area",
+            f"the unit of {mapping.columns[ClueField.area]!r} is not said; name it with `area_unit` in the mapping",
         )
     elif (area := float(number[0]) * SQUARE_METRES[unit]) > _MOST_AREA_M2:
         item.say("area", f"its area of {area / 1e6:,.0f} km² is more than is believed; look at the unit")
@@ -348,16 +351,6 @@ def read_degrees(value: Any) -> float | None:
 
 
 # Where it lies
-
-
-def circle(point: Point, area_m2: float) -> MultiPolygon:
-    """A circle of an area about a point (EPSG:4490), its edge by geodesics."""
-    # A regular polygon of n corners has n sin(2π/n) / 2π of its circle's area.
-    share = _CORNERS * math.sin(2 * math.pi / _CORNERS) / (2 * math.pi)
-    radius = math.sqrt(area_m2 / math.pi / share)
-    azimuths = np.linspace(0, 360, _CORNERS, endpoint=False)
-    x, y, _ = GEOD.fwd(np.full(_CORNERS, point.x), np.full(_CORNERS, point.y), azimuths, np.full(_CORNERS, radius))
-    return as_multipolygon(shapely.normalize(shapely.Polygon(np.column_stack((x, y)))))
 
 
 def _undone(placing: Placing, mapping: ClueMapping) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
@@ -404,7 +397,8 @@ def _place_point(item: ReadItem, x: float, y: float, elsewhere: bool = False) ->
     if item.area_m2 is None:
         item.say("ground", "it has a point and no area, so no ground; correct its geometry")
         return
-    item.geometry, item.outline = circle(item.point, item.area_m2), Outline.circle
+    item.geometry = as_multipolygon(shapely.normalize(circle(x, y, item.area_m2)))
+    item.outline = Outline.circle
 
 
 def _place_shapes(
@@ -443,7 +437,7 @@ def _place_shapes(
             if item.area_m2 and not 0.5 <= item.area_m2 / measured <= 2:
                 item.say(
                     "area",
-                    f"its polygon measures {measured:,.0f} m², its row says {item.area_m2:,.0f} m²; look at the unit"
+                    f"its polygon measures {measured:,.0f} m², its row says {item.area_m2:,.0f} m²; look at the unit",
                 )
             item.facts["area_told_m2"] = item.area_m2
             item.area_m2 = measured

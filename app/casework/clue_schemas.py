@@ -80,7 +80,7 @@ class ListAnswer(BaseModel):
 class ImportReport(BaseModel):
     """What an import reads, or would read."""
 
-    list: ListAnswer | None = Field(description="Null: a dry run, nothing is kept")
+    clue_list: ListAnswer | None = Field(description="Null: a dry run, nothing is kept")
     format: str
     sheet: str | None
     columns: list[str]

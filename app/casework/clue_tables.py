@@ -188,8 +188,9 @@ def _blank_formulas(sheet: Any, cells: Cells) -> Iterator[tuple[int, int]]:
     """Cells whose formula has no stored value: nobody calculated it before the file was saved."""
     for number, row in enumerate(sheet.iter_rows(max_col=MOST_COLUMNS), 1):
         for place, cell in enumerate(row):
-            if cell.data_type == "f" and not (number in cells and place < len(cells[number])
-                                              and cells[number][place] is not None):
+            if cell.data_type == "f" and not (
+                number in cells and place < len(cells[number]) and cells[number][place] is not None
+            ):
                 yield number, place + 1
         if number >= MOST_ROWS + _HEADING_WITHIN:
             return
@@ -314,18 +315,7 @@ def _table(grid: Grid, top: int) -> ListTable:
         for row in range(above, bottom + 1)
         for column in range(left, right + 1)
     }
-    notes = []
-    for number, values in grid.cells.items():
-        if number <= last:
-            continue
-        own = {name: value for name, value in zip(columns, values, strict=False) if value is not None}
-        if not own:
-            continue
-        if _is_note(values, grid, number):
-            notes.append(number)
-            continue
-        table.rows[number] = own
-        table.filled[number] = _filled(own, columns, number, anchors, grid.cells)
+    notes = _read_rows(table, grid, last, anchors)
     for row, column in grid.formulas:
         if row in table.rows and column <= len(columns):
             said = f"the formula under {columns[column - 1]!r} has no stored value; calculate and save the file"
@@ -338,6 +328,25 @@ def _table(grid: Grid, top: int) -> ListTable:
         table.warnings.append(f"rows that are totals or notes were left out: {', '.join(map(str, notes[:20]))}")
     table.layout["notes"] = notes
     return table
+
+
+def _read_rows(
+    table: ListTable, grid: Grid, last: int, anchors: Mapping[tuple[int, int], tuple[int, int]]
+) -> list[int]:
+    """Read the rows below the headings into the table; the numbers of those that are no items."""
+    notes = []
+    for number, values in grid.cells.items():
+        if number <= last:
+            continue
+        own = {name: value for name, value in zip(table.columns, values, strict=False) if value is not None}
+        if not own:
+            continue
+        if _is_note(values, grid, number):
+            notes.append(number)
+            continue
+        table.rows[number] = own
+        table.filled[number] = _filled(own, table.columns, number, anchors, grid.cells)
+    return notes
 
 
 def _filled(

@@ -69,8 +69,8 @@ AREA_WORDS: Final[Mapping[str, AreaUnit]] = MappingProxyType(
 HEADINGS: Final[Mapping[ClueField, tuple[str, ...]]] = MappingProxyType(
     {
         ClueField.item_number: (
-            "图斑编号", "线索编号", "问题编号", "问题点位编号", "点位编号", "图斑号", "斑块编号", "TBBH", "XSBH", "WTBH",
-            "DWBH", "编号",
+            "图斑编号", "线索编号", "问题编号", "问题点位编号", "点位编号", "图斑号", "斑块编号", "TBBH", "XSBH",
+            "WTBH", "DWBH", "编号",
         ),
         ClueField.unit_code: (
             "县级行政区代码", "县代码", "县区代码", "区县代码", "行政区代码", "行政区划代码", "XZQDM", "XDM", "XIANDM",
@@ -85,7 +85,8 @@ HEADINGS: Final[Mapping[ClueField, tuple[str, ...]]] = MappingProxyType(
             "面积", "图斑面积", "占地面积", "问题面积", "监测面积", "涉及面积", "疑似问题面积", "MJ", "TBMJ", "AREA",
         ),
         ClueField.activity: (
-            "问题类型", "人类活动类型", "活动类型", "设施类型", "人为活动类型", "类型", "一级类型", "WTLX", "HDLX", "LX",
+            "问题类型", "人类活动类型", "活动类型", "设施类型", "人为活动类型", "类型", "一级类型", "WTLX", "HDLX",
+            "LX",
         ),
         ClueField.description: (
             "问题描述", "问题情况", "存在问题", "问题简述", "具体问题", "线索描述", "问题", "WTMS", "WTQK",
