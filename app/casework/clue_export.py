@@ -94,7 +94,7 @@ def results_of(session: Session, caller: Caller, made: ClueList) -> dict[int, di
     leads = session.execute(
         select(Unit.id, Unit.name).where(Unit.id.in_({case.lead_unit_id for case in cases.values()}))
     )
-    names = dict(leads)
+    names = dict(leads.all())
     closed, verdicts = _closed_on(session, list(cases)), _verdicts(session, list(cases))
     results: dict[int, dict[ClueOutput, Any]] = {}
     for item in items:

@@ -162,8 +162,10 @@ def _merged(content: bytes) -> list[tuple[int, int, int, int]]:
 
 def _grids(path: Path, sheet: str | None, has_formulas: bool) -> dict[str, Grid]:
     """Each visible sheet's cells, by the name of its part; of one sheet where it is named."""
-    book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    formulas = load_workbook(path, read_only=True, keep_links=False) if has_formulas else None
+    # As bytes: by its name openpyxl would refuse it, whatever it holds.
+    content = path.read_bytes()
+    book = load_workbook(io.BytesIO(content), read_only=True, data_only=True, keep_links=False)
+    formulas = load_workbook(io.BytesIO(content), read_only=True, keep_links=False) if has_formulas else None
     try:
         shown = [one for one in book.worksheets if one.sheet_state == "visible" or one.title == sheet]
         if sheet is not None:
