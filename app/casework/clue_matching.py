@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from geoalchemy2 import Geography
-from sqlalchemy import ColumnElement, Select, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.access.service import Caller, in_jurisdiction
@@ -90,17 +89,17 @@ def proposals(session: Session, caller: Caller, items: Sequence[ClueItem], sourc
 def _near(item: Any, other: Any) -> ColumnElement[bool]:
     near: ColumnElement[bool] = and_(
         other.geom.op("&&")(func.ST_Expand(item.geom, _NEAR_DEGREES)),
-        func.ST_DWithin(cast(item.geom, Geography), cast(other.geom, Geography), NEAR_M),
+        func.ST_DWithin(func.geography(item.geom), func.geography(other.geom), NEAR_M),
     )
     return near
 
 
 def _measures(item: Any, other: Any) -> list[ColumnElement[Any]]:
-    smaller = func.least(func.ST_Area(cast(item.geom, Geography)), func.ST_Area(cast(other.geom, Geography)))
-    overlap = func.ST_Area(cast(func.ST_Intersection(item.geom, other.geom), Geography))
+    smaller = func.least(func.ST_Area(func.geography(item.geom)), func.ST_Area(func.geography(other.geom)))
+    overlap = func.ST_Area(func.geography(func.ST_Intersection(item.geom, other.geom)))
     return [
         (overlap / func.nullif(smaller, 0)).label("share"),
-        func.ST_Distance(cast(item.geom, Geography), cast(other.geom, Geography)).label("distance"),
+        func.ST_Distance(func.geography(item.geom), func.geography(other.geom)).label("distance"),
         and_(item.outline == Outline.circle, func.ST_Contains(other.geom, func.ST_Centroid(item.geom))).label("inside"),
     ]
 

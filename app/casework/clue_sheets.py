@@ -42,7 +42,7 @@ def write_workbook_like(
     Args:
         whole: whether all rows go out; else other sheets, totals, pictures and comments go, too.
     """
-    book = load_workbook(original, data_only=True, keep_links=False)
+    book = load_workbook(io.BytesIO(original.read_bytes()), data_only=True, keep_links=False)
     sheet = book[layout["sheet"]]
     first = int(layout["header_last"]) + 1
     columns: list[str] = layout["columns"]
