@@ -23,6 +23,9 @@ from app.casework.clue_words import APPENDED, ClueOutput
 _FORMULA = re.compile(r"^[\s]*[=+\-@\t\r]")
 _NUMBER = re.compile(r"^\s*[+-]?[0-9][0-9,]*(\.[0-9]+)?([eE][+-]?[0-9]+)?%?\s*$")
 _WIDTH = 16
+_WIDTHS = {ClueOutput.case_number: 22, ClueOutput.reason: 30}
+# Below it a day is shown as ###.
+_DAY_WIDTH = 12
 Results = Mapping[int, Mapping[ClueOutput, Any]]
 
 
@@ -80,12 +83,19 @@ def _head(sheet: Any, layout: Mapping[str, Any], width: int, appended: Sequence[
         sheet.cell(top, place).value = APPENDED[output][0]
         if last > top:
             sheet.merge_cells(start_row=top, end_row=last, start_column=place, end_column=place)
-        sheet.column_dimensions[get_column_letter(place)].width = _WIDTH
+        sheet.column_dimensions[get_column_letter(place)].width = _WIDTHS.get(output, _WIDTH)
     if sheet.auto_filter.ref:
-        area = CellRange(sheet.auto_filter.ref)
-        if area.max_col == width:
-            area.expand(right=len(appended))
-            sheet.auto_filter.ref = area.coord
+        sheet.auto_filter.ref = _wider(sheet.auto_filter.ref, width, len(appended))
+    if sheet.print_area and "," not in sheet.print_area:
+        sheet.print_area = _wider(sheet.print_area.rsplit("!", 1)[-1].replace("$", ""), width, len(appended))
+
+
+def _wider(area: str, width: int, more: int) -> str:
+    """A range that ends with the list's last column, with the columns that are appended."""
+    cells = CellRange(area)
+    if cells.max_col == width:
+        cells.expand(right=more)
+    return str(cells.coord)
 
 
 def _fill(sheet: Any, row: int, place: int, value: Any, is_new: bool) -> None:
@@ -99,6 +109,8 @@ def _fill(sheet: Any, row: int, place: int, value: Any, is_new: bool) -> None:
     cell.value = value
     if isinstance(value, date):
         cell.number_format = "yyyy-mm-dd"
+        column = sheet.column_dimensions[get_column_letter(place)]
+        column.width = max(column.width, _DAY_WIDTH)
     else:
         # Whatever it begins with, it is text.
         cell.data_type = "s"
