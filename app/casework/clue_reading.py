@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -414,13 +414,14 @@ def _place_shapes(
     placing = place(shapely.get_coordinates(geometries))
     warnings += placing.warnings
     if undo := TO_WGS84.get(mapping.offset or "none"):
-        placing = Placing(**{**vars(placing), "undo": undo})
+        placing = replace(placing, undo=undo)
     points = shapely.get_type_id(geometries) == shapely.GeometryType.POINT
     for place_, item in enumerate(items):
         item.facts.pop("point")
         if points[place_] and not geometries[place_].is_empty:
-            (xy,) = placing.apply(shapely.get_coordinates(geometries[place_]))
-            _place_point(item, float(xy[0]), float(xy[1]))
+            corner = shapely.get_coordinates(geometries[place_])
+            ((x, y),) = placing.apply(corner)
+            _place_point(item, float(x), float(y), bool(placing.outside_zone(corner)[0]))
     drawn = np.flatnonzero(~points)
 
     def refuse(at: int, why: str) -> None:

@@ -93,7 +93,10 @@ def create_clue_list(
 
 
 def _spooled(file: UploadFile, folder: Path, limit: int) -> Path:
-    path = folder / "list"
+    # GDAL complains of a GeoPackage by another name; whatever else it is, its content says.
+    is_database = file.file.read(6) == b"SQLite"
+    file.file.seek(0)
+    path = folder / ("list.gpkg" if is_database else "list")
     with path.open("wb") as target:
         shutil.copyfileobj(file.file, target)
     if path.stat().st_size > limit:

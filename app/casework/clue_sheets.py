@@ -118,8 +118,7 @@ def _fill(sheet: Any, row: int, place: int, value: Any, is_new: bool) -> None:
 
 def _style(cell: Any, like: Any) -> None:
     if isinstance(cell, Cell) and like.has_style:
-        cell.font, cell.border, cell.fill = copy(like.font), copy(like.border), copy(like.fill)
-        cell.alignment, cell.protection = copy(like.alignment), copy(like.protection)
+        cell._style = copy(like._style)
 
 
 def _keep_rows(sheet: Any, kept: Sequence[int], first: int, width: int) -> dict[int, int]:
@@ -136,7 +135,6 @@ def _keep_rows(sheet: Any, kept: Sequence[int], first: int, width: int) -> dict[
             source, cell = sheet.cell(number, column), sheet.cell(target, column)
             if cell is not source:
                 cell._value, cell.data_type, cell._style = source._value, source.data_type, copy(source._style)
-                cell.hyperlink = None
     sheet.delete_rows(first + len(kept), max(end - first - len(kept) + 1, 0))
     _strip(sheet, width)
     return moved
@@ -149,8 +147,8 @@ def _strip(sheet: Any, width: int) -> None:
     for row in sheet.iter_rows():
         for cell in row:
             if isinstance(cell, Cell):
-                cell.comment = None
-    sheet._images, sheet._charts, sheet._pivots = [], [], []
+                cell.comment = cell.hyperlink = None
+    sheet._images, sheet._charts, sheet._pivots, sheet._hyperlinks = [], [], [], []
     sheet.conditional_formatting = type(sheet.conditional_formatting)()
     sheet.data_validations.dataValidation = []
     for name in list(sheet.tables):

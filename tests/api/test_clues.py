@@ -13,6 +13,7 @@ import geopandas
 import httpx2
 import pytest
 from openpyxl import load_workbook
+from openpyxl.comments import Comment
 from sqlalchemy import select, text
 
 from app.casework.ledger import verify
@@ -156,6 +157,10 @@ def test_a_list_comes_in_is_worked_through_and_goes_back_in_its_shape(desk: Desk
 
 def test_a_county_sees_its_own_rows_and_no_others_anywhere(desk: Desk) -> None:
     book = workbook([row("0012", "抚松县", HERE, 备注="甲" * 5), row("0014", "临江市", ELSEWHERE, 备注="乙" * 5)])
+    for cell in ("K4", "K5"):
+        hidden = {"K4": "甲" * 5, "K5": "乙" * 5}[cell]
+        book.worksheets[0][cell].hyperlink = f"https://example.org/{hidden}"
+        book.worksheets[0][cell].comment = Comment(hidden, hidden)
     book.active.merge_cells("C4:C5")  # type: ignore[union-attr]
     book.create_sheet("汇总").append(["临江市", "乙乙乙乙乙"])
     report = handed_in(desk, saved(book))
