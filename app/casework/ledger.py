@@ -164,7 +164,7 @@ def next_in(session: Session, head: int) -> tuple[int, datetime]:
 
 
 def history(session: Session, case_id: UUID) -> list[Row[Any]]:
-    """Kind, actor, instants and states of a case's events, oldest first."""
+    """What decisions need of a case's events, oldest first; `deeds` and `was_…`: of the case it was cut from."""
     return list(
         session.execute(
             select(
@@ -174,6 +174,9 @@ def history(session: Session, case_id: UUID) -> list[Row[Any]]:
                 CaseEvent.occurred_on,
                 CaseEvent.state_before,
                 CaseEvent.state_after,
+                CaseEvent.payload["deeds"].label("deeds"),
+                CaseEvent.payload["was_confirmed"].label("was_confirmed"),
+                CaseEvent.payload["was_reopened"].label("was_reopened"),
             )
             .where(CaseEvent.case_id == case_id)
             .order_by(CaseEvent.case_sequence)

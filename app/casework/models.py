@@ -53,6 +53,13 @@ class Case(Placed, Base):
         Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_cases_state", "state"),
         Index("ix_cases_party_key", "party_key"),
+        # The orders of the list (case_list.py).
+        Index("ix_cases_due", text("coalesce(due_on, 'infinity'::date)"), "id"),
+        Index(
+            "ix_cases_priority",
+            text("(case priority when 'urgent' then 0 when 'high' then 1 else 2 end)"),
+            "id",
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

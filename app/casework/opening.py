@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role, Unit
 from app.access.service import Caller, followers
+from app.casework.chain import chain_version
 from app.casework.commands import ConfirmFields, PlanFields
-from app.casework.ground import judge_ground, protected_area_level
+from app.casework.ground import judge_ground, judgement_payload, protected_area_level
 from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
@@ -64,9 +65,9 @@ def open_from_detection(
         area_m2=detection.area_m2,
         protected_area_level=protected_area_level(detection.overlaps),
     )
-    joining = [*_standing_on(session, detection.unit_ids), *co_responsible]
+    joining = [*standing_on(session, detection.unit_ids), *co_responsible]
     source = SourceEntry(SupervisionSource.satellite_monitoring)
-    return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today)
+    return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, today=today)
 
 
 def open_reported(
@@ -86,6 +87,7 @@ def open_reported(
     reported_on: date | None,
     note: str | None,
     today: date,
+    more: Mapping[str, Any] | None = None,
 ) -> Case:
     """A new case `dispatched` to its lead unit, of ground that a list or a report names.
 
@@ -95,6 +97,7 @@ def open_reported(
     Args:
         geometry: valid polygon, longitude and latitude (EPSG:4490).
         area_m2: as the list or the report says; None: measured.
+        more: what the first event says besides.
         lead: able to lead and the caller's own (`find_lead`); None: the unit with the largest part of the ground.
 
     Raises:
@@ -119,20 +122,23 @@ def open_reported(
         description=description,
         reported_on=reported_on,
     )
-    joining = [*_standing_on(session, overlay.unit_ids), *co_responsible]
-    judged = {
-        "verdict": overlay.verdict.value,
-        "severity": overlay.severity.value,
-        "verdict_ground": overlay.verdict_ground,
-        "verdict_ground_zh": overlay.verdict_ground_zh,
-        "judged_by": overlay.judged_by,
-    }
+    joining = [*standing_on(session, overlay.unit_ids), *co_responsible]
     return _open(
-        session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, more={"judged": judged}
+        session,
+        caller,
+        case,
+        lead,
+        joining,
+        source,
+        "dispatch",
+        note=note,
+        occurred_on=today,
+        today=today,
+        more={"judged": judgement_payload(overlay), **(more or {})},
     )
 
 
-def _standing_on(session: Session, unit_ids: Iterable[UUID]) -> list[Unit]:
+def standing_on(session: Session, unit_ids: Iterable[UUID]) -> list[Unit]:
     """The units that answer today for ground that these answered for."""
     standing = {unit for those in followers(session, unit_ids).values() for unit in those}
     return list(session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code)))
@@ -202,7 +208,9 @@ def import_case(
     lead = find_lead(session, caller, lead_unit)
     joining = find_units(session, caller, list(co_responsible))
     source = SourceEntry(supervision_source)
-    return _open(session, caller, case, lead, joining, source, "imported", note=note, occurred_on=occurred_on)
+    return _open(
+        session, caller, case, lead, joining, source, "imported", note=note, occurred_on=occurred_on, today=today
+    )
 
 
 def _open(
@@ -216,20 +224,39 @@ def _open(
     *,
     note: str | None,
     occurred_on: date,
+    today: date,
     more: Mapping[str, Any] | None = None,
 ) -> Case:
-    case.number = _number(session, lead.code, occurred_on.year)
     case.dispatching_unit_id = caller.unit_id
-    case.opened_at = utc_now()
+    case.chain = chain_version(today)
+    enter_case(session, case, lead, joining, occurred_on.year)
+    enter_source(session, case, source, primary=True)
+    payload = source.payload() | first_payload(case) | dict(more or {})
+    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
+    return case
+
+
+def enter_case(session: Session, case: Case, lead: Unit, joining: Iterable[Unit], year: int) -> None:
+    """Give a new case its number, participants and row; its `dispatching_unit_id` and `chain` are set.
+
+    The counter of numbers stays locked until commit: several cases are entered in the order of their leads' codes,
+    and all before the first event is written.
+    """
+    case.number = _number(session, lead.code, year)
+    case.opened_at = case.opened_at or utc_now()
     case.version = 1
-    set_lead(case, lead)
-    case.unit_ids = [caller.unit_id, lead.id]
+    case.plan = case.plan or {}
+    set_lead(session, case, lead)
+    case.unit_ids = [case.dispatching_unit_id, lead.id]
     session.add(case)
     # Participants refer to the case, so its row goes first.
     session.flush()
     assign(session, case, lead, joining)
-    enter_source(session, case, source, primary=True)
-    payload = source.payload() | {
+
+
+def first_payload(case: Case) -> dict[str, Any]:
+    """What the first event of a case says of it; figures read it from there."""
+    return {
         "number": case.number,
         "lead_unit_id": str(case.lead_unit_id),
         "accepting_unit_id": str(case.accepting_unit_id),
@@ -245,10 +272,8 @@ def _open(
         "simulated": case.simulated,
         "first_due_on": case.first_due_on.isoformat() if case.first_due_on else None,
         "due_on": case.due_on.isoformat() if case.due_on else None,
-        **(more or {}),
+        "approved_measures": case.plan.get("measure_kinds", []) if case.plan and case.due_on else None,
     }
-    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
-    return case
 
 
 def _number(session: Session, unit_code: str, year: int) -> str:

@@ -55,3 +55,32 @@ def sources_of(session: Session, case_id: UUID) -> Sequence[CaseSource]:
     """The lists in which a case stands, the primary one first."""
     statement = select(CaseSource).where(CaseSource.case_id == case_id)
     return list(session.scalars(statement.order_by(CaseSource.is_primary.desc(), CaseSource.id)))
+
+
+def make_primary(session: Session, case: Case, source_id: UUID) -> CaseSource:
+    """Count the case under this list of its own from now on."""
+    for row in sources_of(session, case.id):
+        if row.is_primary:
+            row.is_primary = False
+    # One primary row a case: the old one goes before the new one comes.
+    session.flush()
+    row = session.get_one(CaseSource, source_id)
+    row.is_primary = True
+    case.supervision_source = row.source.value
+    return row
+
+
+def copy_sources(session: Session, case: Case, other: Case, *, primary: bool = False) -> list[dict[str, Any]]:
+    """Let `other` stand in the lists of `case` too, where it does not yet; what was added, as an event tells of it.
+
+    Args:
+        primary: whether the primary list of `case` is that of `other` too, which has none.
+    """
+    known = {(row.source, row.round, row.item_number) for row in sources_of(session, other.id)}
+    added = []
+    for row in sources_of(session, case.id):
+        if (row.source, row.round, row.item_number) not in known:
+            entry = SourceEntry(row.source, row.round, row.item_number, row.due_on, row.clue_item_id)
+            enter_source(session, other, entry, primary=primary and row.is_primary)
+            added.append(entry.payload())
+    return added

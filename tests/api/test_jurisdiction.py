@@ -30,9 +30,18 @@ from app.boundaries.models import (
 from app.casework.clue_models import ClueItem, ClueList
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
-from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
+from app.casework.models import (
+    Case,
+    CaseLink,
+    CaseParticipation,
+    CaseSource,
+    Evidence,
+    EvidenceKind,
+    Participation,
+)
 from app.casework.review_models import Review
-from app.casework.vocabulary import SupervisionSource
+from app.casework.supervision_models import Objection
+from app.casework.vocabulary import CaseLinkKind, SupervisionSource
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
@@ -188,7 +197,22 @@ def _foreign(session: Session) -> Ids:
     revocation = PermitRevocation(
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
-    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
+    younger = Case(
+        number="RL-2", state=CaseState.publicised, activity="mining", priority="ordinary",
+        supervision_source="media", lead_unit_id=unit.id, accepting_unit_id=unit.id,
+        dispatching_unit_id=unit.id, geom=GROUND, area_m2=1, **place,
+    )  # fmt: skip
+    session.add(younger)
+    session.flush()
+    entry = CaseSource(case_id=case.id, source=SupervisionSource.media, is_primary=True)
+    tie = CaseLink(case_id=younger.id, other_case_id=case.id, kind=CaseLinkKind.split_from)
+    objection = Objection(
+        case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
+    )
+    hanging = (
+        *(review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
+        *(entry, tie, objection),
+    )
     session.add_all(hanging)
     code = uuid4()
     for layer in Layer:

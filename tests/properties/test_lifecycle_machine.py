@@ -16,33 +16,40 @@ from app.casework import case_routes, evidence_routes
 from app.casework.ledger import verify
 from app.casework.lifecycle import CHAIN, Command
 from app.foundation.time import utc_now
-from tests.casework_steps import Desk, add_detection
+from tests.casework_steps import Desk, add_detection, today
 from tests.conftest import World
 from tests.unit.test_lifecycle import SPEAKS_FOR, expected
 
 CELLS = expected()
 NOTICE = timedelta(days=CHAIN[-1].notice_days)
+PROVINCIAL = {"dispatching", "directing", "province", "chain", "above"}
 # Role and parts of each account in a case that the province dispatched to `county`; None: it does not see it.
 PARTS: dict[str, tuple[str, set[str]] | None] = {
-    "officer": ("officer", {"dispatching", "province", "above"}),
+    "officer": ("officer", PROVINCIAL),
     "officer-prefecture": ("officer", {"accepting", "above"}),
     "county": ("county", {"lead"}),
     "county2": None,
     "prefecture": ("prefecture", {"accepting", "above"}),
     "prefecture-other": None,
-    "province": ("province", {"dispatching", "province", "above"}),
-    "province-other": ("province", {"dispatching", "province", "above"}),
-    "inspector": ("inspector", {"dispatching", "province", "above"}),
-    "admin": ("admin", {"dispatching", "province", "above"}),
+    "province": ("province", PROVINCIAL),
+    "province-other": ("province", PROVINCIAL),
+    "inspector": ("inspector", PROVINCIAL),
+    "admin": ("admin", PROVINCIAL),
 }
+DISPATCHING = {"dispatch", "redispatch"}
 # Whoever did the one never does the other (separation of duties).
 BARRED = {
-    "accept": {"request_closure", "submit_plan", "dispatch", "redispatch"},
+    "accept": {"request_closure", "submit_plan", *DISPATCHING},
+    "approve_plan": {"submit_plan"},
     "close": {"accept"},
-    "uphold_proposal": {"dispatch", "redispatch"},
-    "reject_proposal": {"dispatch", "redispatch"},
+    "dismiss_objection": {"accept"},
+    "uphold_proposal": {"propose_unfounded", "propose_permitted", *DISPATCHING},
+    "reject_proposal": {"propose_unfounded", "propose_permitted", *DISPATCHING},
 }
 ENDS = {"merge", "withdraw"}
+# What takes more than the case itself: tests/api/test_cases_*.py.
+ELSEWHERE = {"split", "transfer", "make_primary"}
+COMMANDS = [command.value for command in Command if command.value not in ELSEWHERE]
 
 
 class Clock:
@@ -66,6 +73,7 @@ class Casework(RuleBasedStateMachine):
         self.case, self.other = (self.desk.dispatch(detection_id) for detection_id in detections)
         assert self.desk.upload("county", self.case["id"]).status_code == 201
         self.proof = ""
+        self.objections: list[str] = []
         self.deeds = [("dispatch", "officer")]
         self.events = 2
 
@@ -86,16 +94,22 @@ class Casework(RuleBasedStateMachine):
         ways = steps.get(self.case["state"], {})
         if not ways:
             return 409, None
-        if command == "close" and self.clock.ahead < self.notice_over:
+        if command == "close" and (self.clock.ahead < self.notice_over or self.objections):
             return 409, None
+        if command in ("dismiss_objection", "uphold_objection") and not self.objections:
+            return 422, None
         return 200, next(after for name, after in ways.items() if name in speaks)
 
     def give(self, username: str, command: str, version: int) -> None:
         extra: dict[str, Any] = {}
         if command == "merge":
             extra["into_case_id"] = self.other["id"]
-        if command == "request_closure":
+        if command in ("request_closure", "take_up_again"):
             extra["evidence_id"] = self.proof or self.case["id"]
+        if command in ("dismiss_objection", "uphold_objection"):
+            extra["objection_id"] = self.objections[0] if self.objections else self.case["id"]
+        if command == "record_objection":
+            extra["received_on"] = (today() + self.clock.ahead).isoformat()
         status, after = self.expect(username, command, version)
         answer = self.desk.give(username, self.case, command, version=version, **extra)
         assert answer.status_code == status, (username, command, self.case["state"], answer.text)
@@ -105,7 +119,12 @@ class Casework(RuleBasedStateMachine):
         assert (self.case["state"], self.case["version"]) == (after, version + 1)
         self.deeds.append((command, username))
         self.events += 1
-        if command == "approve_plan":
+        if command in ("dismiss_objection", "uphold_objection"):
+            self.objections.pop(0)
+        if command == "record_objection":
+            events = self.desk.get(username, f"/cases/{self.case['id']}/objections").json()["items"]
+            self.objections = [row["id"] for row in events if row["state"] == "open"]
+        if command in ("approve_plan", "uphold_proposal"):
             uploaded = self.desk.upload("county", self.case["id"])
             self.proof = uploaded.json()["id"]
             self.events += 1
@@ -114,7 +133,7 @@ class Casework(RuleBasedStateMachine):
 
     @rule(
         username=st.sampled_from(sorted(PARTS)),
-        command=st.sampled_from([command.value for command in Command]),
+        command=st.sampled_from(COMMANDS),
         stale=st.integers(0, 9).map(lambda number: number == 0),
     )
     def anyone_gives_anything(self, username: str, command: str, stale: bool) -> None:
@@ -124,10 +143,10 @@ class Casework(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_right_one_gives_a_right_one(self, data: st.DataObject) -> None:
         fitting = [
-            (username, command.value)
+            (username, command)
             for username in PARTS
-            for command in Command
-            if command.value not in ENDS and self.expect(username, command.value, self.case["version"])[0] == 200
+            for command in COMMANDS
+            if command not in ENDS and self.expect(username, command, self.case["version"])[0] == 200
         ]
         if fitting:
             self.give(*data.draw(st.sampled_from(fitting)), self.case["version"])
