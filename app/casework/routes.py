@@ -2,6 +2,7 @@
 
 from app.casework import (
     case_routes,
+    clue_routes,
     detection_routes,
     evidence_routes,
     judgement_routes,
@@ -21,4 +22,5 @@ routers = (
     sample_routes.router,
     ledger_routes.router,
     ledger_routes.case_router,
+    clue_routes.router,
 )

@@ -222,6 +222,8 @@ def _tables() -> None:
         ),
         sa.Column("area_m2", sa.Double(), nullable=True),
         sa.Column("lead_unit_id", sa.Uuid(), nullable=True),
+        sa.Column("facts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("corrections", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("problems", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column(
             "state",
@@ -252,6 +254,7 @@ def _tables() -> None:
     )
     op.create_index("ix_clue_items_case_id", "clue_items", ["case_id"], unique=False)
     op.create_index("ix_clue_items_geom", "clue_items", ["geom"], unique=False, postgresql_using="gist")
+    op.create_index("ix_clue_items_item_number", "clue_items", ["item_number"], unique=False)
     op.create_index("ix_clue_items_unit_ids", "clue_items", ["unit_ids"], unique=False, postgresql_using="gin")
     op.create_table(
         "case_sources",
@@ -461,6 +464,7 @@ def downgrade() -> None:
     op.drop_index("ix_case_sources_case_id", table_name="case_sources")
     op.drop_table("case_sources")
     op.drop_index("ix_clue_items_unit_ids", table_name="clue_items", postgresql_using="gin")
+    op.drop_index("ix_clue_items_item_number", table_name="clue_items")
     op.drop_index("ix_clue_items_geom", table_name="clue_items", postgresql_using="gist")
     op.drop_index("ix_clue_items_case_id", table_name="clue_items")
     op.drop_table("clue_items")

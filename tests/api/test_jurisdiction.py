@@ -29,6 +29,7 @@ from app.boundaries.models import (
     VersionStatus,
 )
 from app.casework import review_ledger
+from app.casework.clue_models import ClueItem, ClueList
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import (
@@ -168,6 +169,17 @@ def _foreign(session: Session) -> Ids:
     session.add(evidence)
     caller = access.caller_of(session, account)
     event = append(session, caller, case, "dispatch", state_before=None, occurred_on=date(2024, 1, 1))
+    clue_list = ClueList(
+        name="l", source=SupervisionSource.green_shield, filename="f.csv", sha256="0" * 64, mapping={},
+        layout={"format": "csv", "columns": [], "row_count": 1}, uploaded_by=account.id, **place,
+    )  # fmt: skip
+    session.add(clue_list)
+    session.flush()
+    clue_item = ClueItem(
+        list_id=clue_list.id, row_number=2, values={"number": "1"}, item_number="1", geom=GROUND, lead_unit_id=unit.id,
+        **place,
+    )  # fmt: skip
+    session.add(clue_item)
     review = Review(detection_id=detection.id, state=ReviewState.dispatched, case_id=case.id, decided_by=account.id)
     part = CaseParticipation(case_id=case.id, unit_id=unit.id, kind=Participation.lead)
     run_tile = RunTile(run_id=run.id, row=0, col=0)
@@ -247,6 +259,8 @@ def _foreign(session: Session) -> Ids:
             ("runs", "run_id"): run.id,
             ("detections", "detection_id"): detection.id,
             ("cases", "case_id"): case.id,
+            ("clue-lists", "list_id"): clue_list.id,
+            ("clue-lists", "item_id"): clue_item.id,
             # Features of OGC API – Features; those of the boundary layers stand above.
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
@@ -390,7 +404,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger",
+        "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger", "clue-lists",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):
