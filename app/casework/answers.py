@@ -91,7 +91,7 @@ def _detection(row: Detection, review: Review | None, units: Units, names: dict[
         verdicts=row.verdicts,
         judged_by=row.judged_by,
         verdict_now=row.verdict_now,
-        review=_review(review, names),
+        review=review_answer(review, names),
     )
 
 
@@ -110,7 +110,7 @@ def change_answer(row: DetectionChange) -> DetectionChangeAnswer:
     )
 
 
-def _review(row: Review | None, names: dict[UUID, str]) -> ReviewAnswer:
+def review_answer(row: Review | None, names: dict[UUID, str]) -> ReviewAnswer:
     if row is None or row.version == 0:
         return ReviewAnswer(state=ReviewState.new, state_label=REVIEW_STATE_LABELS[ReviewState.new], version=0)
     is_claimed = claim_holds(row, utc_now())

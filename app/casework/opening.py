@@ -191,6 +191,19 @@ def _number(session: Session, unit_code: str, year: int) -> str:
     return f"RL-{unit_code}-{year}-{last:04d}"
 
 
+def lock_numbers(session: Session, unit_codes: Iterable[str], year: int) -> None:
+    """Hold the counters of units' numbers before a transaction opens several cases: in one order, before any head of
+    the cases' ledger, as whoever opens one case holds its counter before that head.
+    """
+    codes = sorted(set(unit_codes))
+    if not codes:
+        return
+    rows = [{"unit_code": code, "year": year, "last": 0} for code in codes]
+    session.execute(insert(CaseSequence).values(rows).on_conflict_do_nothing())
+    held = select(CaseSequence.unit_code).where(CaseSequence.unit_code.in_(codes), CaseSequence.year == year)
+    session.execute(held.order_by(CaseSequence.unit_code).with_for_update())
+
+
 def _checked(kind: type[ConfirmFields] | type[PlanFields], values: Mapping[str, Any] | None) -> dict[str, Any]:
     if values is None:
         return {}

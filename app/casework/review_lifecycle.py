@@ -25,6 +25,8 @@ AUDITED_SHARE: Final = 0.05
 # Ground and severity on which nobody alone says that nothing is wrong (DESIGN section 6).
 GRAVE_GROUNDS: Final = frozenset({"core_protection", "reserve_core"})
 GRAVE_SEVERITIES: Final = frozenset({Severity.high})
+# Detections of one bulk command: it holds the ledger's head until its end.
+MOST_AT_ONCE: Final = 200
 
 
 class ReviewCommand(StrEnum):
@@ -39,6 +41,20 @@ class ReviewCommand(StrEnum):
     reject_review = "reject_review"
     uphold_audit = "uphold_audit"
     overturn_audit = "overturn_audit"
+
+
+class BulkCommand(StrEnum):
+    """What may be given on many detections at once."""
+
+    start_review = "start_review"
+    release = "release"
+    dismiss = "dismiss"
+    authorise = "authorise"
+    link = "link"
+    dispatch = "dispatch"
+    withdraw_proposal = "withdraw_proposal"
+    uphold_review = "uphold_review"
+    reject_review = "reject_review"
 
 
 class Hand(StrEnum):
