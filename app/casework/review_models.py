@@ -21,7 +21,11 @@ class Review(Base):
     """What became of a detection on the officer's desk. A detection without a row is `new`. Seen with its detection."""
 
     __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_case_id", "case_id"), Index("ix_reviews_state", "state"))
+    __table_args__ = (
+        Index("ix_reviews_case_id", "case_id"),
+        Index("ix_reviews_state", "state"),
+        Index("ix_reviews_claimed_by", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"), unique=True)
