@@ -3,6 +3,7 @@
 from app.casework import (
     case_routes,
     clue_routes,
+    desk_routes,
     detection_routes,
     evidence_routes,
     judgement_routes,
@@ -12,7 +13,9 @@ from app.casework import (
     track_routes,
 )
 
+# What stands beside the single detections goes before them: `audits` is no id.
 routers = (
+    desk_routes.router,
     detection_routes.router,
     judgement_routes.router,
     case_routes.router,

@@ -7,7 +7,6 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from app.casework.vocabulary import (
-    DismissReason,
     MeasureKind,
     ReopenBasis,
     RestorationKind,
@@ -38,17 +37,6 @@ WORDS: Mapping[type[StrEnum], Mapping[StrEnum, str]] = MappingProxyType(
             SupervisionLevel.ordinary: "一般",
             SupervisionLevel.prefecture: "市级挂牌督办",
             SupervisionLevel.province: "省级挂牌督办",
-        },
-        DismissReason: {
-            DismissReason.cloud: "云",
-            DismissReason.shadow: "阴影",
-            DismissReason.snow: "积雪",
-            DismissReason.phenology: "物候",
-            DismissReason.water_level: "水位变化",
-            DismissReason.crop: "农作物",
-            DismissReason.fire: "火烧",
-            DismissReason.misregistration: "配准误差",
-            DismissReason.other: "其他",
         },
         ReturnReason: {
             ReturnReason.not_ours: "非本辖区",
@@ -89,7 +77,6 @@ TITLES: Mapping[type[StrEnum], str] = MappingProxyType(
     {
         SupervisionSource: "Supervision source (问题来源)",
         SupervisionLevel: "Supervision level (挂牌督办)",
-        DismissReason: "Dismissing a detection",
         ReturnReason: "Returning a case (退回)",
         TakeUpBasis: "Taking a case up again (重新核查)",
         ReopenBasis: "Reopening a case (反弹重启)",

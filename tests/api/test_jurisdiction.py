@@ -41,9 +41,9 @@ from app.casework.models import (
     EvidenceKind,
     Participation,
 )
-from app.casework.review_models import Review
+from app.casework.review_models import Review, ReviewAudit
 from app.casework.supervision_models import LookBack, Objection, Sample, SampledCase, Track
-from app.casework.vocabulary import CaseLinkKind, SupervisionSource, TrackKind
+from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
@@ -199,6 +199,7 @@ def _foreign(session: Session) -> Ids:
     revocation = PermitRevocation(
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
+    audit = ReviewAudit(detection_id=detection.id, review_version=1, reason=DismissReason.crop, dismissed_by=account.id)
     track = Track(case_id=case.id, kind=TrackKind.penalty, state="filed", authority="a", opened_on=date(2024, 1, 1))
     sample = Sample(
         name="s", seed="s", size=1, filters={"stratify_by_unit": False}, ledger_sequence=1, population=1,
@@ -221,7 +222,7 @@ def _foreign(session: Session) -> Ids:
         case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
     )
     hanging = (
-        *(review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
+        *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back),
     )
     session.add_all(hanging)
@@ -258,6 +259,7 @@ def _foreign(session: Session) -> Ids:
             ("plans", "plan_id"): plan.id,
             ("runs", "run_id"): run.id,
             ("detections", "detection_id"): detection.id,
+            ("detections", "audit_id"): audit.id,
             ("cases", "case_id"): case.id,
             ("clue-lists", "list_id"): clue_list.id,
             ("clue-lists", "item_id"): clue_item.id,
