@@ -11,7 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from app.casework import pickup
+from app.casework import attaching, pickup, rebounds
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -39,6 +39,8 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *sweeping.timetable(settings),
         *rejudging.timetable(database),
         *pickup.timetable(),
+        *rebounds.timetable(),
+        *attaching.timetable(),
     ]
 
 

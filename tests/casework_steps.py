@@ -160,7 +160,7 @@ def fields_of(command: str) -> dict[str, Any]:
         "request_closure": {"summary": "已恢复"},
         "accept": {"opinion": "合格"},
         "publicise": {"published_at": "县政府网站"},
-        "reopen": {"basis": "rebound_signal", "reason": "复采"},
+        "reopen": {"basis": "look_back", "reason": "复采"},
         "merge": {"reason": "同一地块"},
     }.get(command, reason)
 

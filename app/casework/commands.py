@@ -136,7 +136,14 @@ class ReopenFields(Fields):
     """反弹重启"""
 
     basis: ReopenBasis
+    signal_id: UUID | None = Field(None, description="The rebound signal that is affirmed, where it is the basis")
     reason: Words
+
+    @model_validator(mode="after")
+    def _names_its_signal(self) -> Self:
+        if (self.basis is ReopenBasis.rebound_signal) != (self.signal_id is not None):
+            raise ValueError("name signal_id where basis is rebound_signal, and there alone")
+        return self
 
 
 class MergeFields(Fields):

@@ -7,15 +7,17 @@ from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.access.models import Unit
-from app.casework.commands import ConfirmFields, MergeFields, NoticeFields, PlanFields, RedispatchFields
+from app.casework.commands import ConfirmFields, MergeFields, NoticeFields, PlanFields, RedispatchFields, ReopenFields
 from app.casework.guards import Context
 from app.casework.ledger import append
 from app.casework.lifecycle import Command, chain_rule
 from app.casework.models import CaseParticipation, Participation
 from app.casework.participation import assign, find_lead, find_units
+from app.casework.supervision_models import ReboundSignal
+from app.casework.vocabulary import SignalState
 
 Payload = dict[str, Any]
 
@@ -74,6 +76,25 @@ def _end_notice(context: Context) -> Payload:
     return {}
 
 
+def _reopen(context: Context) -> Payload:
+    """However it comes to be reopened, no rebound signal of the case is left to decide: all are affirmed by it."""
+    changed = _end_notice(context)
+    fields, session = context.given(ReopenFields), context.session
+    raised = (
+        select(ReboundSignal)
+        .where(ReboundSignal.case_id == context.case.id, ReboundSignal.state == SignalState.raised)
+        .order_by(ReboundSignal.id)
+        .with_for_update()
+    )
+    signals = list(session.scalars(raised))
+    now = session.scalars(select(func.clock_timestamp())).one()
+    for signal in signals:
+        signal.state, signal.reason = SignalState.affirmed, fields.reason
+        signal.version += 1
+        signal.decided_by, signal.decided_at = context.caller.account_id, now
+    return changed | ({"signal_ids": [str(signal.id) for signal in signals]} if signals else {})
+
+
 def _merge(context: Context) -> Payload:
     other = context.other
     assert other is not None
@@ -98,7 +119,7 @@ EFFECTS: Mapping[Command, Callable[[Context], Payload]] = MappingProxyType(
         Command.approve_plan: _approve_plan,
         Command.publicise: _publicise,
         Command.uphold_objection: _end_notice,
-        Command.reopen: _end_notice,
+        Command.reopen: _reopen,
         Command.merge: _merge,
     }
 )

@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
 from app.boundaries.models import BoundaryFeature, Layer
-from app.casework.commands import ClosureFields, ConfirmFields, Fields, PermitFields, PlanFields
+from app.casework.commands import ClosureFields, ConfirmFields, Fields, PermitFields, PlanFields, ReopenFields
 from app.casework.lifecycle import CaseState, Guard
 from app.casework.models import Case, Evidence, EvidenceKind
+from app.casework.supervision_models import ReboundSignal
+from app.casework.vocabulary import SignalState
 from app.foundation.errors import Conflict, Invalid
 
 F = TypeVar("F", bound=Fields)
@@ -117,6 +119,22 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
 
 
+def _signal_is_raised(context: Context) -> None:
+    signal_id = context.given(ReopenFields).signal_id
+    if signal_id is None:
+        return
+    # After its case, whose row is locked already.
+    state = context.session.scalar(
+        select(ReboundSignal.state)
+        .where(ReboundSignal.id == signal_id, ReboundSignal.case_id == context.case.id)
+        .with_for_update()
+    )
+    if state is None:
+        raise invalid("fields/signal_id", "is not a rebound signal of this case")
+    if state is not SignalState.raised:
+        raise Conflict(f"The rebound signal is {state} already.", state=state.value)
+
+
 GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
     {
         Guard.positioned_evidence: _positioned_evidence,
@@ -126,5 +144,6 @@ GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
         Guard.completion_evidence: _completion_evidence,
         Guard.notice_is_over: _notice_is_over,
         Guard.merge_target: _merge_target,
+        Guard.signal_is_raised: _signal_is_raised,
     }
 )

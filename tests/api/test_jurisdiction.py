@@ -31,6 +31,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
 from app.casework.review_models import Review
+from app.casework.supervision_models import ReboundSignal
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
@@ -172,10 +173,13 @@ def _foreign(session: Session) -> Ids:
         detection_id=detection.id, cause=JudgementCause.published, on=date(2022, 1, 1), verdict=Verdict.undetermined,
         severity=Severity.none, overlay={},
     )  # fmt: skip
+    signal = ReboundSignal(
+        case_id=case.id, detection_id=detection.id, geom=GROUND, area_m2=1, first_seen_on=date(2022, 1, 1)
+    )
     revocation = PermitRevocation(
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
-    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
+    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, signal, revocation)
     session.add_all(hanging)
     code = uuid4()
     for layer in Layer:
@@ -214,6 +218,7 @@ def _foreign(session: Session) -> Ids:
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
+            ("rebounds", "signal_id"): signal.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
