@@ -20,9 +20,10 @@ from sqlalchemy.orm import Session
 from app.access.service import system_caller
 from app.casework import review_ledger
 from app.casework.ledger import append
-from app.casework.lifecycle import CaseState, ReviewState
+from app.casework.lifecycle import ReviewState
 from app.casework.models import Case
 from app.casework.review_models import Review
+from app.casework.review_rules import OPEN_CASES
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day, utc_now
 from app.foundation.timetable import Job
@@ -31,13 +32,6 @@ from app.monitoring.models import ChangeType, Confidence, Detection
 LEAST_SHARE: Final = 0.5
 # Detections of one transaction, which holds their cases and the ledgers' heads; the next look takes the others.
 MOST = 200
-_OPEN = frozenset(CaseState) - {
-    CaseState.unfounded,
-    CaseState.permitted,
-    CaseState.closed,
-    CaseState.merged,
-    CaseState.withdrawn,
-}
 
 
 def attach(session: Session) -> int:
@@ -129,7 +123,7 @@ def _clear(detections: Collection[UUID] | None = None) -> Any:
         .join(Detection, Case.geom.op("&&")(Detection.geom))
         .join(Review, Review.detection_id == Detection.id, isouter=True)
         .where(
-            Case.state.in_(_OPEN),
+            Case.state.in_(OPEN_CASES),
             Case.simulated == Detection.simulated,
             Detection.withdrawn_at.is_(None),
             Detection.split_from_id.is_(None),

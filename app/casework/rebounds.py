@@ -31,6 +31,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, Command
 from app.casework.models import Case, CaseEvent
 from app.casework.review_models import Review
+from app.casework.schemas import DetectionAnswer, ReboundMention
 from app.casework.supervision_models import ReboundSignal
 from app.casework.transitions import check_version, execute, lock_cases
 from app.casework.vocabulary import ReopenBasis, SignalState
@@ -299,6 +300,17 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
         .order_by(Case.id, Detection.id, DetectionChange.id)
         for statement in (its_own, others)
     ]
+
+
+def mention_rebounds(session: Session, caller: Caller, answers: list[DetectionAnswer]) -> list[DetectionAnswer]:
+    """Name in answers the signals that their detections raised of cases that the caller may see."""
+    statement = select(ReboundSignal).join(Case, Case.id == ReboundSignal.case_id).order_by(ReboundSignal.id)
+    wanted = {answer.id: answer for answer in answers}
+    for signal in session.scalars(
+        in_jurisdiction(statement.where(ReboundSignal.detection_id.in_(wanted)), caller, Case)
+    ):
+        wanted[signal.detection_id].rebounds.append(ReboundMention.model_validate(signal))
+    return answers
 
 
 def reject(session: Session, caller: Caller, signal_id: UUID, expected: int, reason: str) -> ReboundSignal:

@@ -1,8 +1,17 @@
 """All of casework's routes, one file per resource."""
 
-from app.casework import case_routes, detection_routes, evidence_routes, judgement_routes, rebound_routes
+from app.casework import (
+    audit_routes,
+    case_routes,
+    detection_routes,
+    evidence_routes,
+    judgement_routes,
+    rebound_routes,
+)
 
+# What stands beside the single detections goes before them: `audits` is no id.
 routers = (
+    audit_routes.router,
     detection_routes.router,
     judgement_routes.router,
     case_routes.router,

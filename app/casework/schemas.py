@@ -12,7 +12,15 @@ from app.boundaries.models import Establishment, Severity, Verdict
 from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
-from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
+from app.casework.vocabulary import (
+    Activity,
+    DismissReason,
+    Priority,
+    SignalState,
+    SupervisionLevel,
+    UnitCode,
+    Words,
+)
 from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind, JudgementBasis, JudgementCause
 
 
@@ -26,8 +34,23 @@ class StartReviewRequest(_Request):
     """Take a detection on the desk."""
 
 
+class NoteRequest(_Request):
+    """Nothing but words, where there are any."""
+
+
+class WordsRequest(BaseModel):
+    """Why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Words = Field(examples=["影像显示有新开挖，需现场核查"])
+
+
 class DismissRequest(_Request):
-    reason: DismissReason = Field(description="`other` needs a note", examples=["crop"])
+    reason: DismissReason = Field(
+        description="`other` needs a note; so do natural causes where a permit or a known case covers the ground",
+        examples=["crop"],
+    )
 
 
 class AuthoriseRequest(PermitFields):
@@ -47,16 +70,25 @@ class DispatchRequest(_Request):
     co_responsible: list[UnitCode] = Field([], max_length=20, description="Codes of units that join")
     activity: Activity | None = Field(None, description="Unset: as recognised")
     priority: Priority = Priority.ordinary
+    supervision_level: SupervisionLevel = Field(
+        SupervisionLevel.ordinary, description="挂牌督办; `province` is for officers of the province"
+    )
 
 
 class ReviewAnswer(BaseModel):
     """The state on the officer's desk; a detection that nobody touched is `new`, at version 0."""
 
     state: ReviewState
+    state_label: str = Field(examples=["研判中"])
     version: int = Field(examples=[0])
     reason: str | None = None
     note: str | None = None
     case_id: UUID | None = None
+    claimed_by: str | None = Field(
+        None, description="Display name of the account on whose desk it lies; null: nobody's"
+    )
+    claimed_until: datetime | None = Field(None, description="From then on anyone may claim it")
+    proposed_by: str | None = Field(None, description="Display name of who proposed what waits for a second account")
     decided_at: datetime | None = None
 
 
@@ -75,6 +107,16 @@ class DetectionChangeAnswer(BaseModel):
     activity: str | None = Field(description="What it was named at the end of that run")
     calibration: str | None = Field(description="Version of the calibration by then")
     recorded_at: datetime
+
+
+class ReboundMention(BaseModel):
+    """A rebound signal that a detection raised."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    case_id: UUID
+    state: SignalState
 
 
 class DetectionAnswer(BaseModel):
@@ -140,6 +182,7 @@ class DetectionAnswer(BaseModel):
     )
     judged_by: dict[str, Any]
     review: ReviewAnswer
+    rebounds: list[ReboundMention] = Field([], description="Signals that it raised on the ground of closed cases")
 
 
 class JudgementAnswer(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import UUID
 import pytest
 from shapely import box
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.orm import Session
 
 from app.casework import attaching, pickup, rebounds
@@ -33,6 +34,7 @@ from app.monitoring.models import (
     Run,
     RunStatus,
 )
+from app.tables import metadata
 from app.worker import all_jobs
 from tests.casework_steps import GROUND, Desk, add_detection, today
 from tests.conftest import COUNTY, COUNTY2, World
@@ -278,14 +280,29 @@ def test_a_look_takes_a_few_and_two_at_once_raise_nothing_twice(world: World, mo
 
 
 def test_the_question_goes_to_the_spatial_index(world: World) -> None:
+    add_case(world)
+    publish(world)
     with world.database.transaction(see_all=True) as session:
-        session.execute(select(func.set_config("enable_seqscan", "off", True)))
-        for statement in (rebounds._new_detections(None), attaching._clear()):
-            compiled = statement.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
-            plan = "\n".join(
-                row[0] for row in session.connection().exec_driver_sql(f"explain {compiled}".replace("%", "%%"))
+        for table, key in (("cases", "number"), ("detections", "detector")):
+            names = [
+                f'"{column.key}"' for column in metadata.tables[table].columns if column.key not in ("id", key, "geom")
+            ]
+            session.execute(
+                text(
+                    f"insert into {table} (id, {key}, geom, {', '.join(names)}) "
+                    f"select gen_random_uuid(), 'x' || i, ST_Translate(geom, i * 0.01, 0), {', '.join(names)} "
+                    f"from {table}, generate_series(1, 2000) i"
+                )
             )
-            assert "ix_detections_geom" in plan or "ix_cases_geom" in plan, plan
+    engine = create_engine(world.urls.owner, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("analyze cases, detections"))
+    engine.dispose()
+    with world.database.transaction(see_all=True) as session:
+        for statement in (rebounds._new_detections(None), attaching._clear()):
+            asked = statement.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+            plan = session.connection().exec_driver_sql(f"explain {asked}".replace("%", "%%"))
+            assert re.search("Index Scan using ix_(detections|cases)_geom", "\n".join(row[0] for row in plan))
 
 
 def test_new_change_on_an_open_cases_ground_is_attached_where_it_is_clear(world: World, desk: Desk) -> None:
