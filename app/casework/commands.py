@@ -4,9 +4,10 @@ from datetime import date
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from app.casework.lifecycle import Command
+from app.casework.parties import check_party_code
 from app.casework.vocabulary import (
     Activity,
     Name,
@@ -17,6 +18,10 @@ from app.casework.vocabulary import (
     Words,
 )
 
+# GB 32100-2015, its check character included.
+PartyCode = Annotated[
+    str, AfterValidator(check_party_code), WithJsonSchema({"type": "string", "pattern": "^[0-9A-HJ-NPQRTUWXY]{18}$"})
+]
 Area = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
 
@@ -67,6 +72,9 @@ class ConfirmFields(Fields):
     occurred_to: date = Field(description="精准时间: not after", examples=["2023-06-15"])
     area_m2: Area = Field(description="精准面积, square metres", examples=[12500.0])
     party: Name | None = Field(None, description="精准对象: who did it", examples=["某石料有限公司"])
+    party_code: PartyCode | None = Field(
+        None, description="Its unified social credit code (统一社会信用代码)", examples=["91220101MA0Y1234X5"]
+    )
     unknown_reason: Words | None = Field(None, description="Why the party is unknown")
     responsible_government: Name = Field(
         description="精准对象: the government responsible", examples=["抚松县人民政府"]
@@ -80,6 +88,8 @@ class ConfirmFields(Fields):
             raise ValueError("occurred_from lies after occurred_to")
         if (self.party is None) == (self.unknown_reason is None):
             raise ValueError("give either party or unknown_reason")
+        if self.party is None and self.party_code is not None:
+            raise ValueError("name the party whose party_code is given")
         return self
 
 

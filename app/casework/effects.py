@@ -16,6 +16,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import Command, chain_rule
 from app.casework.models import CaseParticipation, Participation
 from app.casework.participation import assign, find_lead, find_units
+from app.casework.parties import party_key
 from app.casework.supervision_models import ReboundSignal
 from app.casework.vocabulary import SignalState
 
@@ -40,6 +41,7 @@ def _confirm(context: Context) -> Payload:
     fields = context.given(ConfirmFields)
     context.case.facts = fields.model_dump(mode="json", exclude_none=True)
     context.case.area_m2 = fields.area_m2
+    context.case.party_key, context.case.party_code = party_key(fields.party), fields.party_code
     if fields.activity is not None:
         context.case.activity = fields.activity
     return {}

@@ -53,6 +53,7 @@ class Case(Placed, Base):
         Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_cases_state", "state"),
         Index("ix_cases_party_key", "party_key"),
+        Index("ix_cases_party_code", "party_code"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -89,6 +90,8 @@ class Case(Placed, Base):
     reported_on: Mapped[date | None] = mapped_column()
     # Who did it, in a form by which the same party is found again (`repeats.party_key`); None: unknown.
     party_key: Mapped[str | None] = mapped_column(Text)
+    # Its unified social credit code (GB 32100-2015), where it was given.
+    party_code: Mapped[str | None] = mapped_column(Text)
     opened_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # The five precisions, the plan and the notice as the commands gave them; their history is in the ledger.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)

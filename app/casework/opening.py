@@ -21,6 +21,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
 from app.casework.participation import assign, find_lead, find_units, set_lead
+from app.casework.parties import party_key
 from app.casework.vocabulary import Priority, SupervisionLevel, SupervisionSource, pointers
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
@@ -120,6 +121,7 @@ def import_case(
         raise Invalid(f"A case imported as {state} brings the due date that was approved.")
     if state is CaseState.publicised and notice_until is None:
         raise Invalid("A case imported as publicised brings the end of its notice.")
+    confirmed = _checked(ConfirmFields, facts)
     case = Case(
         id=new_id(),
         state=state,
@@ -129,7 +131,9 @@ def import_case(
         supervision_source=supervision_source.value,
         geom=to_database(geometry),
         area_m2=geodesic_area_m2(geometry) if area_m2 is None else area_m2,
-        facts=_checked(ConfirmFields, facts),
+        facts=confirmed,
+        party_key=party_key(confirmed.get("party")),
+        party_code=confirmed.get("party_code"),
         plan=_checked(PlanFields, plan),
         first_due_on=first_due_on or due_on,
         due_on=due_on,

@@ -7,6 +7,7 @@ from app.casework import (
     evidence_routes,
     judgement_routes,
     rebound_routes,
+    repeat_routes,
 )
 
 # What stands beside the single detections goes before them: `audits` is no id.
@@ -17,4 +18,5 @@ routers = (
     case_routes.router,
     evidence_routes.router,
     rebound_routes.router,
+    repeat_routes.router,
 )

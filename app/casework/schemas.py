@@ -231,6 +231,13 @@ class CaseSummary(BaseModel):
     first_due_on: date | None = Field(description="The first due date that was approved")
     due_on: date | None
     notice_until: date | None = Field(description="From this day on the case may be closed")
+    repeat: bool | None = Field(
+        None,
+        description=(
+            "Whether a case of the same party or on the same ground was opened before, of those that I may see "
+            "(`repeats` names them); null: not asked in this answer"
+        ),
+    )
 
 
 class ParticipationAnswer(BaseModel):
