@@ -48,6 +48,7 @@ def open_from_detection(
     case_id: UUID | None = None,
     supervision_level: SupervisionLevel = SupervisionLevel.ordinary,
     drawn: tuple[WKBElement, float] | None = None,
+    touched: Iterable[UUID] = (),
 ) -> Case:
     """A new case `dispatched` to its lead unit, with number, participants and first event.
 
@@ -56,10 +57,11 @@ def open_from_detection(
     Args:
         case_id: where the id was needed before the case.
         drawn: the outline as an officer drew it and its area in square metres; else the imagery's.
+        touched: units that it touches besides those of the detection.
     """
     geom, area_m2 = drawn or (detection.geom, detection.area_m2)
-    standing = {unit for those in followers(session, detection.unit_ids).values() for unit in those}
-    touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
+    standing = {unit for those in followers(session, [*detection.unit_ids, *touched]).values() for unit in those}
+    those_touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
     case = Case(
         id=case_id or new_id(),
         state=CaseState.dispatched,
@@ -72,7 +74,7 @@ def open_from_detection(
         geom=geom,
         area_m2=area_m2,
     )
-    joining = [*touched, *co_responsible]
+    joining = [*those_touched, *co_responsible]
     return _open(session, caller, case, lead, joining, "dispatch", note=note, occurred_on=today)
 
 
@@ -193,6 +195,19 @@ def _number(session: Session, unit_code: str, year: int) -> str:
         ).returning(CaseSequence.last)
     )
     return f"RL-{unit_code}-{year}-{last:04d}"
+
+
+def lock_numbers(session: Session, unit_codes: Iterable[str], year: int) -> None:
+    """Hold the counters of units' numbers before a transaction opens several cases: in one order, before any head of
+    the cases' ledger, as whoever opens one case holds its counter before that head.
+    """
+    codes = sorted(set(unit_codes))
+    if not codes:
+        return
+    rows = [{"unit_code": code, "year": year, "last": 0} for code in codes]
+    session.execute(insert(CaseSequence).values(rows).on_conflict_do_nothing())
+    held = select(CaseSequence.unit_code).where(CaseSequence.unit_code.in_(codes), CaseSequence.year == year)
+    session.execute(held.order_by(CaseSequence.unit_code).with_for_update())
 
 
 def _checked(kind: type[ConfirmFields] | type[PlanFields], values: Mapping[str, Any] | None) -> dict[str, Any]:

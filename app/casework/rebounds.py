@@ -22,11 +22,12 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, literal, null, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, and_, exists, func, literal, null, or_, select
+from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction, system_caller
+from app.casework.heirs import before, news_by_heirs, shown_before
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, Command
 from app.casework.models import Case, CaseEvent
@@ -57,12 +58,14 @@ class News:
     Attributes:
         change_id: the growth; None: the detection itself is new.
         first_seen_on: of growth, the last day of the imagery that showed it.
+        is_own: growth of the case's own detection, wherever it lies.
     """
 
     case_id: UUID
     detection_id: UUID
     change_id: UUID | None
     first_seen_on: date
+    is_own: bool = False
 
 
 def raise_signals(session: Session) -> int:
@@ -98,8 +101,7 @@ def _raise(session: Session, caller: Caller, case: Case, news: News) -> None:
     if news.change_id is not None:
         change = session.get_one(DetectionChange, news.change_id)
         ground = _news_of(session, change)
-    linked = session.scalar(select(Review.id).where(Review.detection_id == detection.id, Review.case_id == case.id))
-    if linked is None:
+    if not news.is_own:
         ground = ground.intersection(from_database(case.geom))
     signal = ReboundSignal(
         id=new_id(),
@@ -136,38 +138,23 @@ def _raise(session: Session, caller: Caller, case: Case, news: News) -> None:
 def _news_of(session: Session, change: DetectionChange) -> Any:
     """The part of a growth that the imagery did not show before; of a confirmation, the whole."""
     now = from_database(change.geom)
-    before = session.scalar(_before(change.detection_id, change.recorded_at, change.id))
-    if change.kind is DetectionChangeKind.confirmed or before is None:
+    earlier = session.scalar(before(change))
+    if change.kind is DetectionChangeKind.confirmed or earlier is None:
         return now
-    return now.difference(from_database(before))
-
-
-def _before(detection_id: Any, recorded_at: Any, change_id: Any) -> Select[Any]:
-    """The outline that the imagery showed of a detection before a change."""
-    earlier = aliased(DetectionChange)
-    return (
-        select(earlier.geom)
-        .where(
-            earlier.detection_id == detection_id,
-            earlier.kind != DetectionChangeKind.vanished,
-            or_(
-                earlier.recorded_at < recorded_at,
-                and_(earlier.recorded_at == recorded_at, earlier.id < change_id),
-            ),
-        )
-        .order_by(earlier.recorded_at.desc(), earlier.id.desc())
-        .limit(1)
-    )
+    return now.difference(from_database(earlier))
 
 
 def _due(session: Session, cases: Collection[UUID] | None = None) -> list[News]:
     """News of closed cases that no signal tells of yet, oldest first, at most `MOST`; of `cases` alone if given."""
-    found: list[Row[Any]] = []
-    for statement in (_new_detections(cases), *_growth(cases)):
-        found += session.execute(statement.limit(MOST))
-    news = [News(row.case_id, row.detection_id, row.change_id, row.first_seen_on) for row in found]
+    news: list[News] = []
+    its_own, by_heirs, others = _growth(cases)
+    for statement, is_own in ((_new_detections(cases), False), (its_own, True), (by_heirs, True), (others, False)):
+        rows = session.execute(statement.limit(MOST))
+        news += [News(row.case_id, row.detection_id, row.change_id, row.first_seen_on, is_own) for row in rows]
     # Of a detection that is new and has grown since, the new detection first: its signal tells of the whole.
-    news.sort(key=lambda one: (one.case_id, one.detection_id, one.change_id is not None, str(one.change_id)))
+    news.sort(
+        key=lambda one: (one.case_id, one.detection_id, one.change_id is not None, str(one.change_id), not one.is_own)
+    )
     return news[:MOST]
 
 
@@ -242,11 +229,11 @@ def _new_detections(cases: Collection[UUID] | None) -> Any:
 
 
 def _growth(cases: Collection[UUID] | None) -> list[Any]:
-    """Growth and confirmations since the closure: of the case's own detections, and of others on its ground."""
+    """Growth and confirmations since the closure: of the case's own detections, of those that its own stand for
+    (`heirs`), and of others on its ground.
+    """
     closing = _closing()
-    before = _before(DetectionChange.detection_id, DetectionChange.recorded_at, DetectionChange.id)
-    earlier = before.correlate(DetectionChange).scalar_subquery()
-    added = func.ST_CollectionExtract(func.ST_Difference(DetectionChange.geom, earlier), 3)
+    added = func.ST_CollectionExtract(func.ST_Difference(DetectionChange.geom, shown_before()), 3)
     told = exists().where(
         ReboundSignal.case_id == Case.id,
         ReboundSignal.detection_id == Detection.id,
@@ -278,27 +265,30 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
     ]
     if cases is not None:
         conditions.append(Case.id.in_(cases))
+    heirs = news_by_heirs()
+    start = select(*columns).select_from(Case).join(closing, literal(True))
     its_own = (
-        select(*columns)
-        .select_from(Case)
-        .join(closing, literal(True))
-        .join(Review, Review.case_id == Case.id)
+        start.join(Review, Review.case_id == Case.id)
         .join(Detection, Detection.id == Review.detection_id)
+        .join(DetectionChange, DetectionChange.detection_id == Detection.id)
+        .where(or_(grown, surer))
+    )
+    by_heirs = (
+        start.join(heirs, heirs.c.case_id == Case.id)
+        .join(DetectionChange, DetectionChange.id == heirs.c.change_id)
+        .join(Detection, Detection.id == DetectionChange.detection_id)
         .where(or_(grown, surer))
     )
     others = (
-        select(*columns)
-        .select_from(Case)
-        .join(closing, literal(True))
-        .join(Detection, Case.geom.op("&&")(Detection.geom))
+        start.join(Detection, Case.geom.op("&&")(Detection.geom))
+        .join(DetectionChange, DetectionChange.detection_id == Detection.id)
         .where(~own, or_(and_(grown, _on_ground(added)), and_(surer, _on_ground(DetectionChange.geom))))
     )
     return [
-        statement.join(DetectionChange, DetectionChange.detection_id == Detection.id)
-        .join(Run, Run.id == DetectionChange.run_id)
+        statement.join(Run, Run.id == DetectionChange.run_id)
         .where(*conditions)
         .order_by(Case.id, Detection.id, DetectionChange.id)
-        for statement in (its_own, others)
+        for statement in (its_own, by_heirs, others)
     ]
 
 

@@ -1,20 +1,22 @@
 """All of casework's routes, one file per resource."""
 
 from app.casework import (
-    audit_routes,
     case_routes,
+    desk_routes,
     detection_routes,
     evidence_routes,
     judgement_routes,
+    outline_routes,
     rebound_routes,
     repeat_routes,
 )
 
 # What stands beside the single detections goes before them: `audits` is no id.
 routers = (
-    audit_routes.router,
+    desk_routes.router,
     detection_routes.router,
     judgement_routes.router,
+    outline_routes.router,
     case_routes.router,
     evidence_routes.router,
     rebound_routes.router,

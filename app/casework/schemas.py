@@ -75,6 +75,14 @@ class DispatchRequest(_Request):
     )
 
 
+class OutlineAnswer(BaseModel):
+    """An outline as an officer drew it, judged as the imagery's is."""
+
+    geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
+    area_m2: float
+    overlay: dict[str, Any] = Field(description="The whole overlay: units with areas, what is touched, the verdict")
+
+
 class ReviewAnswer(BaseModel):
     """The state on the officer's desk; a detection that nobody touched is `new`, at version 0."""
 
@@ -89,6 +97,8 @@ class ReviewAnswer(BaseModel):
     )
     claimed_until: datetime | None = Field(None, description="From then on anyone may claim it")
     proposed_by: str | None = Field(None, description="Display name of who proposed what waits for a second account")
+    merged_into_id: UUID | None = Field(None, description="The detection of which it is a duplicate")
+    outline: OutlineAnswer | None = Field(None, description="As an officer drew it; null: the imagery's holds")
     decided_at: datetime | None = None
 
 
@@ -144,6 +154,7 @@ class DetectionAnswer(BaseModel):
     follows_id: UUID | None = Field(
         description="The earlier detection on whose ground this one stands, recovered in between"
     )
+    split_from_id: UUID | None = Field(description="The detection that an officer cut it out of")
     evidence: dict[str, Any] = Field(
         description=(
             "What was measured (`detectors.evidence.PatchEvidence`): bands and indices before and after "
