@@ -115,8 +115,10 @@ def _reviews(session: Session, detections: Collection[UUID], decided_by: UUID) -
 
 def _clear(detections: Collection[UUID] | None = None) -> Any:
     """Pairs of an open case and a detection that clearly belongs to it, the largest share first."""
-    common = func.ST_Area(func.ST_CollectionExtract(func.ST_Intersection(Case.geom, Detection.geom), 3))
-    share = common / func.ST_Area(Detection.geom)
+    # A single outline that crosses itself would keep every other from being looked at.
+    ground, news = func.ST_MakeValid(Case.geom), func.ST_MakeValid(Detection.geom)
+    common = func.ST_Area(func.ST_CollectionExtract(func.ST_Intersection(ground, news), 3))
+    share = common / func.ST_Area(news)
     statement = (
         select(Case.id.label("case_id"), Detection.id.label("detection_id"), share.label("share"))
         # A row policy keeps functions that are not leakproof off the index; && stands there for them.
@@ -133,7 +135,6 @@ def _clear(detections: Collection[UUID] | None = None) -> Any:
             Detection.published_at > Case.opened_at,
             func.coalesce(Review.state, ReviewState.new.value) == ReviewState.new.value,
             Review.claimed_by.is_(None),
-            func.ST_Intersects(Case.geom, Detection.geom),
             share >= literal(LEAST_SHARE),
         )
         .order_by(share.desc(), Case.id, Detection.id)

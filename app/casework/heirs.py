@@ -16,6 +16,7 @@ from app.casework.lifecycle import ReviewState
 from app.casework.review_models import Review
 from app.monitoring.models import Detection, DetectionChange, DetectionChangeKind
 
+_EMPTY = "MULTIPOLYGON EMPTY"
 _STOOD_FOR = (ReviewState.merged, ReviewState.split_)
 
 
@@ -58,7 +59,8 @@ def news_by_heirs() -> Subquery:
         .outerjoin(part, and_(review.state == ReviewState.split_, part.split_from_id == chain.c.id))
     )
     heir, standing = aliased(Detection), aliased(Review)
-    added = func.ST_Difference(DetectionChange.geom, func.coalesce(shown_before(), func.ST_GeomFromText(_EMPTY, 4490)))
+    earlier = func.coalesce(shown_before(), func.ST_GeomFromText(_EMPTY, 4490))
+    added = func.ST_Difference(func.ST_MakeValid(DetectionChange.geom), func.ST_MakeValid(earlier))
     # Of what has grown, the new part; of what has not, the whole.
     news = func.coalesce(func.ST_Distance(heir.geom, added), func.ST_Distance(heir.geom, DetectionChange.geom))
     statement: Any = (
@@ -78,6 +80,3 @@ def news_by_heirs() -> Subquery:
     )
     result: Subquery = statement.subquery("by_heirs")
     return result
-
-
-_EMPTY = "MULTIPOLYGON EMPTY"

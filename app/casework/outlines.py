@@ -303,7 +303,8 @@ def _may_stand_for(session: Session, held: Held, into: Detection, theirs: Review
         raise invalid("into_id", "one of both is of simulated imagery")
     other = aliased(Detection)
     near = func.ST_DWithin(func.Geography(Detection.geom), func.Geography(other.geom), NEAR_M)
-    if session.scalar(select(other.id).where(Detection.id == held.detection.id, other.id == into.id, near)) is None:
+    neighbour = select(other.id).select_from(Detection).join(other, near)
+    if session.scalar(neighbour.where(Detection.id == held.detection.id, other.id == into.id)) is None:
         raise invalid("into_id", f"that detection lies more than {NEAR_M:.0f} m away: it is another site")
     if grave_because(session, held.detection, held.review) and not grave_because(
         session, into, theirs or Review(overlay=None)

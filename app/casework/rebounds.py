@@ -22,6 +22,7 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import shapely
 from sqlalchemy import ColumnElement, and_, exists, func, literal, null, or_, select
 from sqlalchemy.orm import Session
 
@@ -97,12 +98,12 @@ def raise_signals(session: Session) -> int:
 
 def _raise(session: Session, caller: Caller, case: Case, news: News) -> None:
     detection = session.get_one(Detection, news.detection_id)
-    ground = from_database(detection.geom)
+    ground = shapely.make_valid(from_database(detection.geom))
     if news.change_id is not None:
         change = session.get_one(DetectionChange, news.change_id)
         ground = _news_of(session, change)
     if not news.is_own:
-        ground = ground.intersection(from_database(case.geom))
+        ground = ground.intersection(shapely.make_valid(from_database(case.geom)))
     signal = ReboundSignal(
         id=new_id(),
         case_id=case.id,
@@ -137,11 +138,11 @@ def _raise(session: Session, caller: Caller, case: Case, news: News) -> None:
 
 def _news_of(session: Session, change: DetectionChange) -> Any:
     """The part of a growth that the imagery did not show before; of a confirmation, the whole."""
-    now = from_database(change.geom)
+    now = shapely.make_valid(from_database(change.geom))
     earlier = session.scalar(before(change))
     if change.kind is DetectionChangeKind.confirmed or earlier is None:
         return now
-    return now.difference(from_database(earlier))
+    return now.difference(shapely.make_valid(from_database(earlier)))
 
 
 def _due(session: Session, cases: Collection[UUID] | None = None) -> list[News]:
@@ -177,16 +178,15 @@ def _closing() -> Any:
 def _on_ground(geom: Any) -> ColumnElement[bool]:
     """Whether a geometry has more than the noise of outlines in common with the case's ground.
 
-    Asked of rows that `&&` has joined: a row policy keeps functions that are not leakproof off the index.
+    Asked of rows that `&&` has joined: a row policy keeps functions that are not leakproof off the index. Both are made
+    valid first: a single outline that crosses itself would keep every other from being looked at.
     """
+    ground, news = func.ST_MakeValid(Case.geom), func.ST_MakeValid(geom)
     common: ColumnElement[float] = func.ST_Area(
-        func.Geography(func.ST_CollectionExtract(func.ST_Intersection(Case.geom, geom), 3))
+        func.Geography(func.ST_CollectionExtract(func.ST_Intersection(ground, news), 3))
     )
-    smaller = func.least(func.ST_Area(func.Geography(Case.geom)), func.ST_Area(func.Geography(geom)))
-    return and_(
-        func.ST_Intersects(Case.geom, geom),
-        common >= func.least(literal(LEAST_OVERLAP_M2), smaller / 2),
-    )
+    smaller = func.least(func.ST_Area(func.Geography(ground)), func.ST_Area(func.Geography(news)))
+    return common >= func.least(literal(LEAST_OVERLAP_M2), smaller / 2)
 
 
 def _new_detections(cases: Collection[UUID] | None) -> Any:
@@ -233,7 +233,9 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
     (`heirs`), and of others on its ground.
     """
     closing = _closing()
-    added = func.ST_CollectionExtract(func.ST_Difference(DetectionChange.geom, shown_before()), 3)
+    added = func.ST_CollectionExtract(
+        func.ST_Difference(func.ST_MakeValid(DetectionChange.geom), func.ST_MakeValid(shown_before())), 3
+    )
     told = exists().where(
         ReboundSignal.case_id == Case.id,
         ReboundSignal.detection_id == Detection.id,

@@ -69,7 +69,7 @@ def earlier_cases(
     overlap = _overlap_m2(ground)
     same = _same_party(Case, party) if party is not None else false()
     statement = in_jurisdiction(select(Case, overlap.label("overlap_m2"), same.label("party")), caller, Case)
-    on_ground = and_(Case.geom.op("&&")(ground), func.ST_Intersects(Case.geom, ground), overlap >= LEAST_OVERLAP_M2)
+    on_ground = and_(Case.geom.op("&&")(ground), overlap >= LEAST_OVERLAP_M2)
     statement = statement.where(Case.simulated == simulated, or_(same, on_ground))
     if without is not None:
         statement = statement.where(Case.id != without)
@@ -100,7 +100,9 @@ def _overlap_m2(geom: WKBElement) -> Any:
 
 
 def _common_m2(one: Any, other: Any) -> Any:
-    return func.ST_Area(func.Geography(func.ST_CollectionExtract(func.ST_Intersection(one, other), 3)))
+    # A single outline that crosses itself would keep every other from being shown.
+    common = func.ST_Intersection(func.ST_MakeValid(one), func.ST_MakeValid(other))
+    return func.ST_Area(func.Geography(func.ST_CollectionExtract(common, 3)))
 
 
 def are_repeats(session: Session, caller: Caller, cases: Sequence[Case]) -> set[UUID]:
@@ -122,7 +124,6 @@ def are_repeats(session: Session, caller: Caller, cases: Sequence[Case]) -> set[
     )
     on_ground = before.where(
         other.geom.op("&&")(mine.geom),
-        func.ST_Intersects(other.geom, mine.geom),
         _common_m2(other.geom, mine.geom) >= LEAST_OVERLAP_M2,
     )
     asked = [exists(question.correlate(mine)) for question in (by_code, by_name, on_ground)]

@@ -30,7 +30,7 @@ from app.worker import all_jobs
 from tests.casework_steps import Desk, today
 from tests.conftest import COUNTY, World
 
-SEED, SIZE, YEARS = 5, 240, 2.5
+SEED, SIZE, YEARS = 5, 240, 2
 
 
 def test_a_closed_case_whose_ground_changes_again_is_signalled_and_reopened(world: World, tmp_path: Path) -> None:
