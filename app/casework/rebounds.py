@@ -233,9 +233,8 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
     (`heirs`), and of others on its ground.
     """
     closing = _closing()
-    added = func.ST_CollectionExtract(
-        func.ST_Difference(func.ST_MakeValid(DetectionChange.geom), func.ST_MakeValid(shown_before())), 3
-    )
+    now, earlier = func.ST_MakeValid(DetectionChange.geom), func.ST_MakeValid(shown_before())
+    added = func.ST_CollectionExtract(func.ST_Difference(now, earlier), 3)
     told = exists().where(
         ReboundSignal.case_id == Case.id,
         ReboundSignal.detection_id == Detection.id,
