@@ -11,6 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.access import throttling
 from app.casework import attaching, pickup, rebounds
 from app.foundation.database import Database
 from app.foundation.time import utc_now
@@ -41,6 +42,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *pickup.timetable(),
         *rebounds.timetable(),
         *attaching.timetable(),
+        *throttling.timetable(),
     ]
 
 

@@ -147,12 +147,15 @@ class ReopenFields(Fields):
 
     basis: ReopenBasis
     signal_id: UUID | None = Field(None, description="The rebound signal that is affirmed, where it is the basis")
+    look_back_id: UUID | None = Field(None, description="The look-back that found it, where that is the basis")
     reason: Words
 
     @model_validator(mode="after")
-    def _names_its_signal(self) -> Self:
+    def _names_its_basis(self) -> Self:
         if (self.basis is ReopenBasis.rebound_signal) != (self.signal_id is not None):
             raise ValueError("name signal_id where basis is rebound_signal, and there alone")
+        if (self.basis is ReopenBasis.look_back) != (self.look_back_id is not None):
+            raise ValueError("name look_back_id where basis is look_back, and there alone")
         return self
 
 

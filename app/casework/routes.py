@@ -6,9 +6,12 @@ from app.casework import (
     detection_routes,
     evidence_routes,
     judgement_routes,
+    look_back_routes,
     outline_routes,
     rebound_routes,
     repeat_routes,
+    sample_routes,
+    track_routes,
 )
 
 # What stands beside the single detections goes before them: `audits` is no id.
@@ -19,6 +22,9 @@ routers = (
     outline_routes.router,
     case_routes.router,
     evidence_routes.router,
+    track_routes.router,
+    look_back_routes.router,
+    sample_routes.router,
     rebound_routes.router,
     repeat_routes.router,
 )
