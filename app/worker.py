@@ -12,7 +12,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.access import throttling
-from app.casework import pickup, proof
+from app.casework import attaching, pickup, proof, rebounds
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -40,6 +40,8 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *sweeping.timetable(settings),
         *rejudging.timetable(database),
         *pickup.timetable(),
+        *rebounds.timetable(),
+        *attaching.timetable(),
         *throttling.timetable(),
         *proof.timetable(settings),
     ]

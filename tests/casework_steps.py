@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 
 from app.access.service import unit_by_code
 from app.boundaries.models import Verdict
+from app.casework.models import Case
+from app.casework.supervision_models import ReboundSignal
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day, utc_now
@@ -63,6 +65,18 @@ def add_detection(
     session.add(detection)
     session.flush()
     return detection
+
+
+def add_signal(session: Session, case_id: str) -> str:
+    """A rebound signal of a closed case, as the job raises it but for its event; its id."""
+    case = session.get_one(Case, UUID(case_id))
+    detection_id = case.detection_id or add_detection(session).id
+    signal = ReboundSignal(
+        case_id=case.id, detection_id=detection_id, geom=case.geom, area_m2=case.area_m2, first_seen_on=today()
+    )
+    session.add(signal)
+    session.flush()
+    return str(signal.id)
 
 
 def _plan(session: Session) -> Plan:
@@ -137,7 +151,7 @@ def halves(ground: BaseGeometry) -> list[dict[str, Any]]:
 
 
 def fields_of(command: str) -> dict[str, Any]:
-    """Complete fields of a command; ids, of evidence, cases, objections and sources, are the caller's to give."""
+    """Complete fields of a command; ids, of evidence, cases, objections, sources, signals, are the caller's to give."""
     due = today() + timedelta(days=60)
     reason = {"reason": "现场核查结果"}
     return {

@@ -25,6 +25,7 @@ from app.casework.schemas import (
     DetectionAnswer,
     DetectionChangeAnswer,
     EventAnswer,
+    OutlineAnswer,
     ParticipationAnswer,
     ReviewAnswer,
 )
@@ -79,6 +80,7 @@ def _detection(row: Detection, review: Review | None, units: Units, names: dict[
         withdrawn_at=row.withdrawn_at,
         withdrawn_reason=row.withdrawn_reason,
         follows_id=row.follows_id,
+        split_from_id=row.split_from_id,
         evidence=row.evidence,
         detector=row.detector,
         lead_unit=units[row.lead_unit_id] if row.lead_unit_id else None,
@@ -126,8 +128,16 @@ def review_answer(row: Review | None, names: dict[UUID, str]) -> ReviewAnswer:
         claimed_by=names[row.claimed_by] if is_claimed and row.claimed_by else None,
         claimed_until=row.claimed_at + CLAIM_LASTS if is_claimed and row.claimed_at else None,
         proposed_by=names[row.proposed_by] if row.proposed_by else None,
+        merged_into_id=row.merged_into_id,
+        outline=_outline(row),
         decided_at=row.decided_at,
     )
+
+
+def _outline(row: Review) -> OutlineAnswer | None:
+    if row.geom is None or row.area_m2 is None:
+        return None
+    return OutlineAnswer(geometry=geojson(from_database(row.geom)), area_m2=row.area_m2, overlay=row.overlay or {})
 
 
 def case_summaries(session: Session, cases: Sequence[Case]) -> list[CaseSummary]:

@@ -15,6 +15,7 @@ from app.casework.commands import TransitionBody
 from app.casework.ledger import fetch_events
 from app.casework.lifecycle import GUARD_LABELS, CaseState
 from app.casework.models import Case
+from app.casework.repeats import are_repeats
 from app.casework.reporting import report
 from app.casework.schemas import (
     CaseAnswer,
@@ -96,7 +97,9 @@ def list_cases(
     )
     rows, cursor = find_cases(session, caller, filters, sort, page, legal_day(utc_now()))
     link_next(request, response, cursor)
-    return Page(items=case_summaries(session, rows))
+    repeats = are_repeats(session, caller, rows)
+    items = case_summaries(session, rows)
+    return Page(items=[item.model_copy(update={"repeat": item.id in repeats}) for item in items])
 
 
 @router.post("", status_code=201, responses=problem_responses(401, 403, 409, 422))
@@ -121,7 +124,8 @@ def show_case(case_id: UUID, session: SessionDep, caller: CallerDep, response: R
     """One case. Its ETag is what a transition needs in If-Match."""
     case: Case = get_placed(session, caller, Case, case_id)
     set_etag(response, case.version)
-    return case_answer(session, case)
+    repeats = are_repeats(session, caller, [case])
+    return case_answer(session, case).model_copy(update={"repeat": case.id in repeats})
 
 
 @router.get("/{case_id}/events", responses=problem_responses(400, 401, 404))

@@ -4,9 +4,10 @@ from datetime import date
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from app.casework.lifecycle import Command
+from app.casework.parties import check_party_code
 from app.casework.vocabulary import (
     Activity,
     MeasureKind,
@@ -21,6 +22,10 @@ from app.casework.vocabulary import (
     Words,
 )
 
+# GB 32100-2015, its check character included.
+PartyCode = Annotated[
+    str, AfterValidator(check_party_code), WithJsonSchema({"type": "string", "pattern": "^[0-9A-HJ-NPQRTUWXY]{18}$"})
+]
 Area = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
 
@@ -89,6 +94,9 @@ class ConfirmFields(Fields):
     area_m2: Area = Field(description="精准面积, square metres", examples=[12500.0])
     area_reason: Words | None = Field(None, description="Why the area is so unlike the ground's, where it is")
     party: Name | None = Field(None, description="精准对象: who did it", examples=["某石料有限公司"])
+    party_code: PartyCode | None = Field(
+        None, description="Its unified social credit code (统一社会信用代码)", examples=["91220101MA0Y1234X5"]
+    )
     unknown_reason: Words | None = Field(None, description="Why the party is unknown")
     responsible_government: Name = Field(
         description="精准对象: the government responsible", examples=["抚松县人民政府"]
@@ -102,6 +110,8 @@ class ConfirmFields(Fields):
             raise ValueError("occurred_from lies after occurred_to")
         if (self.party is None) == (self.unknown_reason is None):
             raise ValueError("give either party or unknown_reason")
+        if self.party is None and self.party_code is not None:
+            raise ValueError("name the party whose party_code is given")
         return self
 
 
@@ -201,11 +211,14 @@ class ReopenFields(Fields):
     """反弹重启"""
 
     basis: ReopenBasis
+    signal_id: UUID | None = Field(None, description="The rebound signal that is affirmed, where it is the basis")
     look_back_id: UUID | None = Field(None, description="The look-back that found it, where that is the basis")
     reason: Words
 
     @model_validator(mode="after")
-    def _names_its_look_back(self) -> Self:
+    def _names_its_basis(self) -> Self:
+        if (self.basis is ReopenBasis.rebound_signal) != (self.signal_id is not None):
+            raise ValueError("name signal_id where basis is rebound_signal, and there alone")
         if (self.basis is ReopenBasis.look_back) != (self.look_back_id is not None):
             raise ValueError("name look_back_id where basis is look_back, and there alone")
         return self

@@ -15,6 +15,7 @@ from app.casework import queue, review
 from app.casework.answers import case_answer, change_answer, detection_answers, review_event_answers
 from app.casework.lifecycle import ReviewState
 from app.casework.queue import Claimed, Order
+from app.casework.rebounds import mention_rebounds
 from app.casework.review_models import Review, ReviewEvent
 from app.casework.review_schemas import ReviewEventAnswer
 from app.casework.schemas import (
@@ -99,7 +100,7 @@ def list_detections(
     rows, cursor = queue.fetch_queue(session, caller, given, sort, page)
     link_next(request, response, cursor)
     reviews = queue.reviews_of(session, caller, [row.id for row in rows])
-    return Page(items=detection_answers(session, rows, reviews))
+    return Page(items=mention_rebounds(session, caller, detection_answers(session, rows, reviews)))
 
 
 @router.get("/{detection_id}", responses=problem_responses(401, 404))
@@ -108,7 +109,8 @@ def show_detection(detection_id: UUID, session: SessionDep, caller: CallerDep, r
     detection: Detection = get_placed(session, caller, Detection, detection_id)
     found = queue.reviews_of(session, caller, [detection.id]).get(detection.id)
     set_etag(response, found.version if found else 0)
-    return detection_answers(session, [detection], {detection.id: found} if found else {})[0]
+    answers = detection_answers(session, [detection], {detection.id: found} if found else {})
+    return mention_rebounds(session, caller, answers)[0]
 
 
 @router.get("/{detection_id}/changes", responses=problem_responses(401, 404))

@@ -22,6 +22,7 @@ from app.casework.commands import (
     PlanFields,
     RecordObjectionFields,
     RedispatchFields,
+    ReopenFields,
     SplitFields,
     SuperviseFields,
     TransferFields,
@@ -32,10 +33,11 @@ from app.casework.ledger import append
 from app.casework.lifecycle import Command
 from app.casework.models import CaseLink, CaseParticipation, Participation
 from app.casework.participation import assign, find_lead, find_units
+from app.casework.parties import party_key
 from app.casework.sources import SourceEntry, copy_sources, enter_source, make_primary
 from app.casework.splitting import split
-from app.casework.supervision_models import Objection
-from app.casework.vocabulary import CaseLinkKind, ObjectionState
+from app.casework.supervision_models import Objection, ReboundSignal
+from app.casework.vocabulary import CaseLinkKind, ObjectionState, SignalState
 from app.foundation.identity import new_id
 
 Payload = dict[str, Any]
@@ -63,6 +65,7 @@ def _confirm(context: Context) -> Payload:
     fields = context.given(ConfirmFields)
     context.case.facts = fields.model_dump(mode="json", exclude_none=True)
     context.case.area_m2 = fields.area_m2
+    context.case.party_key, context.case.party_code = party_key(fields.party), fields.party_code
     if fields.activity is not None:
         context.case.activity = fields.activity
     return {}
@@ -138,6 +141,25 @@ def _decide_objection(context: Context, objection_id: UUID, state: ObjectionStat
     objection.decided_at = context.session.scalars(select(func.clock_timestamp())).one()
 
 
+def _reopen(context: Context) -> Payload:
+    """However it comes to be reopened, no rebound signal of the case is left to decide: all are affirmed by it."""
+    changed = _end_notice(context)
+    fields, session = context.given(ReopenFields), context.session
+    raised = (
+        select(ReboundSignal)
+        .where(ReboundSignal.case_id == context.case.id, ReboundSignal.state == SignalState.raised)
+        .order_by(ReboundSignal.id)
+        .with_for_update()
+    )
+    signals = list(session.scalars(raised))
+    now = session.scalars(select(func.clock_timestamp())).one()
+    for signal in signals:
+        signal.state, signal.reason = SignalState.affirmed, fields.reason
+        signal.version += 1
+        signal.decided_by, signal.decided_at = context.caller.account_id, now
+    return changed | ({"signal_ids": [str(signal.id) for signal in signals]} if signals else {})
+
+
 def _merge(context: Context) -> Payload:
     """The other case stands in the lists of this one too; its number leads on."""
     session, case, other = context.session, context.case, context.other
@@ -198,7 +220,7 @@ EFFECTS: Mapping[Command, Callable[[Context], Payload]] = MappingProxyType(
         Command.record_objection: _record_objection,
         Command.dismiss_objection: _dismiss_objection,
         Command.uphold_objection: _uphold_objection,
-        Command.reopen: _end_notice,
+        Command.reopen: _reopen,
         Command.merge: _merge,
         Command.transfer: _redispatch,
         Command.split_: _split,

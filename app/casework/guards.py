@@ -33,8 +33,8 @@ from app.casework.commands import (
 )
 from app.casework.lifecycle import AREA_FACTOR, RESTORATION_FACTOR, CaseState, Guard
 from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
-from app.casework.supervision_models import LookBack, Objection
-from app.casework.vocabulary import LookBackOutcome, ObjectionState, SupervisionLevel, TakeUpBasis
+from app.casework.supervision_models import LookBack, Objection, ReboundSignal
+from app.casework.vocabulary import LookBackOutcome, ObjectionState, SignalState, SupervisionLevel, TakeUpBasis
 from app.foundation.errors import Conflict, Forbidden, Invalid
 from app.foundation.geometry import from_database, geodesic_area_m2
 from app.foundation.time import legal_day
@@ -203,6 +203,22 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
 
 
+def _signal_is_raised(context: Context) -> None:
+    signal_id = context.given(ReopenFields).signal_id
+    if signal_id is None:
+        return
+    # After its case, whose row is locked already.
+    state = context.session.scalar(
+        select(ReboundSignal.state)
+        .where(ReboundSignal.id == signal_id, ReboundSignal.case_id == context.case.id)
+        .with_for_update()
+    )
+    if state is None:
+        raise invalid("fields/signal_id", "is not a rebound signal of this case")
+    if state is not SignalState.raised:
+        raise Conflict(f"The rebound signal is {state} already.", state=state.value)
+
+
 def _look_back_stands(context: Context) -> None:
     look_back_id = context.given(ReopenFields).look_back_id
     if look_back_id is None:
@@ -309,6 +325,7 @@ GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
         Guard.objection_is_open: _objection_is_open,
         Guard.received_in_notice: _received_in_notice,
         Guard.merge_target: _merge_target,
+        Guard.signal_is_raised: _signal_is_raised,
         Guard.look_back_stands: _look_back_stands,
         Guard.another_lead: _another_lead,
         Guard.level_is_theirs: _level_is_theirs,

@@ -222,6 +222,7 @@ class Guard(StrEnum):
     objection_is_open = "objection_is_open"
     received_in_notice = "received_in_notice"
     merge_target = "merge_target"
+    signal_is_raised = "signal_is_raised"
     look_back_stands = "look_back_stands"
     another_lead = "another_lead"
     level_is_theirs = "level_is_theirs"
@@ -249,6 +250,7 @@ GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
         Guard.objection_is_open: "an objection to this case that is not decided",
         Guard.received_in_notice: "received since the notice began, and not in the future",
         Guard.merge_target: "the other case is a different, living one",
+        Guard.signal_is_raised: "a named rebound signal is one of this case that nobody has decided",
         Guard.look_back_stands: "a named look-back is one of this closure and found it incomplete or rebounded",
         Guard.another_lead: "the new lead unit is not the present one",
         Guard.level_is_theirs: "a prefecture sets or lifts its own supervision only",
@@ -404,7 +406,7 @@ _TABLE = (
         "UpholdObjectionFields",
         _G.objection_is_open,
     ),
-    _row(_C.reopen, _S.closed, _S.reopened, _A.rechecking, "ReopenFields", _G.look_back_stands),
+    _row(_C.reopen, _S.closed, _S.reopened, _A.rechecking, "ReopenFields", _G.signal_is_raised, _G.look_back_stands),
     _row(_C.resume, _S.reopened, _S.verifying, _A.lead, "NoFields"),
     _row(_C.merge, _OPEN, _S.merged, _A.province, "MergeFields", _G.merge_target),
     _row(_C.withdraw, _OPEN, _S.withdrawn, _A.province, "ReasonFields"),

@@ -61,6 +61,7 @@ class Case(Placed, Base):
             text("coalesce(array_position('{urgent,high}'::text[], priority), 3)"),
             "id",
         ),
+        Index("ix_cases_party_code", "party_code"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -99,6 +100,8 @@ class Case(Placed, Base):
     reported_on: Mapped[date | None] = mapped_column()
     # Who did it, in a form by which the same party is found again (`repeats.party_key`); None: unknown.
     party_key: Mapped[str | None] = mapped_column(Text)
+    # Its unified social credit code (GB 32100-2015), where it was given.
+    party_code: Mapped[str | None] = mapped_column(Text)
     opened_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # The five precisions, the plan and the notice as the commands gave them; their history is in the ledger.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)

@@ -24,6 +24,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
 from app.casework.participation import assign, find_lead, find_units, lead_today, set_lead
+from app.casework.parties import party_key
 from app.casework.sources import SourceEntry as SourceEntry
 from app.casework.sources import enter_source
 from app.casework.vocabulary import CaseOrigin, Outline, Priority, SupervisionLevel, SupervisionSource, pointers
@@ -52,6 +53,7 @@ def open_from_detection(
     case_id: UUID | None = None,
     supervision_level: SupervisionLevel = SupervisionLevel.ordinary,
     drawn: tuple[WKBElement, float] | None = None,
+    touched: Iterable[UUID] = (),
 ) -> Case:
     """A new case `dispatched` to its lead unit, with number, participants and first event.
 
@@ -60,6 +62,7 @@ def open_from_detection(
     Args:
         case_id: where the id was needed before the case.
         drawn: the outline as an officer drew it and its area in square metres; else the imagery's.
+        touched: units that it touches besides those of the detection.
     """
     geom, area_m2 = drawn or (detection.geom, detection.area_m2)
     case = Case(
@@ -75,7 +78,7 @@ def open_from_detection(
         area_m2=area_m2,
         protected_area_level=protected_area_level(detection.overlaps),
     )
-    joining = [*standing_on(session, detection.unit_ids), *co_responsible]
+    joining = [*standing_on(session, [*detection.unit_ids, *touched]), *co_responsible]
     source = SourceEntry(SupervisionSource.satellite_monitoring)
     return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, today=today)
 
@@ -199,6 +202,7 @@ def import_case(
         raise Invalid(f"A case imported as {state} brings the due date that was approved.")
     if state is CaseState.publicised and notice_until is None:
         raise Invalid("A case imported as publicised brings the end of its notice.")
+    confirmed = _checked(ConfirmFields, facts)
     case = Case(
         id=new_id(),
         state=state,
@@ -209,7 +213,9 @@ def import_case(
         supervision_source=supervision_source.value,
         geom=to_database(geometry),
         area_m2=geodesic_area_m2(geometry) if area_m2 is None else area_m2,
-        facts=_checked(ConfirmFields, facts),
+        facts=confirmed,
+        party_key=party_key(confirmed.get("party")),
+        party_code=confirmed.get("party_code"),
         plan=_checked(PlanFields, plan),
         first_due_on=first_due_on or due_on,
         due_on=due_on,

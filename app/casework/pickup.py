@@ -15,6 +15,7 @@ from sqlalchemy import String, cast, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.access.service import system_caller
+from app.casework.heirs import news_by_heirs
 from app.casework.ledger import append
 from app.casework.models import Case, CaseEvent
 from app.casework.review_models import Review
@@ -47,19 +48,23 @@ def pick_up(session: Session) -> int:
         # As the index has it: a key that is a parameter would not find it.
         literal_column("case_events.payload ->> 'detection_change_id'") == cast(DetectionChange.id, String),
     )
-    news = session.execute(
-        select(Case.id, DetectionChange.id)
-        .join(Review, Review.case_id == Case.id)
-        .join(DetectionChange, DetectionChange.detection_id == Review.detection_id)
-        .where(
+    heirs = news_by_heirs()
+    by_heirs = select(Case.id, DetectionChange.id).join(heirs, heirs.c.case_id == Case.id)
+    own = select(Case.id, DetectionChange.id).join(Review, Review.case_id == Case.id)
+    sources: list[tuple[Any, Any]] = [
+        (own.join(DetectionChange, DetectionChange.detection_id == Review.detection_id), Review.decided_at),
+        (by_heirs.join(DetectionChange, DetectionChange.id == heirs.c.change_id), heirs.c.decided_at),
+    ]
+    news: list[Any] = []
+    for statement, decided_at in sources:
+        due = statement.where(
             DetectionChange.kind.in_(EVENTS),
             # What was known when the officer sent the decision is on the case already.
-            DetectionChange.recorded_at > Review.decided_at,
+            DetectionChange.recorded_at > decided_at,
             ~told.exists(),
         )
-        .order_by(Case.id, DetectionChange.recorded_at, DetectionChange.id)
-        .limit(MOST)
-    ).all()
+        due = due.order_by(Case.id, DetectionChange.recorded_at, DetectionChange.id)
+        news += session.execute(due.limit(MOST - len(news)))
     if not news:
         return 0
     caller = system_caller(session)

@@ -144,7 +144,7 @@ def dispatch(
     detection, review = held.detection, held.review
     _must_be_inside(detection)
     _check_level(caller, given.supervision_level)
-    lead = find_lead(session, caller, given.lead_unit or lead_of(session, detection))
+    lead = find_lead(session, caller, given.lead_unit or lead_of(session, detection, review))
     joining = find_units(session, caller, given.co_responsible)
     case_id = new_id()
     # The reviews' head before the case's number and head.
@@ -162,16 +162,19 @@ def dispatch(
         case_id=case_id,
         supervision_level=given.supervision_level,
         drawn=None if review.geom is None or review.area_m2 is None else (review.geom, review.area_m2),
+        touched=[UUID(unit["unit_id"]) for unit in (review.overlay or {}).get("unit_areas", [])],
     )
     review.case_id = case.id
     session.flush()
     return case
 
 
-def lead_of(session: Session, detection: Detection) -> str:
-    """The code of the unit that answers today for a detection's ground."""
+def lead_of(session: Session, detection: Detection, review: Review | None = None) -> str:
+    """The code of the unit that answers today for a detection's ground, as an officer drew it or else the imagery's."""
     assert detection.lead_unit_id is not None
-    return lead_today(session, detection.lead_unit_id, from_database(detection.geom)).code
+    if review is None or review.geom is None or not review.overlay or not review.overlay["lead_unit_id"]:
+        return lead_today(session, detection.lead_unit_id, from_database(detection.geom)).code
+    return lead_today(session, UUID(review.overlay["lead_unit_id"]), from_database(review.geom)).code
 
 
 def _must_be_inside(detection: Detection) -> None:

@@ -152,7 +152,8 @@ def _lead(session: Session, given: _Given, detections: Mapping[Any, Detection]) 
         return None
     try:
         named: str | None = given.fields.lead_unit
-        return named or review.lead_of(session, detection)
+        drawn = given.session.scalar(select(Review).where(Review.detection_id == detection.id))
+        return named or review.lead_of(session, detection, drawn)
     except Problem:
         return None
 

@@ -36,6 +36,10 @@ class ReviewCommand(StrEnum):
     authorise = "authorise"
     link = "link"
     dispatch = "dispatch"
+    draw_outline = "draw_outline"
+    restore_outline = "restore_outline"
+    split_ = "split"
+    merge = "merge"
     withdraw_proposal = "withdraw_proposal"
     uphold_review = "uphold_review"
     reject_review = "reject_review"
@@ -120,6 +124,11 @@ _TABLE = (
     ReviewTransition(_C.authorise, OPEN_REVIEW, _S.authorised, _OFFICERS, proposes=_S.authorisation_proposed),
     ReviewTransition(_C.link, OPEN_REVIEW, _S.linked, _OFFICERS),
     ReviewTransition(_C.dispatch, OPEN_REVIEW, _S.dispatched, _OFFICERS),
+    # Whoever draws has it on the desk: the next decision is made on what was drawn.
+    ReviewTransition(_C.draw_outline, OPEN_REVIEW, _S.reviewing, _OFFICERS, claims=True),
+    ReviewTransition(_C.restore_outline, OPEN_REVIEW, _S.reviewing, _OFFICERS, claims=True),
+    ReviewTransition(_C.split_, OPEN_REVIEW, _S.split_, _OFFICERS),
+    ReviewTransition(_C.merge, OPEN_REVIEW, _S.merged, _OFFICERS),
     ReviewTransition(_C.withdraw_proposal, _WAITING, _S.reviewing, _OFFICERS, Hand.proposer, claims=True),
     ReviewTransition(_C.uphold_review, _WAITING, PROPOSED, _JUDGES, Hand.second),
     ReviewTransition(_C.reject_review, _WAITING, _S.reviewing, _JUDGES, Hand.second, words=True),

@@ -9,6 +9,9 @@ from app.casework import (
     judgement_routes,
     ledger_routes,
     look_back_routes,
+    outline_routes,
+    rebound_routes,
+    repeat_routes,
     sample_routes,
     track_routes,
 )
@@ -18,6 +21,7 @@ routers = (
     desk_routes.router,
     detection_routes.router,
     judgement_routes.router,
+    outline_routes.router,
     case_routes.router,
     evidence_routes.router,
     track_routes.router,
@@ -26,4 +30,6 @@ routers = (
     ledger_routes.router,
     ledger_routes.case_router,
     clue_routes.router,
+    rebound_routes.router,
+    repeat_routes.router,
 )

@@ -22,6 +22,7 @@ from app.casework.vocabulary import (
     ObjectionState,
     Outline,
     Priority,
+    SignalState,
     SupervisionLevel,
     SupervisionSource,
     UnitCode,
@@ -204,6 +205,14 @@ class ChainRuleAnswer(BaseModel):
     notice_days: int = Field(description="Calendar days")
 
 
+class OutlineAnswer(BaseModel):
+    """An outline as an officer drew it, judged as the imagery's is."""
+
+    geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
+    area_m2: float
+    overlay: dict[str, Any] = Field(description="The whole overlay: units with areas, what is touched, the verdict")
+
+
 class ReviewAnswer(BaseModel):
     """The state on the officer's desk; a detection that nobody touched is `new`, at version 0."""
 
@@ -218,6 +227,8 @@ class ReviewAnswer(BaseModel):
     )
     claimed_until: datetime | None = Field(None, description="From then on anyone may claim it")
     proposed_by: str | None = Field(None, description="Display name of who proposed what waits for a second account")
+    merged_into_id: UUID | None = Field(None, description="The detection of which it is a duplicate")
+    outline: OutlineAnswer | None = Field(None, description="As an officer drew it; null: the imagery's holds")
     decided_at: datetime | None = None
 
 
@@ -236,6 +247,16 @@ class DetectionChangeAnswer(BaseModel):
     activity: str | None = Field(description="What it was named at the end of that run")
     calibration: str | None = Field(description="Version of the calibration by then")
     recorded_at: datetime
+
+
+class ReboundMention(BaseModel):
+    """A rebound signal that a detection raised."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    case_id: UUID
+    state: SignalState
 
 
 class DetectionAnswer(BaseModel):
@@ -263,6 +284,7 @@ class DetectionAnswer(BaseModel):
     follows_id: UUID | None = Field(
         description="The earlier detection on whose ground this one stands, recovered in between"
     )
+    split_from_id: UUID | None = Field(description="The detection that an officer cut it out of")
     evidence: dict[str, Any] = Field(
         description=(
             "What was measured (`detectors.evidence.PatchEvidence`): bands and indices before and after "
@@ -301,6 +323,7 @@ class DetectionAnswer(BaseModel):
     )
     judged_by: dict[str, Any]
     review: ReviewAnswer
+    rebounds: list[ReboundMention] = Field([], description="Signals that it raised on the ground of closed cases")
 
 
 class JudgementAnswer(BaseModel):
@@ -353,6 +376,13 @@ class CaseSummary(BaseModel):
     first_due_on: date | None = Field(description="The first due date that was approved")
     due_on: date | None
     notice_until: date | None = Field(description="From this day on the case may be closed")
+    repeat: bool | None = Field(
+        None,
+        description=(
+            "Whether a case of the same party or on the same ground was opened before, of those that I may see "
+            "(`repeats` names them); null: not asked in this answer"
+        ),
+    )
 
 
 class ParticipationAnswer(BaseModel):

@@ -119,6 +119,7 @@ class ReboundSignal(Base):
     __table_args__ = (
         UniqueConstraint("case_id", "detection_id", "detection_change_id", postgresql_nulls_not_distinct=True),
         Index("ix_rebound_signals_state", "state"),
+        Index("ix_rebound_signals_detection_id", "detection_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

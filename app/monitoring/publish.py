@@ -105,7 +105,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
     human = [item for item in found if not item.set_aside]
     run.set_aside = [item.describe() for item in aside]
 
-    standing = list(
+    published = list(
         session.scalars(
             select(Detection)
             .where(Detection.plan_id == plan.id, Detection.withdrawn_at.is_(None))
@@ -114,6 +114,8 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
             .execution_options(populate_existing=True)
         )
     )
+    # Runs go on with what they published; the parts that an officer cut out of it are the officer's.
+    standing = [detection for detection in published if detection.split_from_id is None]
     made = session.scalars(select(TileState.detector).where(TileState.plan_id == plan.id).distinct())
     this = _Publication(
         session,
@@ -145,7 +147,7 @@ def publish(session: Session, run: Run, plan: Plan, grid: Grid, heights: HeightS
     judge_all(session, this.unjudged, this.configuration, run.id)
     for one in this.unjudged:
         _place(this, one.detection)
-    for detection in standing:
+    for detection in published:
         if detection.placed_by != this.divisions:
             _place(this, detection)
 

@@ -172,6 +172,7 @@ def _tables() -> None:
         ),
     )
     op.create_index("ix_rebound_signals_state", "rebound_signals", ["state"], unique=False)
+    op.create_index("ix_rebound_signals_detection_id", "rebound_signals", ["detection_id"], unique=False)
     op.create_table(
         "sampled_cases",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -301,6 +302,7 @@ def downgrade() -> None:
     op.drop_table("tracks")
     op.drop_index(op.f("ix_sampled_cases_case_id"), table_name="sampled_cases")
     op.drop_table("sampled_cases")
+    op.drop_index("ix_rebound_signals_detection_id", table_name="rebound_signals")
     op.drop_index("ix_rebound_signals_state", table_name="rebound_signals")
     op.drop_table("rebound_signals")
     op.drop_index("ix_objections_case_id", table_name="objections")

@@ -21,7 +21,7 @@ from app.casework.opening import import_case
 from app.casework.vocabulary import SupervisionSource
 from app.foundation.errors import Conflict, Forbidden, Invalid, Problem
 from app.foundation.time import utc_now
-from tests.casework_steps import GROUND, Desk, add_detection, fields_of, today
+from tests.casework_steps import GROUND, Desk, add_detection, add_signal, fields_of, today
 from tests.conftest import COUNTY, PASSWORD, PROVINCE, World
 
 
@@ -192,7 +192,9 @@ def test_a_case_from_before_the_service(world: World, desk: Desk) -> None:
     (event,) = desk.get("county", f"/cases/{case.id}/events").json()["items"]
     assert (event["kind"], event["state_before"], event["state_after"]) == ("imported", None, "closed")
     assert (event["occurred_on"], event["payload"]["supervision_source"]) == ("2022-03-01", "central_inspection_1")
-    reopened = desk.done("province-other", shown, "reopen")
+    with world.database.transaction(see_all=True) as session:
+        signal_id = add_signal(session, shown["id"])
+    reopened = desk.done("province-other", shown, "reopen", signal_id=signal_id)
     assert desk.done("county", reopened, "resume")["state"] == "verifying"
     assert _verify(world).intact
 

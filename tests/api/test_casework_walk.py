@@ -17,7 +17,7 @@ from app.casework.lifecycle import CHAIN
 from app.foundation.geometry import to_database
 from app.foundation.time import utc_now
 from app.monitoring.models import Detection
-from tests.casework_steps import Desk, add_detection, today, wait_for_a_lock
+from tests.casework_steps import Desk, add_detection, add_signal, today, wait_for_a_lock
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 
@@ -95,7 +95,9 @@ def test_a_case_goes_from_detection_to_closed_and_reopens(
     assert (report.intact, report.cases, report.events) == (True, 1, 12)
 
     first_due_on = case["first_due_on"]
-    case = desk.done("province", case, "reopen")
+    with world.database.transaction(see_all=True) as session:
+        signal_id = add_signal(session, case["id"])
+    case = desk.done("province", case, "reopen", signal_id=signal_id)
     case = desk.done("county", case, "resume")
     case = desk.done("county", case, "confirm")
     later = (today() + timedelta(days=90)).isoformat()

@@ -42,7 +42,7 @@ from app.casework.models import (
     Participation,
 )
 from app.casework.review_models import Review, ReviewAudit
-from app.casework.supervision_models import LookBack, Objection, Sample, SampledCase, Track
+from app.casework.supervision_models import LookBack, Objection, ReboundSignal, Sample, SampledCase, Track
 from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
 from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
@@ -196,6 +196,9 @@ def _foreign(session: Session) -> Ids:
         detection_id=detection.id, cause=JudgementCause.published, on=date(2022, 1, 1), verdict=Verdict.undetermined,
         severity=Severity.none, overlay={},
     )  # fmt: skip
+    signal = ReboundSignal(
+        case_id=case.id, detection_id=detection.id, geom=GROUND, area_m2=1, first_seen_on=date(2022, 1, 1)
+    )
     revocation = PermitRevocation(
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
@@ -223,7 +226,7 @@ def _foreign(session: Session) -> Ids:
     )
     hanging = (
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
-        *(entry, tie, objection, track, sampled, look_back),
+        *(entry, tie, objection, track, sampled, look_back, signal),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
@@ -267,6 +270,7 @@ def _foreign(session: Session) -> Ids:
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
+            ("rebounds", "signal_id"): signal.id,
             ("cases", "track_id"): track.id,
             ("look-backs", "look_back_id"): look_back.id,
             ("samples", "sample_id"): sample.id,

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.foundation.geometry import from_database, to_database
+from app.foundation.identity import new_id
 from app.foundation.time import day_number, utc_now
 from app.imagery.models import Source, SourceKind
 from app.monitoring import publish as publishing
@@ -333,3 +334,23 @@ def test_a_road_has_its_centre_line(publish_boxes: Publish, monkeypatch: pytest.
     assert line.geom_type == "LineString" and ground.buffer(1e-6).contains(line)
     # 80 pixels of 10 m, less about half a width at either end.
     assert Geod(ellps="GRS80").geometry_length(line) == pytest.approx(780, abs=25)
+
+
+def test_runs_go_on_with_the_whole_and_leave_an_officers_parts_alone(publish_boxes: Publish, session: Session) -> None:
+    (whole,) = publish_boxes(((10, 10, 20, 20), SEEN, SURE))
+    whole.held_at = utc_now()
+    kept = {
+        column.key: getattr(whole, column.key)
+        for column in Detection.__table__.columns
+        if column.key not in ("id", "split_from_id")
+    }
+    part = Detection(id=new_id(), split_from_id=whole.id, **kept)
+    session.add(part)
+    session.flush()
+    before = part.area_m2
+    found = publish_boxes(((10, 10, 20, 30), SEEN, SURE))
+    assert [one.id for one in found] == [whole.id, part.id]
+    assert whole.area_m2 > before == part.area_m2
+    publish_boxes(replayed=True)
+    assert part.withdrawn_at is None
+    assert publish_boxes.changes(part) == []
