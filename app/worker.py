@@ -11,6 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.access import throttling
 from app.casework import pickup, proof
 from app.foundation.database import Database
 from app.foundation.time import utc_now
@@ -40,6 +41,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *rejudging.timetable(database),
         *pickup.timetable(),
         *proof.timetable(settings),
+        *throttling.timetable(),
     ]
 
 

@@ -1,6 +1,15 @@
 """All of casework's routes, one file per resource."""
 
-from app.casework import case_routes, detection_routes, evidence_routes, judgement_routes, ledger_routes
+from app.casework import (
+    case_routes,
+    detection_routes,
+    evidence_routes,
+    judgement_routes,
+    ledger_routes,
+    look_back_routes,
+    sample_routes,
+    track_routes,
+)
 
 routers = (
     detection_routes.router,
@@ -9,4 +18,7 @@ routers = (
     evidence_routes.router,
     ledger_routes.router,
     ledger_routes.case_router,
+    track_routes.router,
+    look_back_routes.router,
+    sample_routes.router,
 )
