@@ -174,8 +174,8 @@ def _people(connection: psycopg.Connection[Any], units: int) -> _People:
         made = new_id()
         names.setdefault(role, f"{role}-{code}")
         connection.execute(
-            "insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active)"
-            " values (%s, %s, %s, %s, %s, %s, false, true)",
+            "insert into accounts (id, username, display_name, password_hash, password_is_temporary, role, unit_id,"
+            " is_demo, is_active, version) values (%s, %s, %s, %s, false, %s, %s, false, true, 1)",
             (made, f"{role}-{code}", f"{role} {code}", password, role, unit_id),
         )
         accounts[role, unit_id] = made
