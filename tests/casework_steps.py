@@ -219,8 +219,10 @@ class Desk:
             headers["If-Match"] = f'"{version}"'
         return self.world.client.post(API + path, headers=headers, json=body)
 
-    def dispatch(self, detection_id: UUID, username: str = "officer", **body: Any) -> dict[str, Any]:
-        answer = self.post(username, f"/detections/{detection_id}/dispatch", body, 0)
+    def dispatch(
+        self, detection_id: UUID, username: str = "officer", *, version: int = 0, **body: Any
+    ) -> dict[str, Any]:
+        answer = self.post(username, f"/detections/{detection_id}/dispatch", body, version)
         assert answer.status_code == 201, answer.text
         case: dict[str, Any] = answer.json()
         return case

@@ -203,6 +203,10 @@ def split(
     done = cut(whole, parts)
     if done.rest_m2 and not discard_rest:
         raise invalid("parts", f"leave {done.rest_m2:.0f} m² of the outline uncovered; cover it, or say discard_rest")
+    if done.rest_m2 and grave_because(session, held.detection, held.review):
+        raise invalid(
+            "parts", "must cover the outline: what needs a second account is dismissed as a part, not dropped"
+        )
     if done.rest_m2 and not note:
         raise invalid("note", "say why the rest of the outline is dropped")
     overlays = _judge(session, caller, held.detection, done.parts)
@@ -215,6 +219,11 @@ def split(
     settle(session, caller, held, note=note, payload=payload | {"discarded_m2": round(done.rest_m2, 3)})
     # A part may lie on ground that is not the caller's: the whole was.
     set_scope(session, None)
+    # Their ledgers begin here, and so their reviews: the version counts the events.
+    session.add_all(
+        Review(id=new_id(), detection_id=child.id, state=ReviewState.new, version=1, decided_by=caller.account_id)
+        for child in children
+    )
     for child, told in zip(children, listed, strict=True):
         review_ledger.append(
             session,

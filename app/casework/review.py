@@ -19,7 +19,7 @@ from app.casework.participation import find_lead, find_units, lead_today
 from app.casework.review_guards import begin, settle
 from app.casework.review_lifecycle import ReviewCommand
 from app.casework.review_models import Review
-from app.casework.review_rules import check_dismissal, grave_because
+from app.casework.review_rules import check_dismissal, check_link, grave_because
 from app.casework.schemas import DispatchRequest
 from app.casework.transitions import lock_cases
 from app.casework.vocabulary import DismissReason, SupervisionLevel
@@ -121,6 +121,7 @@ def link(
         )
     if case.state in (CaseState.merged, CaseState.withdrawn):
         raise Conflict(f"That case is {case.state}; link the detection to a living one.")
+    check_link(session, detection, held.review, case, note)
     held.review.case_id = case.id
     settle(session, caller, held, note=note, case_id=case.id)
     append(

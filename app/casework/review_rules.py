@@ -25,6 +25,8 @@ from app.monitoring.models import Detection, Judgement
 
 # The share of a detection that a permit must allow, or a case cover, before it explains the detection.
 EXPLAINS: Final = 0.5
+# As far from a case's ground a detection can still be part of the same works, metres.
+NEAR_M: Final = 500.0
 # The ground of a case in these is known and worked on.
 OPEN_CASES: Final = frozenset(CaseState) - {
     CaseState.unfounded,
@@ -75,6 +77,31 @@ def check_dismissal(
     for problem in (_permitted(detection, review, kind), _known(session, caller, detection, review, kind)):
         if problem is not None:
             raise problem
+
+
+def check_link(session: Session, detection: Detection, review: Review, case: Case, note: str | None) -> None:
+    """Refuse to file a detection under a case that has nothing to do with it: one account decides a link, and nobody
+    would look at the site again.
+
+    Raises:
+        Invalid: it lies far from the case's ground and nobody says why it belongs there.
+        Conflict: it is grave, and lies far away or the case was found to be nothing.
+    """
+    ground = detection.geom if review.geom is None else review.geom
+    apart = func.ST_Distance(func.geography(Case.geom), func.geography(ground))
+    metres = session.scalars(select(apart).where(Case.id == case.id)).one()
+    grave = grave_because(session, detection, review)
+    if grave and case.state in (CaseState.unfounded, CaseState.permitted):
+        raise Conflict(f"Case {case.number} was found {case.state}; take it up again first, or dispatch the detection.")
+    if metres <= NEAR_M:
+        return
+    if grave:
+        raise Conflict(
+            f"It lies {metres:.0f} m from case {case.number} and is grave ({', '.join(grave)}): dispatch it.",
+            distance_m=round(metres, 1),
+        )
+    if not note:
+        raise invalid("note", f"it lies {metres:.0f} m from the ground of case {case.number}: say why it belongs there")
 
 
 def _permitted(detection: Detection, review: Review, kind: ReasonKind) -> Problem | None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from shapely import box
 from sqlalchemy import text
 from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import ProgrammingError
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 from app.access.service import Caller, enter
 from app.boundaries.models import Severity
 from app.casework import audits
+from app.casework.lifecycle import CaseState
 from app.casework.models import Case
 from app.casework.queue import SORTS, DetectionFilter, Order, fetch_queue
 from app.casework.review_models import Review
@@ -182,6 +184,21 @@ def test_what_is_known_is_linked(world: World, desk: Desk) -> None:
     with world.database.transaction(see_all=True) as session:
         session.get_one(Case, UUID(case["id"])).unit_ids = []
     assert do(desk, "officer-prefecture", third, "dismiss", 0, reason="other", note="已立案").status_code == 200
+
+
+def test_no_site_is_filed_under_a_case_far_away(world: World, desk: Desk) -> None:
+    case = desk.dispatch(UUID(place(world)))["id"]
+    far = to_database(box(127.4, 42.3, 127.402, 42.302))
+    plain, grave = place(world, geom=far), place(world, geom=far, severity=Severity.high)
+    assert do(desk, "officer", plain, "link", 0, case_id=case).json()["errors"][0]["pointer"] == "note"
+    assert do(desk, "officer", plain, "link", 0, case_id=case, note="同一矿区的运输道路").status_code == 200
+    refused = do(desk, "officer", grave, "link", 0, case_id=case, note="同一矿区的运输道路")
+    assert refused.status_code == 409
+    assert 8_000 < refused.json()["distance_m"] < 8_300
+    near = place(world, severity=Severity.high)
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Case, UUID(case)).state = CaseState.unfounded
+    assert do(desk, "officer", near, "link", 0, case_id=case).status_code == 409
 
 
 def test_both_ledgers_learn_of_a_dispatch_and_a_link(world: World, desk: Desk) -> None:

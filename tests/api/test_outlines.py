@@ -156,7 +156,7 @@ def test_parts_are_detections_of_their_own_with_the_dates_of_the_whole(world: Wo
     assert [one.kind for one in events(world, UUID(parts[0]["id"]))] == ["split_off"]
     for command in ("dispatch", "start-review"):
         assert desk.post("officer", f"/detections/{detection}/{command}", {}, 1).status_code == 409
-    assert desk.dispatch(UUID(parts[0]["id"]))["area_m2"] == pytest.approx(parts[0]["area_m2"])
+    assert desk.dispatch(UUID(parts[0]["id"]), version=1)["area_m2"] == pytest.approx(parts[0]["area_m2"])
     with world.database.transaction(see_all=True) as session:
         judged = select(Judgement).where(Judgement.detection_id == UUID(parts[1]["id"]))
         assert session.scalars(judged).one().because_of == f"split from {detection}"
@@ -203,7 +203,7 @@ def test_the_areas_of_parts_add_up_to_that_of_the_whole(cuts: list[float], lean:
 def test_growth_of_the_whole_is_news_to_the_case_of_the_nearest_part(world: World, desk: Desk) -> None:
     detection = add(world)
     west, east = (UUID(part["id"]) for part in split(desk, detection, WEST, EAST).json()["parts"])
-    cases = [desk.dispatch(west), desk.dispatch(east)]
+    cases = [desk.dispatch(west, version=1), desk.dispatch(east, version=1)]
     with world.database.transaction(see_all=True) as session:
         whole = session.get_one(Detection, detection)
         say(session, whole, DetectionChangeKind.new, GROUND)

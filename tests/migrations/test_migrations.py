@@ -205,8 +205,9 @@ def test_what_units_were_called_before_is_noted(cluster: EmbeddedCluster) -> Non
 ONE_CASE = """
 select set_config('redline.scope', 'all', true);
 insert into units (id, code, name, level, valid_from) values ('{id}', '22', '吉林省', 'province', '2015-01-01');
-insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active)
-    values ('{id}', 'x', 'x', '', 'officer', '{id}', false, true);
+insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active,
+        password_is_temporary, version)
+    values ('{id}', 'x', 'x', '', 'officer', '{id}', false, true, false, 1);
 insert into cases (id, number, state, version, simulated, activity, priority, supervision_source, lead_unit_id,
         accepting_unit_id, dispatching_unit_id, geom, area_m2, facts, plan, unit_ids)
     values ('{id}', 'RL-1', 'dispatched', 1, false, 'mining', 'ordinary', 'media', '{id}', '{id}', '{id}',
