@@ -87,9 +87,12 @@ def check_link(session: Session, detection: Detection, review: Review, case: Cas
         Invalid: it lies far from the case's ground and nobody says why it belongs there.
         Conflict: it is grave, and lies far away or the case was found to be nothing.
     """
-    ground = detection.geom if review.geom is None else review.geom
-    apart = func.ST_Distance(func.geography(Case.geom), func.geography(ground))
-    metres = session.scalars(select(apart).where(Case.id == case.id)).one()
+    drawn = select(Review.geom).where(Review.id == review.id).scalar_subquery()
+    seen = select(Detection.geom).where(Detection.id == detection.id).scalar_subquery()
+    ground = func.geography(func.coalesce(drawn, seen))
+    metres = session.scalars(
+        select(func.ST_Distance(func.geography(Case.geom), ground)).where(Case.id == case.id)
+    ).one()
     grave = grave_because(session, detection, review)
     if grave and case.state in (CaseState.unfounded, CaseState.permitted):
         raise Conflict(f"Case {case.number} was found {case.state}; take it up again first, or dispatch the detection.")
