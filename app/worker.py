@@ -11,6 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from app.access import idempotency
 from app.casework import pickup
 from app.foundation.database import Database
 from app.foundation.time import utc_now
@@ -39,6 +40,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *sweeping.timetable(settings),
         *rejudging.timetable(database),
         *pickup.timetable(),
+        *idempotency.timetable(),
     ]
 
 
