@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,16 +18,18 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.access import service as access
 from app.boundaries.models import Layer
 from app.maps.collections import COLLECTIONS
 from tests.api.test_jurisdiction import PUBLIC, Ids, _fill, _foreign, _parameters, operations
 from tests.api.test_tiles import tile_at
 from tests.casework_steps import API, Desk, add_detection
 from tests.conftest import COUNTY2, World
+from tests.walls import owner, walls
+
+__all__ = ["owner", "walls"]
 
 # What stands in every free text of the neighbour's rows.
 MARK = "xq7neighbour"
@@ -89,13 +90,6 @@ def _unpacked(content: bytes) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def owner(world: World) -> Iterator[Engine]:
-    engine = create_engine(world.urls.superuser)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def neighbour(world: World, owner: Engine) -> Neighbour:
     with world.database.transaction(see_all=True) as session:
         ids = _foreign(session)
@@ -137,35 +131,6 @@ def _mark(owner: Engine, rows: set[str]) -> None:
                 connection.rollback()
         connection.execute(text("reset session_replication_role"))
     assert marked > 10
-
-
-def _clear_statements() -> None:
-    """Statements that were compiled once hold the wall that stood then."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("app."):
-            for entry in vars(module).values():
-                if hasattr(entry, "cache_clear"):
-                    entry.cache_clear()
-
-
-@pytest.fixture(params=["both walls", "the queries alone", "row-level security alone"])
-def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, owner: Engine) -> Iterator[str]:
-    """Which of the two walls stand."""
-    if request.param == "the queries alone":
-        secured = text("select relname from pg_class where relrowsecurity and relnamespace = 'public'::regnamespace")
-        with owner.begin() as connection:
-            for table in connection.scalars(secured).all():
-                connection.execute(text(f'alter table "{table}" disable row level security'))
-    if request.param == "row-level security alone":
-        real = access.in_jurisdiction
-        for name, module in list(sys.modules.items()):
-            if name.startswith("app.") and getattr(module, "in_jurisdiction", None) is real:
-                monkeypatch.setattr(module, "in_jurisdiction", lambda statement, caller, entity: statement)
-        _clear_statements()
-    yield str(request.param)
-    if request.param == "row-level security alone":
-        monkeypatch.undo()
-        _clear_statements()
 
 
 @dataclass(frozen=True)
