@@ -10,10 +10,13 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Account, Role, Unit
 from app.access.schemas import UnitAnswer
-from app.casework.lifecycle import STATE_LABELS, ReviewState
+from app.casework.lifecycle import REVIEW_STATE_LABELS, STATE_LABELS, ReviewState
 from app.casework.models import Case, CaseEvent
 from app.casework.participation import parts_today
-from app.casework.review_models import Review
+from app.casework.review_guards import claim_holds
+from app.casework.review_lifecycle import CLAIM_LASTS
+from app.casework.review_models import Review, ReviewAudit, ReviewEvent
+from app.casework.review_schemas import AuditAnswer, ReviewEventAnswer
 from app.casework.schemas import (
     CaseAnswer,
     CaseSummary,
@@ -24,6 +27,7 @@ from app.casework.schemas import (
     ReviewAnswer,
 )
 from app.foundation.geometry import from_database, geojson
+from app.foundation.time import utc_now
 from app.monitoring.models import Detection, DetectionChange
 
 Units = dict[UUID, UnitAnswer]
@@ -39,10 +43,21 @@ def detection_answers(
     session: Session, detections: Sequence[Detection], reviews: dict[UUID, Review]
 ) -> list[DetectionAnswer]:
     units = load_units(session, (detection.lead_unit_id for detection in detections))
-    return [_detection(row, reviews.get(row.id), units) for row in detections]
+    named = {account for review in reviews.values() for account in (review.claimed_by, review.proposed_by)}
+    names = load_names(session, named)
+    return [_detection(row, reviews.get(row.id), units, names) for row in detections]
 
 
-def _detection(row: Detection, review: Review | None, units: Units) -> DetectionAnswer:
+def load_names(session: Session, ids: Iterable[UUID | None]) -> dict[UUID, str]:
+    """Display names of accounts."""
+    wanted = {account for account in ids if account is not None}
+    if not wanted:
+        return {}
+    rows = session.execute(select(Account.id, Account.display_name).where(Account.id.in_(wanted)))
+    return {row.id: row.display_name for row in rows}
+
+
+def _detection(row: Detection, review: Review | None, units: Units, names: dict[UUID, str]) -> DetectionAnswer:
     return DetectionAnswer(
         id=row.id,
         plan_id=row.plan_id,
@@ -76,7 +91,7 @@ def _detection(row: Detection, review: Review | None, units: Units) -> Detection
         verdicts=row.verdicts,
         judged_by=row.judged_by,
         verdict_now=row.verdict_now,
-        review=_review(review),
+        review=review_answer(review, names),
     )
 
 
@@ -95,15 +110,20 @@ def change_answer(row: DetectionChange) -> DetectionChangeAnswer:
     )
 
 
-def _review(row: Review | None) -> ReviewAnswer:
-    if row is None:
-        return ReviewAnswer(state=ReviewState.new, version=0)
+def review_answer(row: Review | None, names: dict[UUID, str]) -> ReviewAnswer:
+    if row is None or row.version == 0:
+        return ReviewAnswer(state=ReviewState.new, state_label=REVIEW_STATE_LABELS[ReviewState.new], version=0)
+    is_claimed = claim_holds(row, utc_now())
     return ReviewAnswer(
         state=row.state,
+        state_label=REVIEW_STATE_LABELS[row.state],
         version=row.version,
         reason=row.reason,
         note=row.note,
         case_id=row.case_id,
+        claimed_by=names[row.claimed_by] if is_claimed and row.claimed_by else None,
+        claimed_until=row.claimed_at + CLAIM_LASTS if is_claimed and row.claimed_at else None,
+        proposed_by=names[row.proposed_by] if row.proposed_by else None,
         decided_at=row.decided_at,
     )
 
@@ -163,8 +183,7 @@ def case_answer(session: Session, row: Case) -> CaseAnswer:
 
 
 def event_answers(session: Session, events: Sequence[CaseEvent]) -> list[EventAnswer]:
-    statement = select(Account.id, Account.display_name).where(Account.id.in_({event.actor_id for event in events}))
-    names = {row.id: row.display_name for row in session.execute(statement)}
+    names = load_names(session, (event.actor_id for event in events))
     return [
         EventAnswer(
             sequence=row.sequence,
@@ -186,4 +205,48 @@ def event_answers(session: Session, events: Sequence[CaseEvent]) -> list[EventAn
             hash=row.hash.hex(),
         )
         for row in events
+    ]
+
+
+def review_event_answers(session: Session, events: Sequence[ReviewEvent]) -> list[ReviewEventAnswer]:
+    names = load_names(session, (event.actor_id for event in events))
+    return [
+        ReviewEventAnswer(
+            sequence=row.sequence,
+            id=row.id,
+            detection_id=row.detection_id,
+            detection_sequence=row.detection_sequence,
+            kind=row.kind,
+            actor=names[row.actor_id],
+            actor_id=row.actor_id,
+            actor_role=Role(row.actor_role),
+            actor_unit_id=row.actor_unit_id,
+            recorded_at=row.recorded_at,
+            state_before=row.state_before,
+            state_after=row.state_after,
+            note=row.note,
+            payload=row.payload,
+            previous_hash=row.previous_hash.hex(),
+            hash=row.hash.hex(),
+        )
+        for row in events
+    ]
+
+
+def audit_answers(session: Session, audits: Sequence[ReviewAudit]) -> list[AuditAnswer]:
+    names = load_names(session, (account for row in audits for account in (row.dismissed_by, row.decided_by)))
+    return [
+        AuditAnswer(
+            id=row.id,
+            detection_id=row.detection_id,
+            review_version=row.review_version,
+            reason=row.reason,
+            dismissed_by=names[row.dismissed_by],
+            drawn_at=row.drawn_at,
+            outcome=row.outcome,
+            note=row.note,
+            decided_by=names[row.decided_by] if row.decided_by else None,
+            decided_at=row.decided_at,
+        )
+        for row in audits
     ]

@@ -247,6 +247,9 @@ def _verdict(row: Row[Any]) -> tuple[str, bool, str | None, bool] | None:
         return DISMISSED_AS[reason], False, reason.value, False
     if row.state == ReviewState.authorised:
         return row.named, row.named not in NOT_AN_ACTIVITY, None, False
+    # Only proposed, overturned, a duplicate, or cut into several: the desk has not said what this one is.
+    if row.state not in (ReviewState.linked, ReviewState.dispatched):
+        return None
     if row.case_state is None or row.case_state in OPEN:
         return None
     settled = SETTLED.get(row.case_state)

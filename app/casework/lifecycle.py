@@ -1,4 +1,4 @@
-"""The life of a detection's review and of a case (DESIGN section 7), as data.
+"""The life of a case (DESIGN section 7), as data. That of a detection's review stands in `review_lifecycle`.
 
 `TRANSITIONS` is the whole of it: which command leads from which state to which, who may give it, what it must be
 given, what is checked and who is barred because of an earlier deed. `app.casework.transitions` is its only reader
@@ -31,14 +31,6 @@ class ReviewState(StrEnum):
     split_ = "split"
 
 
-class ReviewCommand(StrEnum):
-    start_review = "start_review"
-    dismiss = "dismiss"
-    authorise = "authorise"
-    link = "link"
-    dispatch = "dispatch"
-
-
 class CaseState(StrEnum):
     dispatched = "dispatched"
     returned = "returned"
@@ -59,6 +51,20 @@ class CaseState(StrEnum):
     withdrawn = "withdrawn"
 
 
+REVIEW_STATE_LABELS: Mapping[ReviewState, str] = MappingProxyType(
+    {
+        ReviewState.new: "待研判",
+        ReviewState.reviewing: "研判中",
+        ReviewState.dismissal_proposed: "拟排除，待复核",
+        ReviewState.authorisation_proposed: "拟认定合规，待复核",
+        ReviewState.dismissed: "已排除",
+        ReviewState.authorised: "已认定合规",
+        ReviewState.linked: "已关联",
+        ReviewState.dispatched: "已派发",
+        ReviewState.merged: "已并入",
+        ReviewState.split_: "已拆分",
+    }
+)
 STATE_LABELS: Mapping[CaseState, str] = MappingProxyType(
     {
         CaseState.dispatched: "已派发",
@@ -279,17 +285,6 @@ _TABLE = (
     _row(_C.withdraw, _OPEN, _S.withdrawn, _A.province, "ReasonFields"),
 )
 TRANSITIONS: Mapping[Command, Transition] = MappingProxyType({row.command: row for row in _TABLE})
-
-# Review of a detection: from which states a command is possible, and where it leads. All are an officer's.
-REVIEW_TRANSITIONS: Mapping[ReviewCommand, tuple[frozenset[ReviewState], ReviewState]] = MappingProxyType(
-    {
-        ReviewCommand.start_review: (frozenset({ReviewState.new, ReviewState.dismissed}), ReviewState.reviewing),
-        ReviewCommand.dismiss: (frozenset({ReviewState.new, ReviewState.reviewing}), ReviewState.dismissed),
-        ReviewCommand.authorise: (frozenset({ReviewState.new, ReviewState.reviewing}), ReviewState.authorised),
-        ReviewCommand.link: (frozenset({ReviewState.new, ReviewState.reviewing}), ReviewState.linked),
-        ReviewCommand.dispatch: (frozenset({ReviewState.new, ReviewState.reviewing}), ReviewState.dispatched),
-    }
-)
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,29 @@ from app.casework.lifecycle import (
     CHAIN,
     DEEDS,
     GUARD_LABELS,
-    REVIEW_TRANSITIONS,
+    REVIEW_STATE_LABELS,
     ROLES,
     STATE_LABELS,
     TRANSITIONS,
     CaseState,
+    ReviewState,
     Transition,
 )
+from app.casework.review_lifecycle import (
+    AUDITED_SHARE,
+    CLAIM_LASTS,
+    GRAVE_GROUNDS,
+    GRAVE_SEVERITIES,
+    HAND_LABELS,
+    REVIEW_TRANSITIONS,
+    ReviewTransition,
+)
+from app.casework.vocabulary import DISMISS_REASONS
 
-_HEAD = """# The life of a case
+_HEAD = """# The life of a case, and of a detection's review
 
-Made from the table in `app/casework/lifecycle.py`. Do not edit; write it anew with
-`python -m app.casework.lifecycle_docs > docs/lifecycle.md`.
+Made from the tables in `app/casework/lifecycle.py` and `app/casework/review_lifecycle.py`. Do not edit; write it
+anew with `python -m app.casework.lifecycle_docs > docs/lifecycle.md`.
 """
 
 
@@ -37,11 +48,60 @@ def lifecycle_markdown() -> str:
         f"| {rule.version} | {rule.valid_from} | {rule.source or 'any'} | {rule.level or 'any'} | {rule.notice_days} |"
         for rule in CHAIN
     ]
-    parts += ["", "## Review of a detection", "", "| command | from | to |", "|---|---|---|"]
-    parts += [
-        f"| `{command}` | {_codes(sources)} | `{target}` |" for command, (sources, target) in REVIEW_TRANSITIONS.items()
+    return "\n".join([*parts, *_review()]) + "\n"
+
+
+def _review() -> list[str]:
+    """Diagram, states, commands and reasons of a detection's review."""
+    lines = [
+        "",
+        "## Review of a detection",
+        "",
+        "```mermaid",
+        review_mermaid(),
+        "```",
+        "",
+        "| state | 中文 |",
+        "|---|---|",
     ]
-    return "\n".join(parts) + "\n"
+    lines += [f"| `{state}` | {REVIEW_STATE_LABELS[state]} |" for state in ReviewState]
+    lines += ["", "| command | from | to | proposed first as | roles | by | needs words | claimed afterwards |"]
+    lines += ["|---|---|---|---|---|---|---|---|", *(_review_row(row) for row in REVIEW_TRANSITIONS.values())]
+    grave = ", ".join(f"`{ground}`" for ground in sorted(GRAVE_GROUNDS))
+    lines += ["", "Proposed first, for a second account to affirm: what stands on ground of "]
+    lines[-1] += f"{grave}, or has the severity {_codes(GRAVE_SEVERITIES)}, by any judgement of it."
+    hours = int(CLAIM_LASTS.total_seconds() // 3600)
+    lines += [
+        f"A claim lasts {hours} hours. Of all other dismissals {AUDITED_SHARE:.0%} are drawn to be looked at again."
+    ]
+    lines += ["", "### Reasons for a dismissal", "", "| reason | 中文 | speaks of | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{code}` | {row.label} | {row.kind} | {row.meaning} |" for code, row in DISMISS_REASONS.items()]
+    return lines
+
+
+def review_mermaid() -> str:
+    """The review as a state diagram; what stays in its state is left out."""
+    lines = ["stateDiagram-v2", "    [*] --> new: published"]
+    for row in REVIEW_TRANSITIONS.values():
+        for source in (state for state in ReviewState if state in row.sources):
+            targets = dict.fromkeys([row.leads_to(source), *([row.proposes] if row.proposes else [])])
+            lines += [f"    {source} --> {target}: {row.command}" for target in targets if target is not source]
+    return "\n".join(lines)
+
+
+def _review_row(row: ReviewTransition) -> str:
+    sources = [state for state in ReviewState if state in row.sources]
+    cells = (
+        f"`{row.command}`",
+        ", ".join(f"`{state}`" for state in sources),
+        ", ".join(f"`{state}`" for state in dict.fromkeys(row.leads_to(state) for state in sources)),
+        f"`{row.proposes}`" if row.proposes else "",
+        _codes(row.roles),
+        HAND_LABELS[row.hand],
+        "yes" if row.words else "",
+        "yes" if row.claims else "",
+    )
+    return "| " + " | ".join(cells) + " |"
 
 
 def mermaid() -> str:

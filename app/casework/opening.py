@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
+from uuid import UUID
 
+from geoalchemy2 import WKBElement
 from pydantic import ValidationError
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
@@ -19,7 +21,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
 from app.casework.participation import assign, find_lead, find_units, set_lead
-from app.casework.vocabulary import Priority, SupervisionSource, pointers
+from app.casework.vocabulary import Priority, SupervisionLevel, SupervisionSource, pointers
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
@@ -42,23 +44,32 @@ def open_from_detection(
     co_responsible: Iterable[Unit],
     note: str | None,
     today: date,
+    case_id: UUID | None = None,
+    supervision_level: SupervisionLevel = SupervisionLevel.ordinary,
+    drawn: tuple[WKBElement, float] | None = None,
 ) -> Case:
     """A new case `dispatched` to its lead unit, with number, participants and first event.
 
     Units whose ground the detection touches join as co-responsible, so that each of them reads it.
+
+    Args:
+        case_id: where the id was needed before the case.
+        drawn: the outline as an officer drew it and its area in square metres; else the imagery's.
     """
+    geom, area_m2 = drawn or (detection.geom, detection.area_m2)
     standing = {unit for those in followers(session, detection.unit_ids).values() for unit in those}
     touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
     case = Case(
-        id=new_id(),
+        id=case_id or new_id(),
         state=CaseState.dispatched,
         detection_id=detection.id,
         simulated=detection.simulated,
         activity=activity,
         priority=priority.value,
         supervision_source=SupervisionSource.satellite_monitoring.value,
-        geom=detection.geom,
-        area_m2=detection.area_m2,
+        supervision_level=supervision_level,
+        geom=geom,
+        area_m2=area_m2,
     )
     joining = [*touched, *co_responsible]
     return _open(session, caller, case, lead, joining, "dispatch", note=note, occurred_on=today)
@@ -158,6 +169,7 @@ def _open(
         "activity": case.activity,
         "priority": case.priority,
         "supervision_source": case.supervision_source,
+        "supervision_level": case.supervision_level,
         "area_m2": case.area_m2,
         "detection_id": str(case.detection_id) if case.detection_id else None,
         "simulated": case.simulated,
@@ -177,6 +189,19 @@ def _number(session: Session, unit_code: str, year: int) -> str:
         ).returning(CaseSequence.last)
     )
     return f"RL-{unit_code}-{year}-{last:04d}"
+
+
+def lock_numbers(session: Session, unit_codes: Iterable[str], year: int) -> None:
+    """Hold the counters of units' numbers before a transaction opens several cases: in one order, before any head of
+    the cases' ledger, as whoever opens one case holds its counter before that head.
+    """
+    codes = sorted(set(unit_codes))
+    if not codes:
+        return
+    rows = [{"unit_code": code, "year": year, "last": 0} for code in codes]
+    session.execute(insert(CaseSequence).values(rows).on_conflict_do_nothing())
+    held = select(CaseSequence.unit_code).where(CaseSequence.unit_code.in_(codes), CaseSequence.year == year)
+    session.execute(held.order_by(CaseSequence.unit_code).with_for_update())
 
 
 def _checked(kind: type[ConfirmFields] | type[PlanFields], values: Mapping[str, Any] | None) -> dict[str, Any]:

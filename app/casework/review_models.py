@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import WKBElement
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import text_enum
 from app.casework.lifecycle import ReviewState
-from app.casework.vocabulary import AuditOutcome
+from app.casework.vocabulary import AuditOutcome, DismissReason
 from app.foundation.database import Base
 from app.foundation.geometry import multipolygon_column
 from app.foundation.identity import new_id
@@ -76,12 +76,18 @@ class ReviewAudit(Base):
     """A dismissal drawn at random to be looked at again by another account. Seen with its detection."""
 
     __tablename__ = "review_audits"
-    __table_args__ = (UniqueConstraint("detection_id", "review_version"),)
+    __table_args__ = (
+        UniqueConstraint("detection_id", "review_version"),
+        # One open at a time.
+        Index("uq_review_audits_open", "detection_id", unique=True, postgresql_where=text("outcome IS NULL")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"))
     # Of the review by the dismissal.
     review_version: Mapped[int] = mapped_column()
+    # As what it was dismissed; the review loses it when it is overturned.
+    reason: Mapped[DismissReason] = mapped_column(text_enum(DismissReason, "reason"))
     dismissed_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
     drawn_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     outcome: Mapped[AuditOutcome | None] = mapped_column(text_enum(AuditOutcome, "outcome"))

@@ -1,5 +1,12 @@
 """All of casework's routes, one file per resource."""
 
-from app.casework import case_routes, detection_routes, evidence_routes, judgement_routes
+from app.casework import case_routes, desk_routes, detection_routes, evidence_routes, judgement_routes
 
-routers = (detection_routes.router, judgement_routes.router, case_routes.router, evidence_routes.router)
+# What stands beside the single detections goes before them: `audits` is no id.
+routers = (
+    desk_routes.router,
+    detection_routes.router,
+    judgement_routes.router,
+    case_routes.router,
+    evidence_routes.router,
+)

@@ -12,7 +12,7 @@ from app.boundaries.models import Establishment, Severity, Verdict
 from app.casework.commands import PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
-from app.casework.vocabulary import Activity, DismissReason, Priority, UnitCode, Words
+from app.casework.vocabulary import Activity, DismissReason, Priority, SupervisionLevel, UnitCode, Words
 from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind, JudgementBasis, JudgementCause
 
 
@@ -26,8 +26,23 @@ class StartReviewRequest(_Request):
     """Take a detection on the desk."""
 
 
+class NoteRequest(_Request):
+    """Nothing but words, where there are any."""
+
+
+class WordsRequest(BaseModel):
+    """Why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Words = Field(examples=["影像显示有新开挖，需现场核查"])
+
+
 class DismissRequest(_Request):
-    reason: DismissReason = Field(description="`other` needs a note", examples=["crop"])
+    reason: DismissReason = Field(
+        description="`other` needs a note; so do natural causes where a permit or a known case covers the ground",
+        examples=["crop"],
+    )
 
 
 class AuthoriseRequest(PermitFields):
@@ -47,16 +62,25 @@ class DispatchRequest(_Request):
     co_responsible: list[UnitCode] = Field([], max_length=20, description="Codes of units that join")
     activity: Activity | None = Field(None, description="Unset: as recognised")
     priority: Priority = Priority.ordinary
+    supervision_level: SupervisionLevel = Field(
+        SupervisionLevel.ordinary, description="挂牌督办; `province` is for officers of the province"
+    )
 
 
 class ReviewAnswer(BaseModel):
     """The state on the officer's desk; a detection that nobody touched is `new`, at version 0."""
 
     state: ReviewState
+    state_label: str = Field(examples=["研判中"])
     version: int = Field(examples=[0])
     reason: str | None = None
     note: str | None = None
     case_id: UUID | None = None
+    claimed_by: str | None = Field(
+        None, description="Display name of the account on whose desk it lies; null: nobody's"
+    )
+    claimed_until: datetime | None = Field(None, description="From then on anyone may claim it")
+    proposed_by: str | None = Field(None, description="Display name of who proposed what waits for a second account")
     decided_at: datetime | None = None
 
 

@@ -1,6 +1,9 @@
 """The closed lists that casework speaks in (DESIGN section 5), and the texts that people write."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, StringConstraints, WithJsonSchema
@@ -130,6 +133,8 @@ class Priority(StrEnum):
 
 
 class DismissReason(StrEnum):
+    """Why a detection is no problem. What each says stands in `DISMISS_REASONS`."""
+
     cloud = "cloud"
     shadow = "shadow"
     snow = "snow"
@@ -139,6 +144,38 @@ class DismissReason(StrEnum):
     fire = "fire"
     misregistration = "misregistration"
     other = "other"
+
+
+class ReasonKind(StrEnum):
+    """What a reason for a dismissal speaks of; the rules on permits and known cases go by it (`review_rules`)."""
+
+    image = "image"
+    nature = "nature"
+    other = "other"
+
+
+@dataclass(frozen=True)
+class ReasonRow:
+    """A reason for a dismissal: its Chinese label, what it speaks of, and what it means."""
+
+    label: str
+    kind: ReasonKind
+    meaning: str
+
+
+DISMISS_REASONS: Mapping[DismissReason, ReasonRow] = MappingProxyType(
+    {
+        DismissReason.cloud: ReasonRow("云", ReasonKind.image, "cloud or haze that the mask missed"),
+        DismissReason.shadow: ReasonRow("阴影", ReasonKind.image, "shadow of cloud, slope or building"),
+        DismissReason.snow: ReasonRow("积雪", ReasonKind.image, "snow or ice on one of the images"),
+        DismissReason.misregistration: ReasonRow("配准误差", ReasonKind.image, "the images do not lie on each other"),
+        DismissReason.phenology: ReasonRow("物候变化", ReasonKind.nature, "leaf-out, leaf fall, a dry year"),
+        DismissReason.water_level: ReasonRow("水位变化", ReasonKind.nature, "the water rose or fell"),
+        DismissReason.crop: ReasonRow("农作物轮作翻耕", ReasonKind.nature, "a field's own calendar"),
+        DismissReason.fire: ReasonRow("火烧迹地", ReasonKind.nature, "burnt ground, nothing built or cleared"),
+        DismissReason.other: ReasonRow("其他", ReasonKind.other, "needs words"),
+    }
+)
 
 
 class ReturnReason(StrEnum):

@@ -88,6 +88,25 @@ def _tables() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("detection_id", sa.Uuid(), nullable=False),
         sa.Column("review_version", sa.Integer(), nullable=False),
+        sa.Column(
+            "reason",
+            sa.Enum(
+                "cloud",
+                "shadow",
+                "snow",
+                "phenology",
+                "water_level",
+                "crop",
+                "fire",
+                "misregistration",
+                "other",
+                name="reason",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
         sa.Column("dismissed_by", sa.Uuid(), nullable=False),
         sa.Column("drawn_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column(
@@ -105,6 +124,13 @@ def _tables() -> None:
         sa.UniqueConstraint(
             "detection_id", "review_version", name=op.f("uq_review_audits_detection_id_review_version")
         ),
+    )
+    op.create_index(
+        "uq_review_audits_open",
+        "review_audits",
+        ["detection_id"],
+        unique=True,
+        postgresql_where=sa.text("outcome IS NULL"),
     )
     op.create_table(
         "review_events",
@@ -447,6 +473,7 @@ def downgrade() -> None:
     op.drop_table("case_links")
     op.drop_index("ix_review_events_recorded_at", table_name="review_events")
     op.drop_table("review_events")
+    op.drop_index("uq_review_audits_open", table_name="review_audits", postgresql_where=sa.text("outcome IS NULL"))
     op.drop_table("review_audits")
     op.drop_index("ix_clue_lists_unit_ids", table_name="clue_lists", postgresql_using="gin")
     op.drop_table("clue_lists")

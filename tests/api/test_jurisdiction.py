@@ -27,10 +27,12 @@ from app.boundaries.models import (
     Verdict,
     VersionStatus,
 )
+from app.casework import review_ledger
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
-from app.casework.review_models import Review
+from app.casework.review_models import Review, ReviewAudit
+from app.casework.vocabulary import DismissReason
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
@@ -177,7 +179,11 @@ def _foreign(session: Session) -> Ids:
     revocation = PermitRevocation(
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
-    hanging = (review, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
+    audit = ReviewAudit(detection_id=detection.id, review_version=1, reason=DismissReason.crop, dismissed_by=account.id)
+    decided = review_ledger.append(
+        session, caller, detection.id, "dispatch", before=ReviewState.new, after=ReviewState.dispatched
+    )
+    hanging = (review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
     session.add_all(hanging)
     code = uuid4()
     for layer in Layer:
@@ -205,12 +211,13 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     return (
         ids
-        | {(row.__tablename__, "id"): row.id for row in (*hanging, event)}
+        | {(row.__tablename__, "id"): row.id for row in (*hanging, event, decided)}
         | {
             ("scenes", "scene_id"): scene.id,
             ("plans", "plan_id"): plan.id,
             ("runs", "run_id"): run.id,
             ("detections", "detection_id"): detection.id,
+            ("detections", "audit_id"): audit.id,
             ("cases", "case_id"): case.id,
             # Features of OGC API – Features; those of the boundary layers stand above.
             ("detections", "feature_id"): detection.id,

@@ -1,0 +1,121 @@
+"""What a detection's ground says of a decision on it: whether one account suffices, whether a permit or a known case
+explains it.
+
+All of it reads the outline of the imagery and, where an officer drew another, that one too: no edit takes a site out of
+a core zone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.access.service import Caller, in_jurisdiction
+from app.boundaries.models import Layer
+from app.casework.guards import invalid
+from app.casework.lifecycle import CaseState
+from app.casework.models import Case
+from app.casework.review_lifecycle import GRAVE_GROUNDS, GRAVE_SEVERITIES
+from app.casework.review_models import Review
+from app.casework.vocabulary import DISMISS_REASONS, DismissReason, ReasonKind
+from app.foundation.errors import Conflict, Problem
+from app.monitoring.models import Detection, Judgement
+
+# The share of a detection that a permit must allow, or a case cover, before it explains the detection.
+EXPLAINS: Final = 0.5
+# The ground of a case in these is known and worked on.
+OPEN_CASES: Final = frozenset(CaseState) - {
+    CaseState.unfounded,
+    CaseState.permitted,
+    CaseState.closed,
+    CaseState.merged,
+    CaseState.withdrawn,
+}
+
+
+def grave_because(session: Session, detection: Detection, review: Review) -> list[str]:
+    """Why one account does not suffice to say that nothing is wrong here: severities and grounds; empty: it does.
+
+    By every judgement there is, of the day of the change, of today and of the edited outline: the gravest counts.
+    """
+    overlays = session.execute(
+        select(Judgement.severity, Judgement.overlay).where(Judgement.detection_id == detection.id)
+    )
+    said = [(detection.severity.value, detection.overlaps), *_said(detection.verdicts)]
+    said += [(row.severity.value, row.overlay.get("overlaps", [])) for row in overlays]
+    said += _said([review.overlay] if review.overlay else [])
+    found = {f"severity {severity}" for severity, _ in said if severity in GRAVE_SEVERITIES}
+    found |= {overlap["ground"] for _, overlaps in said for overlap in overlaps if overlap["ground"] in GRAVE_GROUNDS}
+    return sorted(found)
+
+
+def _said(overlays: list[dict[str, Any]]) -> list[tuple[str | None, list[dict[str, Any]]]]:
+    return [(one.get("severity"), one.get("overlaps", [])) for one in overlays]
+
+
+def check_dismissal(
+    session: Session, caller: Caller, detection: Detection, review: Review, reason: DismissReason, note: str | None
+) -> None:
+    """Refuse to dismiss what a permit in force authorises, or what belongs to a known open case.
+
+    A fault of the picture is dismissed wherever it lies. What is natural by its reason needs words there. `other` says
+    nothing about the ground, so the permit or the case does.
+
+    Raises:
+        Invalid: words are missing.
+        Conflict: it is to be authorised or linked.
+    """
+    kind = DISMISS_REASONS[reason].kind
+    if reason is DismissReason.other and not note:
+        raise invalid("note", "say what, in words")
+    if kind is ReasonKind.image or (kind is ReasonKind.nature and note):
+        return
+    for problem in (_permitted(detection, review, kind), _known(session, caller, detection, review, kind)):
+        if problem is not None:
+            raise problem
+
+
+def _permitted(detection: Detection, review: Review, kind: ReasonKind) -> Problem | None:
+    overlaps = (review.overlay or {}).get("overlaps") or detection.overlaps
+    permits = [
+        {"code": one["code"], "name": one["name"]}
+        for one in overlaps
+        if one["layer"] == Layer.permits.value and one.get("restricted_share", one["share"]) >= EXPLAINS
+    ]
+    if not permits:
+        return None
+    named = ", ".join(permit["code"] or permit["name"] for permit in permits)
+    if kind is ReasonKind.nature:
+        return invalid("note", f"permit {named} covers this ground: say why it was nature, or authorise it")
+    return Conflict(
+        f"Permit {named} covers this ground: authorise the detection, or name what it was.", permits=permits
+    )
+
+
+def _known(session: Session, caller: Caller, detection: Detection, review: Review, kind: ReasonKind) -> Problem | None:
+    cases = known_cases(session, caller, detection, review)
+    if not cases:
+        return None
+    named = ", ".join(case.number for case in cases)
+    if kind is ReasonKind.nature:
+        return invalid("note", f"case {named} stands on this ground: say why it was nature, or link it")
+    return Conflict(
+        f"Case {named} stands on this ground: link the detection, or name what it was.",
+        cases=[{"id": str(case.id), "number": case.number} for case in cases],
+    )
+
+
+def known_cases(session: Session, caller: Caller, detection: Detection, review: Review) -> list[Case]:
+    """Open cases of the caller's jurisdiction on most of a detection's ground, oldest first."""
+    ground = detection.geom if review.geom is None else review.geom
+    common = func.ST_Area(func.ST_Intersection(Case.geom, ground))
+    statement = select(Case).where(
+        Case.state.in_(OPEN_CASES),
+        # `&&` for itself: under row-level security no other function uses the index.
+        Case.geom.op("&&")(ground),
+        func.ST_Intersects(Case.geom, ground),
+        common >= EXPLAINS * func.ST_Area(ground),
+    )
+    return list(session.scalars(in_jurisdiction(statement, caller, Case).order_by(Case.id).limit(10)))
