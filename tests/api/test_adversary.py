@@ -22,7 +22,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.boundaries.models import Layer
+from app.main import create_app
 from app.maps.collections import COLLECTIONS
+from app.settings import Settings
 from tests.api.test_jurisdiction import PUBLIC, Ids, _fill, _foreign, _parameters, operations
 from tests.api.test_tiles import tile_at
 from tests.casework_steps import API, Desk, add_detection
@@ -31,6 +33,7 @@ from tests.walls import owner, walls
 
 __all__ = ["owner", "walls"]
 
+DOCUMENT = create_app(Settings(_env_file=None)).openapi()
 # What stands in every free text of the neighbour's rows.
 MARK = "xq7neighbour"
 ELSEWHERE = "222401"
@@ -46,17 +49,13 @@ FORM = {
 TOLD: dict[str, list[tuple[str, str]]] = {
     "bbox": [(BOX, EMPTY_BOX)],
     "unit": [(COUNTY2, ELSEWHERE)],
+    "lead_unit": [(COUNTY2, ELSEWHERE)],
     "number": [("RL-1", "RL-2")],
     "datetime": [("2020-01-01/..", "1990-01-01/1990-01-02")],
 }
-# Days and kinds, by which everybody may ask: any value will do.
-ANY: dict[str, list[str]] = {
-    "activity": ["mining"],
-    "as_of": ["2024-01-01"],
-    "on": ["2024-01-01"],
-    "start": ["2020-01-01T00:00:00Z"],
-    "end": ["2099-01-01T00:00:00Z"],
-}
+# Kinds, by which everybody may ask.
+ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"]}
+FORMATS = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z"}
 # Identifiers, by the parameter's name: the kind of row that it names.
 ROWS = {
     "version": (("{layer}", "version_id"),),
@@ -158,8 +157,7 @@ def _nobodys(value: str) -> str:
 
 def _values(path: str, parameter: dict[str, Any], neighbour: Neighbour) -> Iterator[tuple[str, str]]:
     """The values of one query parameter: the neighbour's and nobody's."""
-    name, schema = parameter["name"], parameter["schema"]
-    kinds = [schema, *schema.get("anyOf", ())]
+    name, kinds = parameter["name"], list(_kinds(parameter["schema"]))
     collection = _collection(path)
     if collection is not None and name in neighbour.features[collection]:
         value = neighbour.features[collection][name]
@@ -176,19 +174,38 @@ def _values(path: str, parameter: dict[str, Any], neighbour: Neighbour) -> Itera
         yield from ((value, value) for value in ANY[name])
     elif name in ("holder", "code"):
         yield MARK, "nobody"
-    elif not any(kind.get("type") == "string" and "enum" not in kind for kind in kinds):
-        # Of a list, a number, or true or false: anybody may say it.
-        yield from ((value, value) for value in _listed(schema))
+    elif all(_is_listed(kind) for kind in kinds):
+        # Of a list, a day, a number, or true or false: anybody may say it.
+        yield from ((value, value) for kind in kinds for value in _listed(kind))
     else:
         assert collection is not None, f"{path}: tell this test what {name} is for a neighbour's row"
 
 
-def _listed(schema: dict[str, Any]) -> list[str]:
-    kinds = [schema, *schema.get("anyOf", ())]
-    listed = [str(value) for kind in kinds for value in kind.get("enum", ())]
-    if any(kind.get("type") == "boolean" for kind in kinds):
-        listed += ["true", "false"]
-    return listed
+def _kinds(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a parameter may be: the branches of its schema, without references, lists as what is in them."""
+    if "$ref" in schema:
+        yield from _kinds(DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
+    elif schema.get("type") == "array":
+        yield from _kinds(schema["items"])
+    elif "anyOf" in schema:
+        for branch in schema["anyOf"]:
+            yield from _kinds(branch)
+    else:
+        yield schema
+
+
+def _is_listed(kind: dict[str, Any]) -> bool:
+    return kind.get("type") != "string" or "enum" in kind or "const" in kind or kind.get("format") in FORMATS
+
+
+def _listed(kind: dict[str, Any]) -> list[str]:
+    if kind.get("format") in FORMATS:
+        return [FORMATS[kind["format"]]]
+    if kind.get("type") == "boolean":
+        return ["true", "false"]
+    if kind.get("type") in ("integer", "number"):
+        return ["0", "1"]
+    return [str(value) for value in kind.get("enum", [kind["const"]] if "const" in kind else [])]
 
 
 def _filters(row_id: str) -> Iterator[tuple[str, str]]:
