@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app.access.vocabulary import Role
 from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
+from app.cli_access import token, user
 from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The database.")
 scenes = typer.Typer(no_args_is_help=True, help="Image scenes.")
-user = typer.Typer(no_args_is_help=True, help="Accounts.")
-token = typer.Typer(no_args_is_help=True, help="API tokens.")
 ledger = typer.Typer(no_args_is_help=True, help="The case ledger.")
 sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
@@ -88,7 +86,10 @@ def load_settings() -> Settings:
         return get_settings()
     except ValidationError as error:
         # Without the values: an address may hold a password.
-        faults = [f"REDLINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()]
+        faults = [
+            f"REDLINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            for fault in error.errors()
+        ]
         raise Problem("The settings cannot be used. " + "; ".join(faults) + ".") from None
 
 
@@ -340,49 +341,6 @@ def run_plan(database: Database, settings: Settings, name: str, until: date | No
             time.sleep(0.5)
     with database.transaction(see_all=True) as session:
         return session.get_one(Run, run_id)
-
-
-@user.command("add")
-def user_add(
-    username: str,
-    role: Annotated[Role, typer.Option()],
-    unit: Annotated[str, typer.Option(help="Code of the supervising unit")],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
-    display_name: Annotated[str | None, typer.Option()] = None,
-) -> None:
-    """Add an account; the password is asked for."""
-    from app.access import service as access
-
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        access.add_account(
-            session, username=username, password=password, role=role, unit_code=unit, display_name=display_name
-        )
-    say.print(f"Account {username} added.")
-
-
-@user.command("deactivate-demo")
-def user_deactivate_demo() -> None:
-    """Close the demo accounts, so that the service may be served beyond this machine."""
-    from app.access import service as access
-
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        count = access.deactivate_demo_accounts(session)
-    say.print(f"{count} demo accounts closed.")
-
-
-@token.command("create")
-def token_create(
-    username: Annotated[str, typer.Option("--user", help="Whose token")],
-    label: Annotated[str, typer.Option("--name", help="What it is for")] = "command line",
-    days: Annotated[float, typer.Option(min=0.01, max=366)] = 30,
-) -> None:
-    """Print a new API token, and nothing else."""
-    from app.access import service as access
-
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        account = access.account_by_name(session, username)
-        secret, _ = access.issue_token(session, account, label, timedelta(days=days))
-    sys.stdout.write(secret + "\n")
 
 
 @ledger.command("verify")

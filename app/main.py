@@ -10,7 +10,9 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy import text
 
 from app import __version__
+from app.access import account_routes, scopes
 from app.access import routes as access
+from app.access.oidc import Provider
 from app.access.service import has_demo_accounts, serves_this_machine_only
 from app.boundaries import mapping_routes, permit_routes, rule_routes, version_routes
 from app.boundaries import routes as boundaries
@@ -32,6 +34,7 @@ from app.statistics import routes as statistics
 
 ROUTERS = (
     access.router,
+    account_routes.router,
     # Before the layers: its paths are longer than /permits/{feature_id}.
     permit_routes.router,
     # Before the items of a layer, whose address would take theirs.
@@ -91,6 +94,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.settings = settings
+    app.state.oidc = Provider(settings) if settings.oidc_issuer else None
     app.state.storage = Storage(settings.storage)
     app.state.tile_cache = TileCache(settings.tile_cache_bytes)
     install_error_handlers(app)
@@ -107,7 +111,20 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         api.include_router(router)
     app.include_router(api)
     _add_health(app)
+    _describe_scopes(app, settings)
     return app
+
+
+def _describe_scopes(app: FastAPI, settings: Settings) -> None:
+    """Say in the OpenAPI document which scope each operation needs."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            scopes.describe(generate(), provider=settings.oidc_issuer)
+        return generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI has one extend it
 
 
 def _add_health(app: FastAPI) -> None:

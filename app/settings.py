@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# Signed with a private key that the provider alone has; never `none`, never HS*, whose key both sides hold.
+OidcAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +41,29 @@ class Settings(BaseSettings):
         72.0, gt=0, description="State files that no pointer names are spared by the sweep while they are younger"
     )
     token_hours: float = Field(12.0, gt=0, description="Life of a token given out at sign-in")
+    max_token_days: float = Field(366.0, gt=0, le=3660, description="Longest life of an API token")
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="Proxies of yours before the service, each adding to X-Forwarded-For; 0: not read"
+    )
+    oidc_issuer: str | None = Field(None, description="OpenID Connect provider whose tokens are taken; https://")
+    oidc_audience: str | None = Field(None, description="What `aud` of its tokens must name")
+    oidc_authorised_parties: list[str] = Field(
+        [], description="What `azp` may be, JSON list; unset: the audience, asked where a token has several audiences"
+    )
+    oidc_jwks_url: str | None = Field(
+        None, description="Where its keys are; unset: where its discovery document says, on the issuer's own host"
+    )
+    oidc_algorithms: list[OidcAlgorithm] = Field(["RS256", "PS256", "ES256"], min_length=1, description="JSON list")
+    oidc_role_claim: str = Field("roles", description="Claim with the role's name or names; a.b reads b within a")
+    oidc_role_map: dict[str, str] = Field({}, description="JSON: the provider's name of a role to ours")
+    oidc_unit_claim: str = Field("unit", description="Claim with the supervising unit")
+    oidc_unit_map: dict[str, str] = Field({}, description="JSON: its value to a unit's code; unset: it is the code")
+    oidc_name_claim: str = Field("name", description="Claim with the name shown to people")
+    oidc_scope_map: dict[str, list[str]] = Field(
+        {}, description="JSON: a word of the claim `scope` to our scopes; unset: every token has all scopes"
+    )
+    oidc_keys_s: float = Field(600.0, ge=10, le=86400, description="How long the provider's keys are kept")
+    oidc_leeway_s: float = Field(30.0, ge=0, le=300, description="How far the two clocks may differ")
     sample_dir: Path = Field(REPOSITORY / "sample", description="The sample data of the repository")
     notice_days: int | None = Field(
         None, ge=0, le=365, description="Days of public notice before closure; unset: as the chain of rules says"
@@ -62,10 +90,45 @@ class Settings(BaseSettings):
                 return "postgresql+psycopg://" + value.removeprefix(prefix)
         return value
 
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _safe_address(cls, value: str | None) -> str | None:
+        """https, or this machine: whoever stands between could send keys of his own."""
+        if not value:
+            return None
+        if not is_safe_address(value):
+            raise ValueError("it is an https:// address without a user, query or fragment; http:// on loopback only")
+        return value
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Settings:
+        if self.oidc_issuer and not (self.oidc_audience and self.oidc_role_map):
+            raise ValueError("REDLINE_OIDC_ISSUER needs REDLINE_OIDC_AUDIENCE and REDLINE_OIDC_ROLE_MAP beside it")
+        return self
+
     @property
     def storage(self) -> str:
         """Address of the object storage, a folder of the data directory when nothing else is set."""
         return self.storage_url or (self.data_dir / "storage").as_uri()
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_safe_address(address: str) -> bool:
+    """Whether keys may be fetched from it: https, or http on this machine, with nothing hidden in it."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        parts.port  # noqa: B018  # raises where it is none
+    except ValueError:
+        return False
+    plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    return plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 @lru_cache
@@ -73,4 +136,4 @@ def get_settings() -> Settings:
     return Settings()
 
 
-__all__ = ["REPOSITORY", "Settings", "get_settings"]
+__all__ = ["REPOSITORY", "Settings", "get_settings", "is_loopback", "is_safe_address"]

@@ -11,7 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from app.access import idempotency
+from app.access import idempotency, throttling
 from app.casework import pickup
 from app.foundation.database import Database
 from app.foundation.time import utc_now
@@ -41,6 +41,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *rejudging.timetable(database),
         *pickup.timetable(),
         *idempotency.timetable(),
+        *throttling.timetable(),
     ]
 
 

@@ -96,6 +96,9 @@ class Account(Base):
     unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     is_demo: Mapped[bool] = mapped_column(default=False)
     is_active: Mapped[bool] = mapped_column(default=True)
+    # Given out by somebody else: good for nothing but choosing another.
+    password_is_temporary: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -111,6 +114,8 @@ class Token(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # What it may be used for (`vocabulary.Scope`).
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # Given out for a password; what may make other tokens.
+    is_sign_in: Mapped[bool] = mapped_column(default=False)
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
-from app.access.models import Account, Placed, Role, Token, Unit, UnitLevel
+# What other rooms take from here.
+from app.access.accounts import SYSTEM as SYSTEM
+from app.access.accounts import UNIT_OF_ROLE as UNIT_OF_ROLE
+from app.access.accounts import account_by_name as account_by_name
+from app.access.accounts import add_account as add_account
+from app.access.accounts import deactivate_demo_accounts as deactivate_demo_accounts
+from app.access.accounts import unit_by_code as unit_by_code
+from app.access.models import Account, Placed, Role, Unit, UnitLevel
+from app.access.tokens import digest
+from app.access.tokens import issue_token as issue_token
 from app.access.vocabulary import Scope
 from app.foundation.database import run_sql, set_scope
-from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from app.foundation.errors import Forbidden, NotFound, Unauthenticated
 from app.foundation.time import utc_now
+from app.settings import is_loopback
 
-_hasher = PasswordHasher()
-_MARK = "rl_"
-_USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-# Begins with what no account's name may begin with.
-SYSTEM = "_redline"
+ALL_SCOPES = frozenset(Scope)
 
 S = TypeVar("S", bound=Any)
 
@@ -38,6 +37,12 @@ class Caller:
     """The account behind a request, and its jurisdiction.
 
     `units` is its unit with everything below (`units_below`); None is the whole province and what lies outside it.
+
+    Attributes:
+        scopes: what the token may be used for.
+        token_id: the token of ours that was sent; None: one of the provider's, or no request at all.
+        signed_in: a person who signed in, and not a script with an API token.
+        must_change_password: may do nothing but that.
     """
 
     account_id: UUID
@@ -47,6 +52,10 @@ class Caller:
     unit_code: str
     unit_level: UnitLevel
     units: tuple[UUID, ...] | None
+    scopes: frozenset[Scope] = ALL_SCOPES
+    token_id: UUID | None = None
+    signed_in: bool = True
+    must_change_password: bool = False
 
     @property
     def is_provincial(self) -> bool:
@@ -150,67 +159,41 @@ def enter(session: Session, caller: Caller) -> None:
 
 def serves_this_machine_only(host: str) -> bool:
     """Whether an address to listen on is a loopback one. Demo accounts, whose password is public, need that."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-@lru_cache
-def _decoy() -> str:
-    """Verified when the name is unknown, so that the answer takes as long as for a known one."""
-    return _hasher.hash(secrets.token_hex(8))
-
-
-def authenticate(session: Session, username: str, password: str, *, allow_demo: bool) -> Account:
-    """The active account with this name and password.
-
-    Args:
-        allow_demo: whether demo accounts may sign in, see `serves_this_machine_only`.
-
-    Raises:
-        Unauthenticated: no such account, or the wrong password; the answer does not say which.
-    """
-    account = session.scalar(select(Account).where(Account.username == username))
-    try:
-        _hasher.verify(account.password_hash if account else _decoy(), password)
-    except (VerificationError, InvalidHashError):
-        account = None
-    if account is None or not account.is_active or (account.is_demo and not allow_demo):
-        raise Unauthenticated("The name or the password is wrong.")
-    return account
-
-
-def issue_token(
-    session: Session, account: Account, name: str, life: timedelta, scopes: Iterable[Scope] = tuple(Scope)
-) -> tuple[str, datetime]:
-    """A new bearer token; the secret is shown once and never kept."""
-    secret = _MARK + secrets.token_urlsafe(32)
-    token = Token(
-        account_id=account.id,
-        name=name,
-        digest=_digest(secret),
-        scopes=[scope.value for scope in scopes],
-        expires_at=utc_now() + life,
-    )
-    session.add(token)
-    session.flush()
-    return secret, token.expires_at
+    return is_loopback(host)
 
 
 # One round trip, as every request takes it: token, account, unit, and the units below unless it is the province.
-_CALLER = f"""
-    with recursive related as ({RELATED}), who as (
-        select a.id as account_id, a.username, a.role, a.is_demo, u.id as unit_id, u.code, u.level
-        from tokens t join accounts a on a.id = t.account_id join units u on u.id = a.unit_id
-        where t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active
+_CALLER_OF = """
+    with recursive related as ({related}), who as (
+        select a.id as account_id, a.username, a.role, u.id as unit_id, u.code, u.level, {columns}
+        from {tables} join units u on u.id = a.unit_id
+        where {condition}
     ), below as (
         select unit_id as id from who where level <> 'province'
         union
         select related.id from below join related on related.above = below.id
     )
     select who.*, array(select id from below) as units from who
-"""  # noqa: S608  # a constant
+"""
+_CALLER = _CALLER_OF.format(
+    related=RELATED,
+    # Scopes as text: a list would be read word by word.
+    columns="a.is_demo, a.password_is_temporary, t.id as token_id, t.is_sign_in, "
+    "array_to_string(t.scopes, ' ') as scopes",
+    tables="tokens t join accounts a on a.id = t.account_id",
+    condition="t.digest = %(digest)s and t.revoked_at is null and t.expires_at > %(now)s and a.is_active",
+)
+_SUBJECT = _CALLER_OF.format(
+    related=RELATED,
+    columns="a.display_name, a.is_active",
+    tables="accounts a",
+    condition="a.issuer = %(issuer)s and a.subject = %(subject)s",
+)
+
+
+@lru_cache(maxsize=64)
+def _scopes(words: str) -> frozenset[Scope]:
+    return frozenset(Scope(word) for word in words.split())
 
 
 def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Caller:
@@ -222,7 +205,7 @@ def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Call
     Raises:
         Unauthenticated: unknown, expired or revoked.
     """
-    row = run_sql(session, _CALLER, {"digest": _digest(secret), "now": utc_now()}).one_or_none()
+    row = run_sql(session, _CALLER, {"digest": digest(secret), "now": utc_now()}).one_or_none()
     if row is None or (row.is_demo and not allow_demo):
         raise Unauthenticated()
     level = UnitLevel(row.level)
@@ -234,78 +217,39 @@ def caller_for_token(session: Session, secret: str, *, allow_demo: bool) -> Call
         unit_code=row.code,
         unit_level=level,
         units=None if level is UnitLevel.province else tuple(row.units),
+        scopes=_scopes(row.scopes),
+        token_id=row.token_id,
+        signed_in=row.is_sign_in,
+        must_change_password=row.password_is_temporary,
     )
 
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+@dataclass(frozen=True)
+class Subject:
+    """An account of the provider's as it stands here, and as whom it asks."""
+
+    caller: Caller
+    display_name: str
+    is_active: bool
 
 
-# What level of unit an account of each role may belong to (DESIGN section 6).
-UNIT_OF_ROLE: dict[Role, frozenset[UnitLevel]] = {
-    Role.officer: frozenset({UnitLevel.province, UnitLevel.prefecture}),
-    Role.county: frozenset({UnitLevel.county, UnitLevel.zone}),
-    Role.agency: frozenset({UnitLevel.agency}),
-    Role.department: frozenset({UnitLevel.department}),
-    Role.prefecture: frozenset({UnitLevel.prefecture}),
-    Role.province: frozenset({UnitLevel.province}),
-    Role.inspector: frozenset({UnitLevel.province}),
-    Role.admin: frozenset({UnitLevel.province}),
-}
-
-
-def add_account(
-    session: Session,
-    *,
-    username: str,
-    password: str,
-    role: Role,
-    unit_code: str,
-    display_name: str | None = None,
-    is_demo: bool = False,
-) -> Account:
-    """A new account.
-
-    Raises:
-        Conflict: the name is taken.
-        NotFound: no unit has this code.
-        Invalid: the role does not go with the unit's level, the name is none, or the password is too short.
-    """
-    if not _USERNAME.fullmatch(username):
-        raise Invalid("A name has 1 to 64 lower-case letters, digits, dots, hyphens or underscores.")
-    unit = unit_by_code(session, unit_code)
-    if unit.level not in UNIT_OF_ROLE[role]:
-        levels = " or ".join(sorted(level.value for level in UNIT_OF_ROLE[role]))
-        raise Invalid(f"An account with the role {role.value} belongs to a {levels}; {unit_code} is a {unit.level}.")
-    if len(password) < 10:
-        raise Invalid("A password has at least 10 characters.")
-    if session.scalar(select(Account.id).where(Account.username == username)):
-        raise Conflict(f"There is an account named {username!r} already.")
-    account = Account(
-        username=username,
-        display_name=display_name or username,
-        password_hash=_hasher.hash(password),
-        role=role,
-        unit_id=unit.id,
-        is_demo=is_demo,
+def find_subject(session: Session, issuer: str, subject: str, scopes: frozenset[Scope]) -> Subject | None:
+    """The account of a provider's subject, in one statement; None: it was never seen."""
+    row = run_sql(session, _SUBJECT, {"issuer": issuer, "subject": subject}).one_or_none()
+    if row is None:
+        return None
+    level = UnitLevel(row.level)
+    caller = Caller(
+        account_id=row.account_id,
+        username=row.username,
+        role=Role(row.role),
+        unit_id=row.unit_id,
+        unit_code=row.code,
+        unit_level=level,
+        units=None if level is UnitLevel.province else tuple(row.units),
+        scopes=scopes,
     )
-    session.add(account)
-    session.flush()
-    return account
-
-
-def account_by_name(session: Session, username: str) -> Account:
-    account = session.scalar(select(Account).where(Account.username == username))
-    if account is None:
-        raise NotFound(f"There is no account named {username!r}.")
-    return account
-
-
-def unit_by_code(session: Session, code: str) -> Unit:
-    unit = session.scalar(select(Unit).where(Unit.code == code))
-    if unit is None:
-        raise NotFound(f"There is no supervising unit with the code {code!r}.")
-    return unit
+    return Subject(caller, row.display_name, row.is_active)
 
 
 def system_caller(session: Session) -> Caller:
@@ -349,11 +293,3 @@ def get_placed(session: Session, caller: Caller, entity: type[Any], row_id: UUID
     if row is None:
         raise NotFound()
     return row
-
-
-def deactivate_demo_accounts(session: Session) -> int:
-    """Close every demo account; its tokens stop working with it. Returns how many there were."""
-    accounts = list(session.scalars(select(Account).where(Account.is_demo, Account.is_active)))
-    for account in accounts:
-        account.is_active = False
-    return len(accounts)

@@ -32,3 +32,17 @@ class Scope(StrEnum):
     detections = "detections"
     cases = "cases"
     administration = "administration"
+
+
+class AccessKind(StrEnum):
+    """What is kept of who came in, and of who changed whose account or token."""
+
+    sign_in = "sign_in"
+    sign_in_failed = "sign_in_failed"
+    provider_first_seen = "provider_first_seen"
+    account_created = "account_created"
+    account_changed = "account_changed"
+    password_changed = "password_changed"  # noqa: S105  # a word, not a secret
+    password_reset = "password_reset"  # noqa: S105  # a word, not a secret
+    token_created = "token_created"  # noqa: S105  # a word, not a secret
+    token_revoked = "token_revoked"  # noqa: S105  # a word, not a secret

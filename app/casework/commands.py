@@ -136,7 +136,14 @@ class ReopenFields(Fields):
     """反弹重启"""
 
     basis: ReopenBasis
+    look_back_id: UUID | None = Field(None, description="The look-back that found it, where that is the basis")
     reason: Words
+
+    @model_validator(mode="after")
+    def _names_its_look_back(self) -> Self:
+        if (self.basis is ReopenBasis.look_back) != (self.look_back_id is not None):
+            raise ValueError("name look_back_id where basis is look_back, and there alone")
+        return self
 
 
 class MergeFields(Fields):

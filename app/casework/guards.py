@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
 from app.boundaries.models import BoundaryFeature, Layer
-from app.casework.commands import ClosureFields, ConfirmFields, Fields, PermitFields, PlanFields
+from app.casework.commands import ClosureFields, ConfirmFields, Fields, PermitFields, PlanFields, ReopenFields
 from app.casework.lifecycle import CaseState, Guard
-from app.casework.models import Case, Evidence, EvidenceKind
+from app.casework.models import Case, CaseEvent, Evidence, EvidenceKind
+from app.casework.supervision_models import LookBack
+from app.casework.vocabulary import LookBackOutcome
 from app.foundation.errors import Conflict, Invalid
 
 F = TypeVar("F", bound=Fields)
@@ -117,6 +119,36 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
 
 
+def _look_back_stands(context: Context) -> None:
+    look_back_id = context.given(ReopenFields).look_back_id
+    if look_back_id is None:
+        return
+    case_id, session = context.case.id, context.session
+    outcome = session.execute(
+        select(LookBack.outcome).where(LookBack.id == look_back_id, LookBack.case_id == case_id)
+    ).one_or_none()
+    if outcome is None:
+        raise invalid("fields/look_back_id", "is not a look-back of this case")
+    if outcome[0] not in (LookBackOutcome.incomplete, LookBackOutcome.rebound):
+        found = "has not been reported" if outcome[0] is None else f"found that it {outcome[0]}"
+        raise Conflict(f"The look-back {found}; it gives no reason to reopen.")
+    # One that was reported on an earlier closure was answered by the reopening that followed.
+    reported_at = session.scalar(
+        select(CaseEvent.recorded_at).where(
+            CaseEvent.case_id == case_id,
+            CaseEvent.kind == "look_back_reported",
+            CaseEvent.payload["look_back_id"].astext == str(look_back_id),
+        )
+    )
+    closings = [
+        event.recorded_at
+        for event in context.history
+        if event.state_after == CaseState.closed and event.state_before != CaseState.closed
+    ]
+    if reported_at is None or reported_at < closings[-1]:
+        raise Conflict("The look-back was about an earlier closure; order another.")
+
+
 GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
     {
         Guard.positioned_evidence: _positioned_evidence,
@@ -126,5 +158,6 @@ GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
         Guard.completion_evidence: _completion_evidence,
         Guard.notice_is_over: _notice_is_over,
         Guard.merge_target: _merge_target,
+        Guard.look_back_stands: _look_back_stands,
     }
 )

@@ -179,6 +179,7 @@ class Guard(StrEnum):
     completion_evidence = "completion_evidence"
     notice_is_over = "notice_is_over"
     merge_target = "merge_target"
+    look_back_stands = "look_back_stands"
 
 
 GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
@@ -190,6 +191,7 @@ GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
         Guard.completion_evidence: "evidence of this case, uploaded after the plan was approved",
         Guard.notice_is_over: "the notice period is over",
         Guard.merge_target: "the other case is a different, living one",
+        Guard.look_back_stands: "a named look-back is one of this closure and found it incomplete or rebounded",
     }
 )
 
@@ -279,7 +281,7 @@ _TABLE = (
     # No county closes its own case: closing is the province's alone, and never of the account that accepted.
     _row(_C.close, _S.publicised, _S.closed, _A.province, "NoFields", _G.notice_is_over, never=(Deed.accepted,)),
     _row(_C.uphold_objection, _S.publicised, _S.rectifying, _A.province, "ReasonFields"),
-    _row(_C.reopen, _S.closed, _S.reopened, _A.province, "ReopenFields"),
+    _row(_C.reopen, _S.closed, _S.reopened, _A.province, "ReopenFields", _G.look_back_stands),
     _row(_C.resume, _S.reopened, _S.verifying, _A.lead, "NoFields"),
     _row(_C.merge, _OPEN, _S.merged, _A.province, "MergeFields", _G.merge_target),
     _row(_C.withdraw, _OPEN, _S.withdrawn, _A.province, "ReasonFields"),

@@ -1,6 +1,15 @@
 """All of casework's routes, one file per resource."""
 
-from app.casework import case_routes, desk_routes, detection_routes, evidence_routes, judgement_routes
+from app.casework import (
+    case_routes,
+    desk_routes,
+    detection_routes,
+    evidence_routes,
+    judgement_routes,
+    look_back_routes,
+    sample_routes,
+    track_routes,
+)
 
 # What stands beside the single detections goes before them: `audits` is no id.
 routers = (
@@ -9,4 +18,7 @@ routers = (
     judgement_routes.router,
     case_routes.router,
     evidence_routes.router,
+    track_routes.router,
+    look_back_routes.router,
+    sample_routes.router,
 )

@@ -79,9 +79,12 @@ class SampledCase(Base):
     """A case that a sample drew. Seen with its case."""
 
     __tablename__ = "sampled_cases"
+    __table_args__ = (UniqueConstraint("sample_id", "position"), UniqueConstraint("sample_id", "case_id"))
 
-    sample_id: Mapped[UUID] = mapped_column(ForeignKey("samples.id"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    sample_id: Mapped[UUID] = mapped_column(ForeignKey("samples.id"))
+    # From 1, in the order in which they were drawn.
+    position: Mapped[int] = mapped_column()
     case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"), index=True)
 
 

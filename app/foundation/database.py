@@ -79,12 +79,18 @@ def set_scope(session: Session, units: Sequence[UUID] | None) -> None:
 
 
 @contextmanager
-def request_transaction(request: Request) -> Iterator[Session]:
-    """The transaction of one request."""
-    database: Database = request.app.state.database
+def impatient_transaction(database: Database) -> Iterator[Session]:
+    """A transaction on behalf of a request, its own or beside it."""
     with database.transaction() as session:
         # A request that waits for a lock or a runaway query must not use up the connections of all others.
         run_sql(session, "set local lock_timeout = '5s'; set local statement_timeout = '60s'")
+        yield session
+
+
+@contextmanager
+def request_transaction(request: Request) -> Iterator[Session]:
+    """The transaction of one request."""
+    with impatient_transaction(request.app.state.database) as session:
         yield session
 
 

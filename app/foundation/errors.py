@@ -109,6 +109,12 @@ class PreconditionRequired(Problem):
     status, code = 428, "precondition-required"
 
 
+class TooManyRequests(Problem):
+    """Too many attempts"""
+
+    status, code = 429, "too-many-requests"
+
+
 class Busy(Problem):
     """Busy"""
 

@@ -174,12 +174,15 @@ def _tables() -> None:
     op.create_index("ix_rebound_signals_state", "rebound_signals", ["state"], unique=False)
     op.create_table(
         "sampled_cases",
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("sample_id", sa.Uuid(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_sampled_cases_case_id")),
         sa.ForeignKeyConstraint(["sample_id"], ["samples.id"], name=op.f("fk_sampled_cases_sample_id")),
-        sa.PrimaryKeyConstraint("sample_id", "position", name=op.f("pk_sampled_cases")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sampled_cases")),
+        sa.UniqueConstraint("sample_id", "position", name=op.f("uq_sampled_cases_sample_id_position")),
+        sa.UniqueConstraint("sample_id", "case_id", name=op.f("uq_sampled_cases_sample_id_case_id")),
     )
     op.create_index(op.f("ix_sampled_cases_case_id"), "sampled_cases", ["case_id"], unique=False)
     op.create_table(
@@ -251,6 +254,15 @@ def _columns() -> None:
     op.create_unique_constraint(op.f("uq_accounts_issuer_subject"), "accounts", ["issuer", "subject"])
     op.add_column("tokens", sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False, server_default=ALL_SCOPES))
     op.alter_column("tokens", "scopes", server_default=None)
+    op.add_column(
+        "accounts", sa.Column("password_is_temporary", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
+    op.add_column("accounts", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("tokens", sa.Column("is_sign_in", sa.Boolean(), nullable=False, server_default=sa.false()))
+    # Until now nobody named a token over HTTP.
+    op.execute("update tokens set is_sign_in = true where name = 'sign-in'")
+    for table, column in (("accounts", "password_is_temporary"), ("accounts", "version"), ("tokens", "is_sign_in")):
+        op.alter_column(table, column, server_default=None)
 
 
 def _walls() -> None:
@@ -276,7 +288,10 @@ def _walls() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("tokens", "is_sign_in")
     op.drop_column("tokens", "scopes")
+    op.drop_column("accounts", "version")
+    op.drop_column("accounts", "password_is_temporary")
     op.drop_constraint(op.f("uq_accounts_issuer_subject"), "accounts", type_="unique")
     op.drop_column("accounts", "subject")
     op.drop_column("accounts", "issuer")

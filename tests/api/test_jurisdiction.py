@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.access import service as access
+from app.access.accounts import account_by_name
 from app.access.models import Account
 from app.boundaries.models import (
     BoundaryFeature,
@@ -32,7 +33,8 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
 from app.casework.review_models import Review, ReviewAudit
-from app.casework.vocabulary import DismissReason
+from app.casework.supervision_models import LookBack, Sample, SampledCase, Track
+from app.casework.vocabulary import DismissReason, TrackKind
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
@@ -183,7 +185,30 @@ def _foreign(session: Session) -> Ids:
     decided = review_ledger.append(
         session, caller, detection.id, "dispatch", before=ReviewState.new, after=ReviewState.dispatched
     )
-    hanging = (review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation)
+    track = Track(case_id=case.id, kind=TrackKind.penalty, state="filed", authority="a", opened_on=date(2024, 1, 1))
+    sample = Sample(
+        name="s", seed="s", size=1, filters={"stratify_by_unit": False}, ledger_sequence=1, population=1,
+        population_digest="", drawn_by=account.id,
+    )  # fmt: skip
+    session.add(sample)
+    session.flush()
+    sampled = SampledCase(sample_id=sample.id, position=1, case_id=case.id)
+    look_back = LookBack(case_id=case.id, reason="r", due_on=date(2024, 1, 1), ordered_by=account.id)
+    hanging = (
+        track,
+        sampled,
+        look_back,
+        review,
+        audit,
+        part,
+        run_tile,
+        tile_state,
+        plan_source,
+        plan_tile,
+        change,
+        judgement,
+        revocation,
+    )
     session.add_all(hanging)
     code = uuid4()
     for layer in Layer:
@@ -223,12 +248,16 @@ def _foreign(session: Session) -> Ids:
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
+            ("cases", "track_id"): track.id,
+            ("look-backs", "look_back_id"): look_back.id,
+            ("samples", "sample_id"): sample.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
             ("rule-sets", "version"): uuid4(),
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
+            ("accounts", "account_id"): account_by_name(session, "county2").id,
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
@@ -349,7 +378,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports", "tiles",
+        "ogc", "exports", "tiles", "tracks", "look-backs", "samples",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,6 +35,7 @@ from app.maps.tiles import LAYERS, how_made, tile_statement, tile_values
 from tests.bench.load import Ask, Load, http_client, run, sql_client
 from tests.bench.maps_data import COUNT, fill
 from tests.bench.maps_data import EXTENT as GROUND
+from tests.bench.service import free_port, ours, service
 from tests.bench.tables import show
 
 CLIENTS, PROCESSES = 4, 2
@@ -103,44 +101,6 @@ def choose(urls: ClusterUrls) -> list[TileAddress]:
             large = [tile for tile in picked if size_of(connection, tile) >= SMALLEST_BYTES]
             chosen += large[:TILES_A_ZOOM]
     return chosen
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def service(command: Sequence[str], environment: dict[str, str], port: int, log: Path) -> Iterator[int]:
-    """A process that serves HTTP on a port, while the context lasts."""
-    with log.open("ab") as sink:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=sink, stderr=sink)
-        try:
-            until = time.monotonic() + 90
-            while socket.socket().connect_ex(("127.0.0.1", port)):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise RuntimeError(log.read_text()[-2000:])
-                time.sleep(0.1)
-            yield port
-        finally:
-            process.terminate()
-            process.wait()
-
-
-@contextmanager
-def ours(urls: ClusterUrls, folder: Path, environment: dict[str, str] | None = None) -> Iterator[list[int]]:
-    """Our API processes, started as `redline up` starts them."""
-    with ExitStack() as stack:
-        ports = [free_port() for _ in range(PROCESSES)]
-        for port in ports:
-            given = {
-                "REDLINE_PORT": str(port), "REDLINE_DATABASE_URL": urls.application,
-                "REDLINE_DATA_DIR": str(folder / "ours"),
-            }  # fmt: skip
-            command = [sys.executable, "-m", "app.cli", "api"]
-            stack.enter_context(service(command, given | (environment or {}), port, folder / "ours.log"))
-        yield ports
 
 
 @contextmanager

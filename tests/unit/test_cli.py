@@ -7,11 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from app.access.models import AccessEvent, Unit, UnitLevel
+from app.access.service import caller_for_token
+from app.access.vocabulary import Scope
 from app.cli import explain, main
+from app.foundation.database import Database
+from app.foundation.embedded import ClusterUrls
+from app.foundation.errors import Unauthenticated
 from app.settings import get_settings
 
 HEAVY = ("sqlalchemy", "fastapi", "shapely", "numba", "rasterio", "geopandas", "dask", "apscheduler")
@@ -84,3 +92,43 @@ def test_a_place_that_cannot_be_written(refused: Refused, tmp_path: Path) -> Non
 def test_the_demo_stays_on_this_machine(refused: Refused, tmp_path: Path) -> None:
     assert "public password" in refused("demo", host="0.0.0.0", port="0", data_dir=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Refused]:
+    """Run the command with settings; what it printed on standard output."""
+
+    def run(*words: str, **settings: str) -> str:
+        for name, value in settings.items():
+            monkeypatch.setenv(f"REDLINE_{name.upper()}", value)
+        monkeypatch.setattr(sys, "argv", ["redline", *words])
+        get_settings.cache_clear()
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    yield run
+    get_settings.cache_clear()
+
+
+def test_what_the_operator_does_to_accounts_keeps_to_the_limits_and_is_kept(
+    refused: Refused, command: Refused, database_urls: ClusterUrls, database: Database
+) -> None:
+    with database.transaction(see_all=True) as session:
+        session.add(Unit(code="220000", name="吉林省", level=UnitLevel.province, valid_from=date(2020, 1, 1)))
+    address = {"database_url": database_urls.application}
+    words = ("--role", "admin", "--unit", "220000", "--password", "long enough")
+    assert command("user", "add", "boss", *words, **address) == ""
+    assert "at most 5 days" in refused(
+        "token", "create", "--user", "boss", "--days", "6", max_token_days="5", **address
+    )
+    secret = command("token", "create", "--user", "boss", "--scope", "read", "--days", "0.5", **address).strip()
+    with database.transaction() as session:
+        assert caller_for_token(session, secret, allow_demo=False).scopes == {Scope.read}
+    command("user", "set-password", "boss", "--password", "another long one", **address)
+    with database.transaction() as session, pytest.raises(Unauthenticated):
+        caller_for_token(session, secret, allow_demo=False)
+    with database.transaction() as session:
+        kinds = session.scalars(select(AccessEvent.kind).order_by(AccessEvent.id)).all()
+    assert kinds == ["account_created", "token_created", "password_changed"]
