@@ -51,10 +51,11 @@ TOLD: dict[str, list[tuple[str, str]]] = {
     "unit": [(COUNTY2, ELSEWHERE)],
     "lead_unit": [(COUNTY2, ELSEWHERE)],
     "number": [("RL-1", "RL-2")],
+    "username": [("county2", "nobody")],
     "datetime": [("2020-01-01/..", "1990-01-01/1990-01-02")],
 }
 # Kinds, by which everybody may ask.
-ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"]}
+ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"], "state": ["filed"]}
 FORMATS = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z"}
 # Identifiers, by the parameter's name: the kind of row that it names.
 ROWS = {
@@ -63,6 +64,11 @@ ROWS = {
     "to_version": (("{layer}", "version_id"),),
     "plan": (("plans", "plan_id"),),
     "source": (("sources", "source_id"),),
+    "case_id": (("cases", "case_id"),),
+    "case": (("cases", "case_id"),),
+    # Of the province alone: what they name is nobody's else to see, and these ids are made up.
+    "account_id": (("auth", "token_id"),),
+    "sample_id": (("auth", "token_id"),),
 }
 
 
@@ -168,15 +174,15 @@ def _values(path: str, parameter: dict[str, Any], neighbour: Neighbour) -> Itera
         yield from _filters(neighbour.features[collection]["id"])
     elif name in TOLD:
         yield from TOLD[name]
+    elif all(_is_listed(kind) for kind in kinds):
+        # Of a list, a day, a number, or true or false: anybody may say it.
+        yield from ((value, value) for kind in kinds for value in _listed(kind))
     elif name in ROWS:
         yield from ((str(neighbour.ids[key]), str(uuid4())) for key in ROWS[name])
     elif name in ANY:
         yield from ((value, value) for value in ANY[name])
     elif name in ("holder", "code"):
         yield MARK, "nobody"
-    elif all(_is_listed(kind) for kind in kinds):
-        # Of a list, a day, a number, or true or false: anybody may say it.
-        yield from ((value, value) for kind in kinds for value in _listed(kind))
     else:
         assert collection is not None, f"{path}: tell this test what {name} is for a neighbour's row"
 
