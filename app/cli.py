@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
 from app.cli_access import token, user
 from app.cli_boundaries import versions
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
+from app.cli_ledger import ledger
 from app.cli_rules import rules
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The database.")
 scenes = typer.Typer(no_args_is_help=True, help="Image scenes.")
-ledger = typer.Typer(no_args_is_help=True, help="The case ledger.")
 sample = typer.Typer(no_args_is_help=True, help="The simulated sample.")
 for name, group in (("db", db), ("scenes", scenes), ("user", user), ("token", token), ("ledger", ledger)):
     app.add_typer(group, name=name)
@@ -341,22 +340,6 @@ def run_plan(database: Database, settings: Settings, name: str, until: date | No
             time.sleep(0.5)
     with database.transaction(see_all=True) as session:
         return session.get_one(Run, run_id)
-
-
-@ledger.command("verify")
-def ledger_verify() -> None:
-    """Check every event's hash, every chain and the order of the whole ledger; exit 1 where it breaks."""
-    from app.casework.ledger import verify
-
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        report = verify(session)
-    table = Table("case", "sequence", "what")
-    for fault in report.breaks:
-        table.add_row(str(fault.case), str(fault.sequence), fault.what)
-    say.print(f"{report.events} events of {report.cases} cases: " + ("intact" if not report.breaks else "BROKEN"))
-    if report.breaks:
-        say.print(table)
-        raise typer.Exit(1)
 
 
 @sample.command("build")

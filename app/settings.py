@@ -75,10 +75,17 @@ class Settings(BaseSettings):
     max_layer_bytes: int = Field(512 * 2**20, gt=0, description="Largest file of a boundary layer sent over HTTP")
     max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
 
-    @field_validator("data_dir", "sample_dir")
+    ledger_key: Path | None = Field(
+        None, description="Private key that signs the ledger (PEM, mode 0600); unset: made in the data directory"
+    )
+    seal_dir: Path | None = Field(
+        None, description="Where seals are written for others to keep; unset: `seals` in the data directory"
+    )
+
+    @field_validator("data_dir", "sample_dir", "ledger_key", "seal_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().resolve()
 
     @field_validator("database_url", "database_owner_url")
     @classmethod
@@ -110,6 +117,16 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """Address of the object storage, a folder of the data directory when nothing else is set."""
         return self.storage_url or (self.data_dir / "storage").as_uri()
+
+    @property
+    def signing_key(self) -> Path:
+        """The file of the ledger's private key."""
+        return self.ledger_key or self.data_dir / "keys" / "ledger.pem"
+
+    @property
+    def seals(self) -> Path:
+        """The folder of the seals' files."""
+        return self.seal_dir or self.data_dir / "seals"
 
 
 def is_loopback(host: str) -> bool:

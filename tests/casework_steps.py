@@ -13,6 +13,8 @@ import httpx2
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 from shapely import box
+from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -126,8 +128,16 @@ def _dms(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
     return IFDRational(whole), IFDRational(minutes), IFDRational(round(seconds * 10000), 10000)
 
 
+def halves(ground: BaseGeometry) -> list[dict[str, Any]]:
+    """The western and the eastern half of a ground, as the parts of a split."""
+    west, south, east, north = ground.bounds
+    middle = (west + east) / 2
+    cuts = (box(west, south, middle, north), box(middle, south, east, north))
+    return [{"geometry": mapping(ground.intersection(cut))} for cut in cuts]
+
+
 def fields_of(command: str) -> dict[str, Any]:
-    """Complete fields of a command; `evidence_id` and `into_case_id` are the caller's to give."""
+    """Complete fields of a command; ids, of evidence, cases, objections and sources, are the caller's to give."""
     due = today() + timedelta(days=60)
     reason = {"reason": "现场核查结果"}
     return {
@@ -162,6 +172,15 @@ def fields_of(command: str) -> dict[str, Any]:
         "publicise": {"published_at": "县政府网站"},
         "reopen": {"basis": "rebound_signal", "reason": "复采"},
         "merge": {"reason": "同一地块"},
+        "take_up_again": {"basis": "new_evidence", "reason": "新证据"},
+        "record_objection": {"objector": "李某", "content": "弃渣未清运", "received_on": today().isoformat()},
+        "dismiss_objection": {"answer": "现场复核，已清运"},
+        "uphold_objection": {"reason": "弃渣仍在"},
+        "transfer": {"lead_unit": COUNTY, "reason": "管辖调整"},
+        "split": {"reason": "两个责任主体", "parts": halves(GROUND)},
+        "supervise": {"level": "prefecture", "reason": "市督办〔2024〕1号"},
+        "add_source": {"source": "media", "item_number": uuid4().hex},
+        "make_primary": {"reason": "列入督察清单"},
     }.get(command, reason)
 
 

@@ -53,7 +53,7 @@ def kind_of_archive(archive: Path) -> ArchiveKind:
     Raises:
         Invalid: no zip archive.
     """
-    with _opened(archive) as opened:
+    with opened_archive(archive) as opened:
         names = [PurePosixPath(name.replace("\\", "/")).name.lower() for name in opened.namelist()]
     if _CATALOGUE in names:
         return ArchiveKind.geodatabase
@@ -62,8 +62,8 @@ def kind_of_archive(archive: Path) -> ArchiveKind:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive; whatever is wrong with its own tables or streams is told as damage."""
+def opened_archive(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip archive; whatever is wrong with its own tables or streams is told as damage."""
     try:
         with zipfile.ZipFile(archive) as opened:
             yield opened
@@ -83,8 +83,8 @@ def unpack_geodatabase(archive: Path, folder: Path, max_bytes: int) -> Path:
         Invalid: no zip archive, a bomb, unsafe names, or not exactly one geodatabase.
     """
     target = folder / "layer.gdb"
-    with _opened(archive) as opened:
-        members = _checked_members(opened, max_bytes, MAX_GEODATABASE_MEMBERS)
+    with opened_archive(archive) as opened:
+        members = checked_members(opened, max_bytes, MAX_GEODATABASE_MEMBERS)
         paths = {member: PurePosixPath(member.filename.replace("\\", "/")) for member in members}
         homes = {path.parent for path in paths.values() if path.name.lower() == _CATALOGUE}
         if len(homes) != 1:
@@ -107,8 +107,8 @@ def unpack_kmz(archive: Path, folder: Path, max_bytes: int) -> Path:
         Invalid: no zip archive, a bomb, unsafe names, or several documents of which none is `doc.kml`.
     """
     target = folder / "packed.kml"
-    with _opened(archive) as opened:
-        members = _checked_members(opened, max_bytes)
+    with opened_archive(archive) as opened:
+        members = checked_members(opened, max_bytes)
         documents = [member for member in members if member.filename.lower().endswith(".kml")]
         main = [member for member in documents if member.filename.lower() == "doc.kml"] or documents
         if len(main) != 1:
@@ -126,8 +126,8 @@ def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
     Raises:
         Invalid: no zip archive, a bomb, unsafe names, or not exactly one complete Shapefile.
     """
-    with _opened(archive) as opened:
-        members = _checked_members(opened, max_bytes)
+    with opened_archive(archive) as opened:
+        members = checked_members(opened, max_bytes)
         parts = _parts_of_shapefile(members)
         left = max_bytes
         for suffix, member in parts.items():
@@ -143,7 +143,12 @@ def unpack_shapefile(archive: Path, folder: Path, max_bytes: int) -> Shapefile:
     return Shapefile(shp, stated or None)
 
 
-def _checked_members(opened: zipfile.ZipFile, max_bytes: int, max_members: int = MAX_MEMBERS) -> list[zipfile.ZipInfo]:
+def checked_members(opened: zipfile.ZipFile, max_bytes: int, max_members: int = MAX_MEMBERS) -> list[zipfile.ZipInfo]:
+    """The members of an archive that may be unpacked, by what it declares.
+
+    Raises:
+        Invalid: too many, too large or too tightly packed, encrypted, or with names that lead out of it.
+    """
     members = opened.infolist()
     if len(members) > max_members:
         raise Invalid(f"The archive holds {len(members)} files; at most {max_members:,} are unpacked.")

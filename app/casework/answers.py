@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Account, Role, Unit
 from app.access.schemas import UnitAnswer
+from app.access.service import Caller, in_jurisdiction
 from app.casework.lifecycle import REVIEW_STATE_LABELS, STATE_LABELS, ReviewState
-from app.casework.models import Case, CaseEvent
+from app.casework.models import Case, CaseEvent, CaseLink
 from app.casework.participation import parts_today
 from app.casework.review_guards import claim_holds
 from app.casework.review_lifecycle import CLAIM_LASTS
@@ -19,6 +20,7 @@ from app.casework.review_models import Review, ReviewAudit, ReviewEvent
 from app.casework.review_schemas import AuditAnswer, ReviewEventAnswer
 from app.casework.schemas import (
     CaseAnswer,
+    CaseLinkAnswer,
     CaseSummary,
     DetectionAnswer,
     DetectionChangeAnswer,
@@ -146,7 +148,11 @@ def _summary(row: Case, units: Units) -> CaseSummary:
         simulated=row.simulated,
         activity=row.activity,
         priority=row.priority,
+        origin=row.origin,
         supervision_source=row.supervision_source,
+        supervision_level=row.supervision_level,
+        protected_area_level=row.protected_area_level,
+        chain=row.chain,
         lead_unit=units[row.lead_unit_id],
         accepting_unit=units[row.accepting_unit_id],
         dispatching_unit=units[row.dispatching_unit_id],
@@ -176,10 +182,35 @@ def case_answer(session: Session, row: Case) -> CaseAnswer:
     return CaseAnswer(
         **dict(summary),
         geometry=geojson(from_database(row.geom)),
+        outline=row.outline,
+        description=row.description,
+        reported_on=row.reported_on,
         facts=row.facts,
         plan=row.plan,
         participations=participation_answers(session, row),
     )
+
+
+def link_answers(session: Session, caller: Caller, case: Case) -> list[CaseLinkAnswer]:
+    """Both directions; links to cases that the caller may not see are left out."""
+    answers = []
+    for own, others in (
+        (CaseLink.case_id, CaseLink.other_case_id),
+        (CaseLink.other_case_id, CaseLink.case_id),
+    ):
+        statement = select(CaseLink.kind, Case.id, Case.number, Case.state).join(Case, Case.id == others)
+        rows = session.execute(in_jurisdiction(statement.where(own == case.id), caller, Case).order_by(CaseLink.id))
+        answers += [
+            CaseLinkAnswer(
+                kind=row.kind,
+                is_younger=own is CaseLink.case_id,
+                case_id=row.id,
+                number=row.number,
+                state=row.state,
+            )
+            for row in rows
+        ]
+    return answers
 
 
 def event_answers(session: Session, events: Sequence[CaseEvent]) -> list[EventAnswer]:

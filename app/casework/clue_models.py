@@ -40,7 +40,10 @@ class ClueList(Placed, Base):
 
 
 class ClueItem(Placed, Base):
-    """One row of a list: its own values, and what became of it. Empty `unit_ids`: nobody's ground, or no place."""
+    """One row of a list: its own values, and what became of it.
+
+    Its `unit_ids` are the uploader's unit, those whose ground it touches, and the one that it names.
+    """
 
     __tablename__ = "clue_items"
     __table_args__ = (
@@ -48,6 +51,7 @@ class ClueItem(Placed, Base):
         Index("ix_clue_items_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_clue_items_geom", "geom", postgresql_using="gist"),
         Index("ix_clue_items_case_id", "case_id"),
+        Index("ix_clue_items_item_number", "item_number"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -60,7 +64,11 @@ class ClueItem(Placed, Base):
     outline: Mapped[Outline | None] = mapped_column(text_enum(Outline, "outline"))
     area_m2: Mapped[float | None] = mapped_column()
     lead_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
-    # What stands in the way of opening a case, in words.
+    # What was read of the values: activity, description, days, what the list says of place, unit and area.
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    # What an officer said instead, oldest first: field, before, after, by, at, note.
+    corrections: Mapped[list[Any]] = mapped_column(JSONB, default=list)
+    # What stands in the way of opening a case: code and words.
     problems: Mapped[list[Any]] = mapped_column(JSONB, default=list)
     state: Mapped[ClueState] = mapped_column(text_enum(ClueState, "state"), default=ClueState.pending)
     version: Mapped[int] = mapped_column(default=1)

@@ -12,14 +12,32 @@ from uuid import UUID
 from sqlalchemy import Row, or_, select
 from sqlalchemy.orm import Session
 
+from app.access.models import Unit
 from app.access.service import Caller, in_jurisdiction
-from app.boundaries.models import BoundaryFeature, Layer
-from app.casework.commands import ClosureFields, ConfirmFields, Fields, PermitFields, PlanFields, ReopenFields
-from app.casework.lifecycle import CaseState, Guard
-from app.casework.models import Case, CaseEvent, Evidence, EvidenceKind
-from app.casework.supervision_models import LookBack
-from app.casework.vocabulary import LookBackOutcome
-from app.foundation.errors import Conflict, Invalid
+from app.boundaries.models import BoundaryFeature, Layer, PermitRevocation
+from app.casework.commands import (
+    AddSourceFields,
+    ClosureFields,
+    ConfirmFields,
+    DismissObjectionFields,
+    Fields,
+    MakePrimaryFields,
+    PermitFields,
+    PlanFields,
+    RecordObjectionFields,
+    ReopenFields,
+    SuperviseFields,
+    TakeUpFields,
+    TransferFields,
+    UpholdObjectionFields,
+)
+from app.casework.lifecycle import AREA_FACTOR, RESTORATION_FACTOR, CaseState, Guard
+from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
+from app.casework.supervision_models import LookBack, Objection
+from app.casework.vocabulary import LookBackOutcome, ObjectionState, SupervisionLevel, TakeUpBasis
+from app.foundation.errors import Conflict, Forbidden, Invalid
+from app.foundation.geometry import from_database, geodesic_area_m2
+from app.foundation.time import legal_day
 
 F = TypeVar("F", bound=Fields)
 
@@ -69,7 +87,8 @@ def _happened_already(context: Context) -> None:
 
 
 def _permit_is_known(context: Context) -> None:
-    require_permit(context.session, context.caller, context.given(PermitFields).permit_code)
+    assert isinstance(context.fields, PermitFields | PlanFields)
+    require_permit(context.session, context.caller, context.fields.permit_code)
 
 
 def require_permit(session: Session, caller: Caller, code: str | None) -> None:
@@ -79,6 +98,66 @@ def require_permit(session: Session, caller: Caller, code: str | None) -> None:
     permits = select(BoundaryFeature.id).where(BoundaryFeature.layer == Layer.permits, BoundaryFeature.code == code)
     if session.scalar(in_jurisdiction(permits, caller, BoundaryFeature).limit(1)) is None:
         raise invalid("fields/permit_code", "there is no permit with this code in the register")
+
+
+def _area_is_plausible(context: Context) -> None:
+    fields = context.given(ConfirmFields)
+    ground = geodesic_area_m2(from_database(context.case.geom))
+    if fields.area_reason is None and not ground / AREA_FACTOR <= fields.area_m2 <= ground * AREA_FACTOR:
+        raise invalid(
+            "fields/area_m2",
+            f"{fields.area_m2:.0f} m² is stated, the case's ground measures {ground:.0f} m²; "
+            "mend the area (a mu is 667 m², a hectare 10 000 m²), or say why in area_reason",
+        )
+
+
+def _restoration_fits(context: Context) -> None:
+    restored, area = context.given(PlanFields).restoration_area_m2, context.case.area_m2
+    if restored > area * RESTORATION_FACTOR:
+        raise invalid(
+            "fields/restoration_area_m2",
+            f"{restored:.0f} m² is more than {RESTORATION_FACTOR} times the case's area of {area:.0f} m²",
+        )
+
+
+def _within_the_list(context: Context) -> None:
+    """A date of a list that has passed can be kept by no plan; it is the extension's to deal with."""
+    dates = select(CaseSource.due_on).where(CaseSource.case_id == context.case.id, CaseSource.due_on > context.today)
+    ahead = context.session.scalar(dates.order_by(CaseSource.due_on).limit(1))
+    planned = isinstance(context.fields, PlanFields)
+    due = context.given(PlanFields).due_on if planned else date.fromisoformat(str(context.case.plan["due_on"]))
+    if ahead is None or due <= ahead:
+        return
+    if planned:
+        raise invalid("fields/due_on", f"is later than {ahead}, by when a list wants the case closed")
+    raise Conflict(f"The plan is due after {ahead}, by when a list wants the case closed; return the plan.")
+
+
+def _finding_is_overtaken(context: Context) -> None:
+    """What the case is looked at again for came after the finding that it was unfounded or permitted."""
+    fields = context.given(TakeUpFields)
+    found = [event for event in context.history if event.state_after != event.state_before][-1]
+    if fields.basis is TakeUpBasis.new_evidence:
+        uploaded = select(Evidence.uploaded_at).where(
+            Evidence.id == fields.evidence_id, Evidence.case_id == context.case.id
+        )
+        uploaded_at = context.session.scalar(uploaded)
+        if uploaded_at is None:
+            raise invalid("fields/evidence_id", "is not evidence of this case")
+        if uploaded_at <= found.recorded_at:
+            raise invalid("fields/evidence_id", "was known when the case was found unfounded or permitted")
+    elif fields.basis is TakeUpBasis.new_detection:
+        later = [event for event in context.history if event.recorded_at > found.recorded_at]
+        if not any(event.kind in ("detection_linked", "detection_grown") for event in later):
+            raise invalid(
+                "fields/basis", "no detection was linked to the case, and none of its grew, since the finding"
+            )
+    else:
+        revoked = select(PermitRevocation.id).where(
+            PermitRevocation.code == fields.permit_code, PermitRevocation.revoked_on <= context.today
+        )
+        if context.session.scalar(in_jurisdiction(revoked, context.caller, PermitRevocation).limit(1)) is None:
+            raise invalid("fields/permit_code", "no permit with this code is revoked")
 
 
 def _due_in_future(context: Context) -> None:
@@ -96,9 +175,14 @@ def _completion_evidence(context: Context) -> None:
     )
     if uploaded_at is None:
         raise invalid("fields/evidence_id", "is not evidence of this case")
-    approvals = [event.recorded_at for event in context.history if event.kind in ("approve_plan", "imported")]
+    approvals = [event.recorded_at for event in context.history if _approves(event)]
     if approvals and uploaded_at <= approvals[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the plan was approved")
+
+
+def _approves(event: Row[Any]) -> bool:
+    """A plan was approved, or the case came into the ledger with one: imported, or cut from another."""
+    return event.kind in ("approve_plan", "imported") or (event.kind == "split" and event.state_before is None)
 
 
 def _notice_is_over(context: Context) -> None:
@@ -149,15 +233,86 @@ def _look_back_stands(context: Context) -> None:
         raise Conflict("The look-back was about an earlier closure; order another.")
 
 
+def _open_objections(context: Context) -> list[UUID]:
+    statement = select(Objection.id).where(Objection.case_id == context.case.id, Objection.state == ObjectionState.open)
+    return list(context.session.scalars(statement.order_by(Objection.recorded_at, Objection.id)))
+
+
+def _no_open_objection(context: Context) -> None:
+    if waiting := _open_objections(context):
+        raise Conflict(
+            f"Objections are not decided yet: {len(waiting)}; sustain or dismiss each before the case is closed.",
+            objections=[str(objection_id) for objection_id in waiting],
+        )
+
+
+def _objection_is_open(context: Context) -> None:
+    assert isinstance(context.fields, DismissObjectionFields | UpholdObjectionFields)
+    if context.fields.objection_id not in _open_objections(context):
+        raise invalid("fields/objection_id", "is not an objection to this case that waits for a decision")
+
+
+def _received_in_notice(context: Context) -> None:
+    received = context.given(RecordObjectionFields).received_on
+    if received > context.today:
+        raise invalid("fields/received_on", "lies in the future")
+    begun = [event.recorded_at for event in context.history if event.kind == "publicise"]
+    # A case imported as publicised brings no day on which its notice began.
+    if begun and received < legal_day(begun[-1]):
+        raise invalid("fields/received_on", f"lies before {legal_day(begun[-1])}, when the notice began")
+
+
+def _another_lead(context: Context) -> None:
+    if context.session.get_one(Unit, context.case.lead_unit_id).code == context.given(TransferFields).lead_unit:
+        raise invalid("fields/lead_unit", "leads this case already")
+
+
+def _level_is_theirs(context: Context) -> None:
+    levels = {context.given(SuperviseFields).level, context.case.supervision_level}
+    if SupervisionLevel.province in levels and not context.caller.is_provincial:
+        raise Forbidden("Supervision by the province (省级挂牌督办) is set and lifted by the province.")
+
+
+def _source_is_new(context: Context) -> None:
+    fields = context.given(AddSourceFields)
+    same = select(CaseSource.id).where(
+        CaseSource.case_id == context.case.id,
+        CaseSource.source == fields.source,
+        CaseSource.round.is_not_distinct_from(fields.round),
+        CaseSource.item_number.is_not_distinct_from(fields.item_number),
+    )
+    if context.session.scalar(same.limit(1)) is not None:
+        raise Conflict("The case stands in that list, round and number already.")
+
+
+def _source_of_case(context: Context) -> None:
+    row = context.session.get(CaseSource, context.given(MakePrimaryFields).source_id)
+    if row is None or row.case_id != context.case.id:
+        raise invalid("fields/source_id", "is not a list in which this case stands")
+    if row.is_primary:
+        raise invalid("fields/source_id", "is the primary one already")
+
+
 GUARDS: Mapping[Guard, Callable[[Context], None]] = MappingProxyType(
     {
         Guard.positioned_evidence: _positioned_evidence,
         Guard.happened_already: _happened_already,
         Guard.permit_is_known: _permit_is_known,
         Guard.due_in_future: _due_in_future,
+        Guard.area_is_plausible: _area_is_plausible,
+        Guard.restoration_fits: _restoration_fits,
+        Guard.within_the_list: _within_the_list,
+        Guard.finding_is_overtaken: _finding_is_overtaken,
         Guard.completion_evidence: _completion_evidence,
         Guard.notice_is_over: _notice_is_over,
+        Guard.no_open_objection: _no_open_objection,
+        Guard.objection_is_open: _objection_is_open,
+        Guard.received_in_notice: _received_in_notice,
         Guard.merge_target: _merge_target,
         Guard.look_back_stands: _look_back_stands,
+        Guard.another_lead: _another_lead,
+        Guard.level_is_theirs: _level_is_theirs,
+        Guard.source_is_new: _source_is_new,
+        Guard.source_of_case: _source_of_case,
     }
 )

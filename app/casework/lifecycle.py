@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 
 from app.access.models import Role
+from app.casework.chain import CHAIN as CHAIN
 
 
 class ReviewState(StrEnum):
@@ -50,6 +50,18 @@ class CaseState(StrEnum):
     merged = "merged"
     withdrawn = "withdrawn"
 
+
+# Reached only through `confirmed`; an imported case may enter in a later one of them.
+CONFIRMED_STATES = (
+    CaseState.confirmed,
+    CaseState.planned,
+    CaseState.rectifying,
+    CaseState.closure_requested,
+    CaseState.accepted,
+    CaseState.publicised,
+    CaseState.closed,
+    CaseState.reopened,
+)
 
 REVIEW_STATE_LABELS: Mapping[ReviewState, str] = MappingProxyType(
     {
@@ -108,20 +120,34 @@ class Command(StrEnum):
     publicise = "publicise"
     return_acceptance = "return_acceptance"
     close = "close"
+    record_objection = "record_objection"
+    dismiss_objection = "dismiss_objection"
     uphold_objection = "uphold_objection"
     reopen = "reopen"
     resume = "resume"
     merge = "merge"
     withdraw = "withdraw"
+    transfer = "transfer"
+    split_ = "split"
+    supervise = "supervise"
+    add_source = "add_source"
+    make_primary = "make_primary"
 
 
 class Actor(StrEnum):
-    """As what an account's unit must take part in the case. `ROLES` says which roles may speak for it."""
+    """As what an account's unit must take part in the case. `ROLES` says which roles may speak for it.
+
+    Who accepts, publicises, closes and re-checks, the case's chain says (`chain.CHAIN`).
+    """
 
     lead = "lead"
     responsible = "responsible"
     accepting = "accepting"
+    publicising = "publicising"
+    closing = "closing"
+    rechecking = "rechecking"
     dispatching = "dispatching"
+    directing = "directing"
     unit_above = "unit_above"
     province = "province"
 
@@ -132,7 +158,11 @@ ROLES: Mapping[Actor, frozenset[Role]] = MappingProxyType(
         Actor.lead: _DOERS,
         Actor.responsible: _DOERS,
         Actor.accepting: frozenset({Role.prefecture, Role.province}),
+        Actor.publicising: frozenset({Role.prefecture, Role.province}),
+        Actor.closing: frozenset({Role.prefecture, Role.province}),
+        Actor.rechecking: frozenset({Role.prefecture, Role.province}),
         Actor.dispatching: frozenset({Role.officer, Role.province}),
+        Actor.directing: frozenset({Role.officer, Role.province}),
         Actor.unit_above: frozenset({Role.prefecture, Role.province}),
         Actor.province: frozenset({Role.province}),
     }
@@ -142,7 +172,11 @@ ACTOR_LABELS: Mapping[Actor, str] = MappingProxyType(
         Actor.lead: "the case's lead unit",
         Actor.responsible: "the case's lead unit or a co-responsible one",
         Actor.accepting: "the case's accepting unit",
+        Actor.publicising: "who publicises by the case's chain",
+        Actor.closing: "who closes by the case's chain",
+        Actor.rechecking: "who re-checks by the case's chain",
         Actor.dispatching: "the unit that dispatched the case",
+        Actor.directing: "the unit that dispatched the case, or the province",
         Actor.unit_above: "a unit above the lead unit",
         Actor.province: "the province",
     }
@@ -153,6 +187,7 @@ class Deed(StrEnum):
     """What an account did in a case that bars it from judging its own work later."""
 
     dispatched = "dispatched"
+    proposed = "proposed"
     planned = "planned"
     applied = "applied"
     accepted = "accepted"
@@ -161,7 +196,8 @@ class Deed(StrEnum):
 # Ledger events by which an account did it. Whoever imports a case answers for the steps that the import stands for.
 DEEDS: Mapping[Deed, frozenset[str]] = MappingProxyType(
     {
-        Deed.dispatched: frozenset({"dispatch", "redispatch", "imported"}),
+        Deed.dispatched: frozenset({"dispatch", "redispatch", "transfer", "split", "imported"}),
+        Deed.proposed: frozenset({"propose_unfounded", "propose_permitted"}),
         Deed.planned: frozenset({"submit_plan"}),
         Deed.applied: frozenset({"request_closure"}),
         Deed.accepted: frozenset({"accept", "imported"}),
@@ -176,11 +212,26 @@ class Guard(StrEnum):
     happened_already = "happened_already"
     permit_is_known = "permit_is_known"
     due_in_future = "due_in_future"
+    area_is_plausible = "area_is_plausible"
+    restoration_fits = "restoration_fits"
+    within_the_list = "within_the_list"
+    finding_is_overtaken = "finding_is_overtaken"
     completion_evidence = "completion_evidence"
     notice_is_over = "notice_is_over"
+    no_open_objection = "no_open_objection"
+    objection_is_open = "objection_is_open"
+    received_in_notice = "received_in_notice"
     merge_target = "merge_target"
     look_back_stands = "look_back_stands"
+    another_lead = "another_lead"
+    level_is_theirs = "level_is_theirs"
+    source_is_new = "source_is_new"
+    source_of_case = "source_of_case"
 
+
+# Beyond these an area is taken for a slip of units: a mu is 667 square metres, a hectare 10 000.
+AREA_FACTOR = 10
+RESTORATION_FACTOR = 2
 
 GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
     {
@@ -188,10 +239,21 @@ GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
         Guard.happened_already: "the interval of occurrence does not end in the future",
         Guard.permit_is_known: "a named permit is in the register",
         Guard.due_in_future: "the due date lies ahead",
+        Guard.area_is_plausible: f"the area is within {AREA_FACTOR} times the ground's, or a reason is given",
+        Guard.restoration_fits: f"restored is no more than {RESTORATION_FACTOR} times the case's area",
+        Guard.within_the_list: "due no later than the earliest date ahead of the lists in which the case stands",
+        Guard.finding_is_overtaken: "the evidence or the detection came after the finding, or the permit is revoked",
         Guard.completion_evidence: "evidence of this case, uploaded after the plan was approved",
         Guard.notice_is_over: "the notice period is over",
+        Guard.no_open_objection: "every objection is decided",
+        Guard.objection_is_open: "an objection to this case that is not decided",
+        Guard.received_in_notice: "received since the notice began, and not in the future",
         Guard.merge_target: "the other case is a different, living one",
         Guard.look_back_stands: "a named look-back is one of this closure and found it incomplete or rebounded",
+        Guard.another_lead: "the new lead unit is not the present one",
+        Guard.level_is_theirs: "a prefecture sets or lifts its own supervision only",
+        Guard.source_is_new: "the case does not stand in that list under that number yet",
+        Guard.source_of_case: "a list in which the case stands, not its primary one",
     }
 )
 
@@ -226,6 +288,14 @@ _S = CaseState
 _PROPOSED = {_S.unfounded_proposed: _S.unfounded, _S.permitted_proposed: _S.permitted}
 # "Any state before closed": what is final already, or was closed once, is neither merged nor withdrawn.
 _OPEN = frozenset(_S) - {_S.unfounded, _S.permitted, _S.closed, _S.reopened, _S.merged, _S.withdrawn}
+UNDER_WAY = _OPEN | {_S.reopened}
+_LIVING = frozenset(_S) - {_S.merged, _S.withdrawn}
+# What was proposed, applied for or publicised is of the whole case: it is sent back before the case is cut.
+_DIVISIBLE = frozenset({_S.dispatched, _S.returned, _S.verifying, _S.confirmed, _S.planned, _S.rectifying, _S.reopened})
+
+
+def _staying(states: frozenset[CaseState]) -> dict[CaseState, CaseState]:
+    return {state: state for state in states}
 
 
 def _row(
@@ -242,17 +312,24 @@ def _row(
 
 
 _C, _A, _G = Command, Actor, Guard
+_PROPOSING = (Deed.dispatched, Deed.proposed)
+_DOING = (Deed.applied, Deed.dispatched, Deed.planned)
 _TABLE = (
     _row(_C.start_verification, _S.dispatched, _S.verifying, _A.lead, "NoFields"),
     _row(_C.return_, _S.dispatched, _S.returned, _A.lead, "ReturnFields"),
     _row(_C.redispatch, _S.returned, _S.dispatched, _A.dispatching, "RedispatchFields"),
     _row(_C.propose_unfounded, _S.verifying, _S.unfounded_proposed, _A.lead, "ReasonFields"),
     _row(_C.propose_permitted, _S.verifying, _S.permitted_proposed, _A.lead, "PermitFields", _G.permit_is_known),
-    _row(_C.uphold_proposal, frozenset(_PROPOSED), _PROPOSED, _A.unit_above, "ReasonFields", never=(Deed.dispatched,)),
+    _row(_C.uphold_proposal, frozenset(_PROPOSED), _PROPOSED, _A.unit_above, "ReasonFields", never=_PROPOSING),
+    _row(_C.reject_proposal, frozenset(_PROPOSED), _S.verifying, _A.unit_above, "ReasonFields", never=_PROPOSING),
     _row(
-        _C.reject_proposal, frozenset(_PROPOSED), _S.verifying, _A.unit_above, "ReasonFields", never=(Deed.dispatched,)
+        _C.take_up_again,
+        frozenset(_PROPOSED.values()),
+        _S.verifying,
+        _A.province,
+        "TakeUpFields",
+        _G.finding_is_overtaken,
     ),
-    _row(_C.take_up_again, frozenset(_PROPOSED.values()), _S.verifying, _A.province, "ReasonFields"),
     _row(
         _C.confirm,
         _S.verifying,
@@ -260,61 +337,91 @@ _TABLE = (
         _A.lead,
         "ConfirmFields",
         _G.happened_already,
+        _G.area_is_plausible,
         _G.positioned_evidence,
     ),
-    _row(_C.submit_plan, _S.confirmed, _S.planned, _A.lead, "PlanFields", _G.due_in_future),
-    _row(_C.approve_plan, _S.planned, _S.rectifying, _A.accepting, "NoFields", _G.due_in_future),
+    _row(
+        _C.submit_plan,
+        _S.confirmed,
+        _S.planned,
+        _A.lead,
+        "PlanFields",
+        _G.due_in_future,
+        _G.within_the_list,
+        _G.restoration_fits,
+        _G.permit_is_known,
+    ),
+    _row(
+        _C.approve_plan,
+        _S.planned,
+        _S.rectifying,
+        _A.accepting,
+        "NoFields",
+        _G.due_in_future,
+        _G.within_the_list,
+        never=(Deed.planned,),
+    ),
     _row(_C.return_plan, _S.planned, _S.confirmed, _A.accepting, "ReasonFields"),
     _row(_C.report_progress, _S.rectifying, _S.rectifying, _A.responsible, "ProgressFields"),
     _row(_C.request_closure, _S.rectifying, _S.closure_requested, _A.lead, "ClosureFields", _G.completion_evidence),
-    _row(
-        _C.accept,
-        _S.closure_requested,
-        _S.accepted,
-        _A.accepting,
-        "OpinionFields",
-        never=(Deed.applied, Deed.dispatched, Deed.planned),
-    ),
+    _row(_C.accept, _S.closure_requested, _S.accepted, _A.accepting, "OpinionFields", never=_DOING),
     _row(_C.return_closure, _S.closure_requested, _S.rectifying, _A.accepting, "ReasonFields"),
-    _row(_C.publicise, _S.accepted, _S.publicised, _A.province, "NoticeFields"),
-    _row(_C.return_acceptance, _S.accepted, _S.rectifying, _A.province, "ReasonFields"),
-    # No county closes its own case: closing is the province's alone, and never of the account that accepted.
-    _row(_C.close, _S.publicised, _S.closed, _A.province, "NoFields", _G.notice_is_over, never=(Deed.accepted,)),
-    _row(_C.uphold_objection, _S.publicised, _S.rectifying, _A.province, "ReasonFields"),
-    _row(_C.reopen, _S.closed, _S.reopened, _A.province, "ReopenFields", _G.look_back_stands),
+    _row(_C.publicise, _S.accepted, _S.publicised, _A.publicising, "NoticeFields"),
+    _row(_C.return_acceptance, _S.accepted, _S.rectifying, _A.publicising, "ReasonFields"),
+    # No county closes its own case, and no account closes what it accepted.
+    _row(
+        _C.close,
+        _S.publicised,
+        _S.closed,
+        _A.closing,
+        "NoFields",
+        _G.notice_is_over,
+        _G.no_open_objection,
+        never=(Deed.accepted,),
+    ),
+    _row(
+        _C.record_objection,
+        _S.publicised,
+        _S.publicised,
+        _A.publicising,
+        "RecordObjectionFields",
+        _G.received_in_notice,
+    ),
+    _row(
+        _C.dismiss_objection,
+        _S.publicised,
+        _S.publicised,
+        _A.publicising,
+        "DismissObjectionFields",
+        _G.objection_is_open,
+        never=(Deed.accepted,),
+    ),
+    _row(
+        _C.uphold_objection,
+        _S.publicised,
+        _S.rectifying,
+        _A.publicising,
+        "UpholdObjectionFields",
+        _G.objection_is_open,
+    ),
+    _row(_C.reopen, _S.closed, _S.reopened, _A.rechecking, "ReopenFields", _G.look_back_stands),
     _row(_C.resume, _S.reopened, _S.verifying, _A.lead, "NoFields"),
     _row(_C.merge, _OPEN, _S.merged, _A.province, "MergeFields", _G.merge_target),
     _row(_C.withdraw, _OPEN, _S.withdrawn, _A.province, "ReasonFields"),
+    _row(
+        _C.transfer,
+        UNDER_WAY,
+        _staying(UNDER_WAY) | {_S.returned: _S.dispatched},
+        _A.province,
+        "TransferFields",
+        _G.another_lead,
+    ),
+    _row(_C.split_, _DIVISIBLE, _staying(_DIVISIBLE), _A.directing, "SplitFields"),
+    _row(_C.supervise, UNDER_WAY, _staying(UNDER_WAY), _A.unit_above, "SuperviseFields", _G.level_is_theirs),
+    _row(_C.add_source, _LIVING, _staying(_LIVING), _A.province, "AddSourceFields", _G.source_is_new),
+    _row(_C.make_primary, _LIVING, _staying(_LIVING), _A.province, "MakePrimaryFields", _G.source_of_case),
 )
 TRANSITIONS: Mapping[Command, Transition] = MappingProxyType({row.command: row for row in _TABLE})
-
-
-@dataclass(frozen=True)
-class ChainRule:
-    """How long a closure is publicised, by supervision source and protected-area level; None means any.
-
-    Attributes:
-        notice_days: calendar days in Asia/Shanghai; the case may be closed on the day after the last of them.
-    """
-
-    version: str
-    valid_from: date
-    source: str | None
-    level: str | None
-    notice_days: int
-
-
-CHAIN: tuple[ChainRule, ...] = (ChainRule("2020-01", date(2020, 1, 1), None, None, notice_days=5),)
-
-
-def chain_rule(source: str, level: str | None, on: date, chain: tuple[ChainRule, ...] = CHAIN) -> ChainRule:
-    """The rule in force on a day: the most specific one, the newest of equals."""
-    fitting = [
-        rule
-        for rule in chain
-        if rule.valid_from <= on and rule.source in (None, source) and rule.level in (None, level)
-    ]
-    return max(fitting, key=lambda rule: (rule.source is not None, rule.level is not None, rule.valid_from))
 
 
 def commands_from(state: CaseState) -> list[Command]:

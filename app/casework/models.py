@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Placed, text_enum
+from app.casework.hash_chain import CanonicalJSON
 from app.casework.lifecycle import CaseState
 from app.casework.vocabulary import CaseLinkKind, CaseOrigin, Outline, SupervisionLevel, SupervisionSource
 from app.foundation.database import Base
@@ -53,6 +54,13 @@ class Case(Placed, Base):
         Index("ix_cases_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_cases_state", "state"),
         Index("ix_cases_party_key", "party_key"),
+        # The orders of the list (case_list.py).
+        Index("ix_cases_due", text("coalesce(due_on, 'infinity'::date)"), "id"),
+        Index(
+            "ix_cases_priority",
+            text("coalesce(array_position('{urgent,high}'::text[], priority), 3)"),
+            "id",
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -75,6 +83,8 @@ class Case(Placed, Base):
     )
     # Of the protected area that it lies in (national, provincial, …); None: in none, or not known.
     protected_area_level: Mapped[str | None] = mapped_column(Text)
+    # Version of the chain (`lifecycle.CHAIN`) by which it was dispatched: who accepts, publicises, closes, re-checks.
+    chain: Mapped[str] = mapped_column(Text, default="2020-01", server_default="2020-01")
     lead_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     accepting_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     dispatching_unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
@@ -217,7 +227,8 @@ class CaseEvent(Base):
     state_before: Mapped[CaseState | None] = mapped_column(text_enum(CaseState, "state_before"))
     state_after: Mapped[CaseState] = mapped_column(text_enum(CaseState, "state_after"))
     note: Mapped[str | None] = mapped_column(Text)
-    payload: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    # Kept as text in the canonical form that was hashed.
+    payload: Mapped[dict[str, Any]] = mapped_column(CanonicalJSON, default=dict)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 
@@ -237,3 +248,20 @@ class LedgerSeal(Base):
     review_sequence: Mapped[int] = mapped_column(BigInteger)
     document: Mapped[str] = mapped_column(Text)
     jws: Mapped[str] = mapped_column(Text)
+
+
+class LedgerVerification(Base):
+    """What a verification of both whole ledgers found. Written once."""
+
+    __tablename__ = "ledger_verifications"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    events: Mapped[int] = mapped_column(BigInteger)
+    review_events: Mapped[int] = mapped_column(BigInteger)
+    cases: Mapped[int] = mapped_column()
+    reviews: Mapped[int] = mapped_column()
+    # The newest seal that it was compared with; None: there was none.
+    seal: Mapped[int | None] = mapped_column()
+    breaks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)

@@ -1,4 +1,4 @@
-"""How a case begins: dispatched from a detection, or imported in the state it had before the service."""
+"""How a case begins: dispatched from a detection, a list or a report, or imported in the state that it had before."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role, Unit
 from app.access.service import Caller, followers
+from app.casework.chain import chain_version
 from app.casework.commands import ConfirmFields, PlanFields
+from app.casework.ground import judge_ground, judgement_payload, protected_area_level
+from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseSequence
-from app.casework.participation import assign, find_lead, find_units, set_lead
-from app.casework.vocabulary import Priority, SupervisionLevel, SupervisionSource, pointers
+from app.casework.participation import assign, find_lead, find_units, lead_today, set_lead
+from app.casework.sources import SourceEntry as SourceEntry
+from app.casework.sources import enter_source
+from app.casework.vocabulary import CaseOrigin, Outline, Priority, SupervisionLevel, SupervisionSource, pointers
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
@@ -57,8 +62,6 @@ def open_from_detection(
         drawn: the outline as an officer drew it and its area in square metres; else the imagery's.
     """
     geom, area_m2 = drawn or (detection.geom, detection.area_m2)
-    standing = {unit for those in followers(session, detection.unit_ids).values() for unit in those}
-    touched = session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code))
     case = Case(
         id=case_id or new_id(),
         state=CaseState.dispatched,
@@ -70,9 +73,85 @@ def open_from_detection(
         supervision_level=supervision_level,
         geom=geom,
         area_m2=area_m2,
+        protected_area_level=protected_area_level(detection.overlaps),
     )
-    joining = [*touched, *co_responsible]
-    return _open(session, caller, case, lead, joining, "dispatch", note=note, occurred_on=today)
+    joining = [*standing_on(session, detection.unit_ids), *co_responsible]
+    source = SourceEntry(SupervisionSource.satellite_monitoring)
+    return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, today=today)
+
+
+def open_reported(
+    session: Session,
+    caller: Caller,
+    *,
+    origin: CaseOrigin,
+    geometry: BaseGeometry,
+    outline: Outline,
+    area_m2: float | None,
+    activity: str,
+    lead: Unit | None,
+    co_responsible: Iterable[Unit],
+    priority: Priority,
+    source: SourceEntry,
+    description: str | None,
+    reported_on: date | None,
+    note: str | None,
+    today: date,
+    more: Mapping[str, Any] | None = None,
+) -> Case:
+    """A new case `dispatched` to its lead unit, of ground that a list or a report names.
+
+    The ground is judged by what was in force on the day of the report; the verdict stands in the first event. Units
+    whose ground it touches join as co-responsible, so that each of them reads it.
+
+    Args:
+        geometry: valid polygon, longitude and latitude (EPSG:4490).
+        area_m2: as the list or the report says; None: measured.
+        more: what the first event says besides.
+        lead: able to lead and the caller's own (`find_lead`); None: the unit with the largest part of the ground.
+
+    Raises:
+        Invalid: the ground lies outside the province, or its largest part is not the caller's.
+    """
+    overlay = judge_ground(session, caller, geometry, activity, reported_on or today)
+    if overlay.lead_unit_id is None:
+        raise invalid("geometry", "lies outside the province: no unit answers for it")
+    if lead is None:
+        lead = find_lead(session, caller, lead_today(session, overlay.lead_unit_id, geometry).code)
+    case = Case(
+        id=new_id(),
+        state=CaseState.dispatched,
+        origin=origin,
+        activity=activity,
+        priority=priority.value,
+        supervision_source=source.source.value,
+        geom=to_database(geometry),
+        outline=outline,
+        area_m2=overlay.area_m2 if area_m2 is None else area_m2,
+        protected_area_level=protected_area_level(overlay.overlaps),
+        description=description,
+        reported_on=reported_on,
+    )
+    joining = [*standing_on(session, overlay.unit_ids), *co_responsible]
+    return _open(
+        session,
+        caller,
+        case,
+        lead,
+        joining,
+        source,
+        "dispatch",
+        note=note,
+        occurred_on=today,
+        today=today,
+        more={"judged": judgement_payload(overlay), **(more or {})},
+    )
+
+
+def standing_on(session: Session, unit_ids: Iterable[UUID]) -> list[Unit]:
+    """The units that answer today for ground that these answered for."""
+    standing = {unit for those in followers(session, unit_ids).values() for unit in those}
+    return list(session.scalars(select(Unit).where(Unit.id.in_(standing)).order_by(Unit.code)))
 
 
 def import_case(
@@ -123,6 +202,7 @@ def import_case(
     case = Case(
         id=new_id(),
         state=state,
+        origin=CaseOrigin.imported,
         simulated=simulated,
         activity=activity,
         priority=priority.value,
@@ -137,7 +217,10 @@ def import_case(
     )
     lead = find_lead(session, caller, lead_unit)
     joining = find_units(session, caller, list(co_responsible))
-    return _open(session, caller, case, lead, joining, "imported", note=note, occurred_on=occurred_on)
+    source = SourceEntry(supervision_source)
+    return _open(
+        session, caller, case, lead, joining, source, "imported", note=note, occurred_on=occurred_on, today=today
+    )
 
 
 def _open(
@@ -146,22 +229,44 @@ def _open(
     case: Case,
     lead: Unit,
     joining: Iterable[Unit],
+    source: SourceEntry,
     kind: str,
     *,
     note: str | None,
     occurred_on: date,
+    today: date,
+    more: Mapping[str, Any] | None = None,
 ) -> Case:
-    case.number = _number(session, lead.code, occurred_on.year)
     case.dispatching_unit_id = caller.unit_id
-    case.opened_at = utc_now()
+    case.chain = chain_version(today)
+    enter_case(session, case, lead, joining, occurred_on.year)
+    enter_source(session, case, source, primary=True)
+    payload = source.payload() | first_payload(case) | dict(more or {})
+    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
+    return case
+
+
+def enter_case(session: Session, case: Case, lead: Unit, joining: Iterable[Unit], year: int) -> None:
+    """Give a new case its number, participants and row; its `dispatching_unit_id` and `chain` are set.
+
+    The counter of numbers stays locked until commit: several cases are entered in the order of their leads' codes,
+    and all before the first event is written.
+    """
+    case.number = _number(session, lead.code, year)
+    case.opened_at = case.opened_at or utc_now()
     case.version = 1
-    set_lead(case, lead)
-    case.unit_ids = [caller.unit_id, lead.id]
+    case.plan = case.plan or {}
+    set_lead(session, case, lead)
+    case.unit_ids = [case.dispatching_unit_id, lead.id]
     session.add(case)
     # Participants refer to the case, so its row goes first.
     session.flush()
     assign(session, case, lead, joining)
-    payload = {
+
+
+def first_payload(case: Case) -> dict[str, Any]:
+    """What the first event of a case says of it; figures read it from there."""
+    return {
         "number": case.number,
         "lead_unit_id": str(case.lead_unit_id),
         "accepting_unit_id": str(case.accepting_unit_id),
@@ -169,15 +274,17 @@ def _open(
         "activity": case.activity,
         "priority": case.priority,
         "supervision_source": case.supervision_source,
+        "origin": case.origin.value,
+        "protected_area_level": case.protected_area_level,
+        "chain": case.chain,
         "supervision_level": case.supervision_level,
         "area_m2": case.area_m2,
         "detection_id": str(case.detection_id) if case.detection_id else None,
         "simulated": case.simulated,
         "first_due_on": case.first_due_on.isoformat() if case.first_due_on else None,
         "due_on": case.due_on.isoformat() if case.due_on else None,
+        "approved_measures": case.plan.get("measure_kinds", []) if case.plan and case.due_on else None,
     }
-    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
-    return case
 
 
 def _number(session: Session, unit_code: str, year: int) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.access.models import Unit, UnitLevel
 from app.access.service import Caller, followers, units_above
 from app.boundaries.overlay import units_touching
+from app.casework.chain import ChainParty, rule_of
 from app.casework.guards import invalid
 from app.casework.lifecycle import Actor
 from app.casework.models import Case, CaseParticipation, Participation
@@ -49,11 +50,14 @@ def find_lead(session: Session, caller: Caller, code: str) -> Unit:
     return find_units(session, caller, [code], "lead_unit")[0]
 
 
-def set_lead(case: Case, lead: Unit) -> None:
-    """The lead unit, and the unit that accepts for it."""
+def set_lead(session: Session, case: Case, lead: Unit) -> None:
+    """The lead unit, and the unit that accepts for it by the case's chain."""
     assert lead.parent_id is not None
     case.lead_unit_id = lead.id
-    case.accepting_unit_id = lead.accepting_unit_id or lead.parent_id
+    if rule_of(case).accepts is ChainParty.province:
+        case.accepting_unit_id = units_above(session, lead.id)[-1]
+    else:
+        case.accepting_unit_id = lead.accepting_unit_id or lead.parent_id
 
 
 def assign(session: Session, case: Case, lead: Unit, joining: Iterable[Unit]) -> None:
@@ -61,7 +65,7 @@ def assign(session: Session, case: Case, lead: Unit, joining: Iterable[Unit]) ->
 
     The dispatching unit stays. Rows are changed, never deleted.
     """
-    set_lead(case, lead)
+    set_lead(session, case, lead)
     known = list(session.scalars(select(CaseParticipation).where(CaseParticipation.case_id == case.id)))
     single = {
         Participation.lead: case.lead_unit_id,
@@ -130,9 +134,25 @@ def actors_of(session: Session, caller: Caller, case: Case) -> frozenset[Actor]:
     parts = parts_today(session, case)
     played = {kind for (kind, _), units in parts.items() if caller.unit_id in units}
     actors = {actor for kind in played for actor in _SPEAKS_AS[kind]}
-    leads = {lead for (kind, _), units in parts.items() if kind is Participation.lead for lead in units}
+    leads = [lead for (kind, _), units in parts.items() if kind is Participation.lead for lead in units]
     if Participation.accepting in played or any(caller.unit_id in units_above(session, lead) for lead in leads):
         actors.add(Actor.unit_above)
     if caller.unit_level is UnitLevel.province:
-        actors.add(Actor.province)
-    return frozenset(actors)
+        actors |= {Actor.province, Actor.directing}
+    if Participation.dispatching in played:
+        actors.add(Actor.directing)
+    return frozenset(actors | _by_chain(session, caller, case, leads))
+
+
+def _by_chain(session: Session, caller: Caller, case: Case, leads: Sequence[UUID]) -> set[Actor]:
+    """The steps that the case's chain gives to the caller's unit; who accepts is a participation."""
+    rule = rule_of(case)
+    steps = {Actor.publicising: rule.publicises, Actor.closing: rule.closes, Actor.rechecking: rule.rechecks}
+    parties = set()
+    if caller.unit_level is UnitLevel.province:
+        parties.add(ChainParty.province)
+    if ChainParty.accepting_unit in steps.values():
+        units = session.scalars(select(Unit).where(Unit.id.in_(leads)))
+        if caller.unit_id in {unit.accepting_unit_id or unit.parent_id for unit in units}:
+            parties.add(ChainParty.accepting_unit)
+    return {actor for actor, party in steps.items() if party in parties}

@@ -22,7 +22,7 @@ from app.casework.review_models import Review
 from app.foundation.errors import NotFound
 from app.foundation.geometry import SRID
 from app.foundation.paging import PageRequest, Sort, fetch_page, fetch_sorted
-from app.monitoring.models import ChangeType, Confidence, Detection, Judgement
+from app.monitoring.models import CONFIDENCE_RANK, SEVERITY_RANK, ChangeType, Confidence, Detection, Judgement
 from app.monitoring.rejudging import otherwise
 
 
@@ -68,11 +68,10 @@ class DetectionFilter:
     withdrawn: bool = False
 
 
-# As the indexes of migration 0011 have them: an expression with parameters would not find its index.
-_SEVERITY: ColumnElement[int] = literal_column(
-    "(case detections.severity when 'high' then 3 when 'medium' then 2 when 'low' then 1 else 0 end)", Integer
+_SEVERITY: ColumnElement[int] = literal_column(SEVERITY_RANK.replace("severity", "detections.severity"), Integer)
+_CONFIDENCE: ColumnElement[int] = literal_column(
+    CONFIDENCE_RANK.replace("confidence", "detections.confidence"), Integer
 )
-_CONFIDENCE: ColumnElement[int] = literal_column("(case detections.confidence when 'high' then 1 else 0 end)", Integer)
 # The gravest, surest, largest or oldest first.
 SORTS: Mapping[Order, Sort] = MappingProxyType(
     {

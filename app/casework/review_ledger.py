@@ -14,26 +14,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
-from app.casework.ledger import ORIGIN, REVIEWS_HEAD, event_hash, next_in
+from app.casework.hash_chain import ORIGIN, REVIEWS, event_hash
+from app.casework.ledger import next_in
 from app.casework.lifecycle import ReviewState
 from app.casework.review_models import ReviewEvent
 from app.foundation.identity import new_id
-
-FIELDS = (
-    "sequence",
-    "id",
-    "detection_id",
-    "detection_sequence",
-    "kind",
-    "actor_id",
-    "actor_role",
-    "actor_unit_id",
-    "recorded_at",
-    "state_before",
-    "state_after",
-    "note",
-    "payload",
-)
 
 
 def append(
@@ -58,7 +43,7 @@ def append(
         .order_by(ReviewEvent.detection_sequence.desc())
         .limit(1)
     ).first()
-    sequence, recorded_at = next_in(session, REVIEWS_HEAD)
+    sequence, recorded_at = next_in(session, REVIEWS.head)
     event = ReviewEvent(
         sequence=sequence,
         id=new_id(),
@@ -75,7 +60,7 @@ def append(
         payload=dict(payload or {}),
         previous_hash=last.hash if last else ORIGIN,
     )
-    event.hash = event_hash(event.previous_hash, event, FIELDS)
+    event.hash = event_hash(event.previous_hash, event, REVIEWS)
     session.add(event)
     session.flush()
     return event

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from geoalchemy2 import WKBElement
 from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, LargeBinary, Text, UniqueConstraint, func, text
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import text_enum
+from app.casework.hash_chain import CanonicalJSON
 from app.casework.lifecycle import ReviewState
 from app.casework.vocabulary import AuditOutcome, DismissReason
 from app.foundation.database import Base
@@ -21,7 +22,11 @@ class Review(Base):
     """What became of a detection on the officer's desk. A detection without a row is `new`. Seen with its detection."""
 
     __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_case_id", "case_id"), Index("ix_reviews_state", "state"))
+    __table_args__ = (
+        Index("ix_reviews_case_id", "case_id"),
+        Index("ix_reviews_state", "state"),
+        Index("ix_reviews_claimed_by", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     detection_id: Mapped[UUID] = mapped_column(ForeignKey("detections.id"), unique=True)
@@ -67,7 +72,7 @@ class ReviewEvent(Base):
     state_after: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "state_after"))
     note: Mapped[str | None] = mapped_column(Text)
     # Kept as text in the canonical form that was hashed.
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    payload: Mapped[dict[str, Any]] = mapped_column(CanonicalJSON, default=dict)
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 

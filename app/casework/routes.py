@@ -2,10 +2,12 @@
 
 from app.casework import (
     case_routes,
+    clue_routes,
     desk_routes,
     detection_routes,
     evidence_routes,
     judgement_routes,
+    ledger_routes,
     look_back_routes,
     sample_routes,
     track_routes,
@@ -21,4 +23,7 @@ routers = (
     track_routes.router,
     look_back_routes.router,
     sample_routes.router,
+    ledger_routes.router,
+    ledger_routes.case_router,
+    clue_routes.router,
 )

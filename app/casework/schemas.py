@@ -1,19 +1,37 @@
 """What the casework API takes and gives. The fields of each command stand in `commands`."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.access.models import Role
 from app.access.schemas import UnitAnswer
 from app.boundaries.models import Establishment, Severity, Verdict
-from app.casework.commands import PermitFields
+from app.casework.chain import ChainParty
+from app.casework.commands import Area, PermitFields
 from app.casework.lifecycle import CaseState, Command, ReviewState
 from app.casework.models import EvidenceKind, Participation
-from app.casework.vocabulary import Activity, DismissReason, Priority, SupervisionLevel, UnitCode, Words
+from app.casework.vocabulary import (
+    Activity,
+    CaseLinkKind,
+    CaseOrigin,
+    DismissReason,
+    Name,
+    ObjectionState,
+    Outline,
+    Priority,
+    SupervisionLevel,
+    SupervisionSource,
+    UnitCode,
+    Words,
+)
 from app.monitoring.models import ChangeType, Confidence, DetectionChangeKind, JudgementBasis, JudgementCause
+
+MOST_OF_A_POINT_M2 = 1e8
+Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
+Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 
 
 class _Request(BaseModel):
@@ -65,6 +83,125 @@ class DispatchRequest(_Request):
     supervision_level: SupervisionLevel = Field(
         SupervisionLevel.ordinary, description="挂牌督办; `province` is for officers of the province"
     )
+
+
+class ReportRequest(BaseModel):
+    """A case by hand. The ground is a `geometry`, or a `point` with `area_m2`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": "public_report",
+                    "point": [127.301, 42.301],
+                    "area_m2": 2000,
+                    "description": "群众反映有人夜间采石",
+                    "reported_on": "2024-06-18",
+                    "activity": "quarry",
+                }
+            ]
+        },
+    )
+
+    source: SupervisionSource = Field(description="The list it stands in first; not satellite_monitoring")
+    round: Name | None = None
+    item_number: Name | None = Field(None, description="Its number in that list")
+    due_on: date | None = Field(None, description="By when that list wants it closed")
+    geometry: dict[str, Any] | None = Field(None, description="GeoJSON Polygon or MultiPolygon, longitude and latitude")
+    point: tuple[Longitude, Latitude] | None = Field(
+        None, description="Longitude and latitude; with area_m2 it stands for a circle"
+    )
+    area_m2: Area | None = Field(None, description="Square metres, as reported; unset with a geometry: measured")
+    description: Words
+    reported_on: date
+    activity: Activity
+    lead_unit: UnitCode | None = Field(None, description="Code; unset: the unit with the largest part of the ground")
+    co_responsible: list[UnitCode] = Field([], max_length=20, description="Codes of units that join")
+    priority: Priority = Priority.ordinary
+    not_duplicate_of: list[UUID] = Field([], max_length=100, description="Cases on the same ground that it is not")
+    not_duplicate_reason: Words | None = None
+    new_offender_of: UUID | None = Field(
+        None,
+        description="The closed or reopened case on whose ground somebody else is at work; its ground, if none given",
+    )
+    note: Words | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.geometry is not None and self.point is not None:
+            raise ValueError("give either geometry or point")
+        if self.geometry is None and self.point is None and self.new_offender_of is None:
+            raise ValueError("give geometry, or point with area_m2")
+        if self.point is not None and self.area_m2 is None:
+            raise ValueError("a point needs area_m2")
+        if self.point is not None and self.area_m2 is not None and self.area_m2 > MOST_OF_A_POINT_M2:
+            raise ValueError("a point stands for at most 100 square kilometres; draw what is larger")
+        if bool(self.not_duplicate_of) != (self.not_duplicate_reason is not None):
+            raise ValueError("not_duplicate_of and not_duplicate_reason go together")
+        return self
+
+
+class CommentRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    text: Words = Field(examples=["林业部门意见：宜栽植红松"])
+
+
+class CaseSourceAnswer(BaseModel):
+    """A list in which a case stands."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    source: SupervisionSource
+    round: str | None
+    item_number: str | None
+    due_on: date | None = Field(description="By when the list wants it closed")
+    is_primary: bool = Field(description="Roll-ups count the case under this list")
+    clue_item_id: UUID | None
+
+
+class CaseLinkAnswer(BaseModel):
+    """Another case with which this one has to do, as far as it may be seen."""
+
+    kind: CaseLinkKind
+    is_younger: bool = Field(description="Whether this case is the one that came of the other")
+    case_id: UUID = Field(description="The other one")
+    number: str
+    state: CaseState
+
+
+class ObjectionAnswer(BaseModel):
+    """An objection to a closure while it is publicised."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    case_id: UUID
+    objector: str
+    content: str
+    received_on: date
+    state: ObjectionState
+    answer: str | None
+    recorded_at: datetime
+    decided_at: datetime | None
+
+
+class ChainRuleAnswer(BaseModel):
+    """Who takes which step, for cases of a source and protected-area level; null is any. The most specific holds."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    valid_from: date = Field(description="Cases dispatched from this day on are judged by this version")
+    source: str | None
+    level: str | None
+    accepts: ChainParty
+    publicises: ChainParty
+    closes: ChainParty
+    rechecks: ChainParty
+    notice_days: int = Field(description="Calendar days")
 
 
 class ReviewAnswer(BaseModel):
@@ -203,7 +340,11 @@ class CaseSummary(BaseModel):
     simulated: bool
     activity: str = Field(examples=["mining"])
     priority: str = Field(examples=["ordinary"])
-    supervision_source: str = Field(examples=["satellite_monitoring"])
+    origin: CaseOrigin
+    supervision_source: str = Field(description="The primary one", examples=["satellite_monitoring"])
+    supervision_level: SupervisionLevel
+    protected_area_level: str | None = Field(description="Of the highest protected area that it lies in")
+    chain: str = Field(description="Version of the chain by which it is judged", examples=["2020-01"])
     lead_unit: UnitAnswer
     accepting_unit: UnitAnswer
     dispatching_unit: UnitAnswer
@@ -222,6 +363,9 @@ class ParticipationAnswer(BaseModel):
 
 class CaseAnswer(CaseSummary):
     geometry: dict[str, Any] = Field(description="GeoJSON MultiPolygon, longitude and latitude")
+    outline: Outline = Field(description="`circle`: only a point and an area are known")
+    description: str | None
+    reported_on: date | None
     facts: dict[str, Any] = Field(description="The five precisions")
     plan: dict[str, Any]
     participations: list[ParticipationAnswer]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -15,21 +16,22 @@ from pydantic import ValidationError
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from app.access.models import Role
 from app.access.service import Caller, get_placed, in_jurisdiction
 from app.casework.commands import FIELDS, Fields
+from app.casework.duties import deeds_of
 from app.casework.effects import EFFECTS
 from app.casework.guards import GUARDS, Context, invalid
 from app.casework.ledger import append, history
 from app.casework.lifecycle import (
     ACTOR_LABELS,
-    DEEDS,
     TRANSITIONS,
     Actor,
     Command,
     Transition,
     commands_from,
 )
-from app.casework.models import Case
+from app.casework.models import Case, CaseEvent
 from app.casework.participation import actors_of
 from app.casework.vocabulary import pointers
 from app.foundation.errors import Conflict, Forbidden, Invalid, NotFound, Problem, StaleVersion
@@ -47,8 +49,8 @@ def refusal(
         return Forbidden(f"{transition.command} needs the role {allowed}; you are signed in as {caller.role}.")
     if transition.actor not in actors:
         return Forbidden(f"{transition.command} is for {ACTOR_LABELS[transition.actor]}, which yours is not.")
-    mine = {event.kind for event in events if event.actor_id == caller.account_id}
-    barred = [deed for deed in transition.never if mine & DEEDS[deed]]
+    done = deeds_of(events)
+    barred = [deed for deed in transition.never if str(caller.account_id) in done[deed]]
     if barred:
         deeds = " and ".join(barred)
         return Forbidden(f"Separation of duties: the account that {deeds} this case does not {transition.command} it.")
@@ -121,6 +123,34 @@ def possible_now(session: Session, caller: Caller, case_id: UUID) -> tuple[Case,
     events = history(session, case.id)
     rows = [TRANSITIONS[command] for command in commands_from(case.state)]
     return case, [row for row in rows if refusal(row, caller, actors, events) is None]
+
+
+# As what a role's unit must take part in a case to comment on it.
+COMMENTERS: Mapping[Role, frozenset[Actor]] = MappingProxyType(
+    {
+        Role.county: frozenset({Actor.responsible}),
+        Role.agency: frozenset({Actor.responsible}),
+        Role.department: frozenset({Actor.responsible}),
+        Role.officer: frozenset({Actor.directing}),
+        Role.prefecture: frozenset({Actor.unit_above}),
+        Role.province: frozenset({Actor.province}),
+    }
+)
+
+
+def comment(session: Session, caller: Caller, case_id: UUID, words: str, today: date) -> CaseEvent:
+    """Words of somebody who takes part, in the case's ledger; the case itself, and its version, stay.
+
+    Raises:
+        NotFound: no such case in the caller's jurisdiction.
+        Forbidden: the caller takes no part in it that comments.
+    """
+    case = lock_cases(session, caller, [case_id]).get(case_id)
+    if case is None:
+        raise NotFound()
+    if not COMMENTERS.get(caller.role, frozenset()) & actors_of(session, caller, case):
+        raise Forbidden("Comments are for those who take part in the case; you may not.")
+    return append(session, caller, case, "comment", state_before=case.state, occurred_on=today, note=words)
 
 
 def check_version(actual: int, expected: int) -> None:

@@ -190,6 +190,27 @@ class ReopenBasis(StrEnum):
     look_back = "look_back"
 
 
+class TakeUpBasis(StrEnum):
+    """Why a case that was found unfounded or permitted is looked at again."""
+
+    new_evidence = "new_evidence"
+    new_detection = "new_detection"
+    revoked_permit = "revoked_permit"
+
+
+class MeasureKind(StrEnum):
+    """整改措施. A later permit and a moved boundary are documented, end no case, and are counted apart."""
+
+    cessation = "cessation"
+    demolition = "demolition"
+    clearance = "clearance"
+    restoration = "restoration"
+    relocation = "relocation"
+    later_permit = "later_permit"
+    boundary_change = "boundary_change"
+    other = "other"
+
+
 class RestorationKind(StrEnum):
     """What the ground becomes again (宜林则林、宜草则草)."""
 

@@ -229,6 +229,21 @@ class TileState(Base):
     ground: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
+# As the indexes have them (an expression with parameters would not find its index) and as PostgreSQL writes them.
+SEVERITY_RANK = """(
+CASE severity
+    WHEN 'high' THEN 3
+    WHEN 'medium' THEN 2
+    WHEN 'low' THEN 1
+    ELSE 0
+END)"""
+CONFIDENCE_RANK = """(
+CASE confidence
+    WHEN 'high' THEN 1
+    ELSE 0
+END)"""
+
+
 class Detection(Placed, Base):
     """A change that touches a monitored area (疑似问题图斑), with recognised activity and legal overlay."""
 
@@ -237,6 +252,11 @@ class Detection(Placed, Base):
         Index("ix_detections_geom", "geom", postgresql_using="gist"),
         Index("ix_detections_unit_ids", "unit_ids", postgresql_using="gin"),
         Index("ix_detections_plan_id", "plan_id"),
+        # The orders of the work queue (app.casework.queue), each with the id that makes it stable.
+        Index("ix_detections_by_severity", text(SEVERITY_RANK), "id"),
+        Index("ix_detections_by_confidence", text(CONFIDENCE_RANK), "id"),
+        Index("ix_detections_by_area", "area_m2", "id"),
+        Index("ix_detections_by_age", "first_seen_on", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

@@ -28,6 +28,12 @@ class ClosureFigures(BaseModel):
     closed: int = Field(description="The numerator", examples=[6])
     closure_rate: float | None = Field(description="closed / ever_confirmed; null when none was confirmed")
     reopened: int = Field(description="Of ever_confirmed: reopened after a closure, and not closed again")
+    later_permits: int = Field(
+        description="Of ever_confirmed: the plan approved last rests on a later permit (补办手续)"
+    )
+    boundary_changes: int = Field(
+        description="Of ever_confirmed: the plan approved last rests on a moved boundary (调出)"
+    )
     unfounded: int = Field(description="Found unfounded, never confirmed")
     permitted: int = Field(description="Found permitted, never confirmed")
     undecided: int = Field(description="Dispatched, returned or being verified, never confirmed")

@@ -14,27 +14,19 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
 from app.casework.ledger import CASES_HEAD
-from app.casework.lifecycle import CaseState
+from app.casework.lifecycle import CONFIRMED_STATES, CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
+from app.casework.vocabulary import MeasureKind
 from app.foundation.time import SHANGHAI, utc_now
 from app.statistics.grouping import Groups
 from app.statistics.schemas import ClosureAnswer, ClosureFigures, ClosureGroup, GroupBy, UnitsAsOf
 
-# Reached only through `confirmed`; an imported case may enter in a later one of them.
-CONFIRMED_STATES = (
-    CaseState.confirmed,
-    CaseState.planned,
-    CaseState.rectifying,
-    CaseState.closure_requested,
-    CaseState.accepted,
-    CaseState.publicised,
-    CaseState.closed,
-    CaseState.reopened,
-)
 _COUNTED = (
     "ever_confirmed",
     "closed",
     "reopened",
+    "later_permits",
+    "boundary_changes",
     "unfounded",
     "permitted",
     "undecided",
@@ -108,8 +100,10 @@ def _cases_at(caller: Caller, instant: datetime, attribute: str | None) -> Selec
     return (
         select(
             func.array_agg(aggregate_order_by(state, CaseEvent.case_sequence.desc()))[1].label("state"),
-            func.bool_or(state.in_(CONFIRMED_STATES)).label("confirmed"),
-            func.bool_or(state == CaseState.reopened).label("reopened"),
+            # A case cut from one that was confirmed, or reopened, was so as a part of it.
+            func.bool_or(or_(state.in_(CONFIRMED_STATES), _says("was_confirmed"))).label("confirmed"),
+            func.bool_or(or_(state == CaseState.reopened, _says("was_reopened"))).label("reopened"),
+            latest(CaseEvent.payload["approved_measures"].astext).label("measures"),
             func.bool_or(CaseEvent.payload["simulated"].astext == "true").label("simulated"),
             (latest(recorded) if recorded is not None else literal(None, Text)).label("attribute"),
             (_latest_day(recorded) if recorded is not None else literal(None, Date)).label("recorded_on"),
@@ -117,6 +111,10 @@ def _cases_at(caller: Caller, instant: datetime, attribute: str | None) -> Selec
         .where(CaseEvent.recorded_at <= instant, CaseEvent.case_id.in_(visible))
         .group_by(CaseEvent.case_id)
     )
+
+
+def _says(name: str) -> ColumnElement[bool]:
+    return func.coalesce(CaseEvent.payload[name].astext == "true", False)
 
 
 def _latest_day(recorded: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -144,6 +142,8 @@ def _counts(caller: Caller, instant: datetime, attribute: str | None, changes: S
         count(denominator).label("ever_confirmed"),
         count(and_(denominator, state == CaseState.closed)).label("closed"),
         count(and_(denominator, case.c.reopened, state != CaseState.closed)).label("reopened"),
+        count(and_(denominator, case.c.measures.contains(MeasureKind.later_permit.value))).label("later_permits"),
+        count(and_(denominator, case.c.measures.contains(MeasureKind.boundary_change.value))).label("boundary_changes"),
         count(and_(beside, state == CaseState.unfounded)).label("unfounded"),
         count(and_(beside, state == CaseState.permitted)).label("permitted"),
         count(and_(beside, not_(decided))).label("undecided"),

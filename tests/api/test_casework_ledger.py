@@ -126,7 +126,7 @@ def test_a_failing_command_leaves_no_gap(world: World, desk: Desk) -> None:
 
 TAMPERED = {
     "update case_events set note = 'x' where sequence = 2": "its content does not match its hash",
-    "update case_events set payload = payload || '{\"area_m2\": 1}' where sequence = 2": (
+    "update case_events set payload = json_build_object('area_m2', 1) where sequence = 2": (
         "its content does not match its hash"
     ),
     "update case_events set hash = sha256('x') where sequence = 1": "does not follow from the event before it",

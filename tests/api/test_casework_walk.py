@@ -284,6 +284,10 @@ def test_merging_is_written_in_both_ledgers(world: World, desk: Desk) -> None:
     )
     assert desk.give("province", one, "withdraw").status_code == 409
     assert desk.upload("county", one["id"]).status_code == 409
+    links = desk.get("county", f"/cases/{other['id']}/links").json()["items"]
+    assert links == [
+        {"kind": "merged_into", "is_younger": False, "case_id": one["id"], "number": one["number"], "state": "merged"}
+    ]
 
 
 def test_problems_name_what_to_mend(world: World, desk: Desk) -> None:
@@ -296,7 +300,10 @@ def test_problems_name_what_to_mend(world: World, desk: Desk) -> None:
     assert desk.post("county", path, {"command": "fly"}, 1).status_code == 422
     impossible = desk.give("county", case, "submit_plan")
     assert impossible.status_code == 409
-    assert impossible.json()["possible"] == ["start_verification", "return", "merge", "withdraw"]
+    assert impossible.json()["possible"] == [
+        *("start_verification", "return", "merge", "withdraw"),
+        *("transfer", "split", "supervise", "add_source", "make_primary"),
+    ]
     case = desk.done("county", case, "start_verification")
     missing = desk.post("county", path, {"command": "confirm", "fields": {"problem": "x"}}, 2)
     assert missing.status_code == 422
@@ -318,8 +325,11 @@ def test_what_an_account_may_do_now(world: World, desk: Desk) -> None:
         return [row["command"] for row in desk.get(username, f"/cases/{case['id']}/transitions").json()["items"]]
 
     assert commands("county") == ["start_verification", "return"]
-    assert commands("province") == ["merge", "withdraw"]
-    assert commands("officer") == commands("inspector") == commands("admin") == []
+    steering = ["merge", "withdraw", "transfer", "split", "supervise", "add_source", "make_primary"]
+    assert commands("province") == steering
+    assert commands("officer") == ["split"]
+    assert commands("prefecture") == ["supervise"]
+    assert commands("inspector") == commands("admin") == []
 
 
 def test_the_database_refuses_to_rewrite_the_ledger(world: World, desk: Desk) -> None:

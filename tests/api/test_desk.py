@@ -9,13 +9,18 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen, remove
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
 
+from app.access.service import Caller, enter
 from app.boundaries.models import Severity
 from app.casework import audits
 from app.casework.models import Case
+from app.casework.queue import SORTS, DetectionFilter, Order, fetch_queue
 from app.casework.review_models import Review
 from app.foundation.geometry import to_database
+from app.foundation.paging import PageRequest
 from app.foundation.time import utc_now
 from app.monitoring.models import ChangeType, Confidence, Detection, Judgement, JudgementCause
 from tests.casework_steps import GROUND, Desk, add_detection
@@ -283,3 +288,34 @@ def test_the_queue_filters(world: World, desk: Desk, queue: list[str]) -> None:
     assert len(desk.get("officer", "/detections", lead_unit=PREFECTURE).json()["items"]) == 10
     unknown = desk.get("officer", "/detections", lead_unit="999999")
     assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "lead_unit")
+
+
+@pytest.mark.usefixtures("queue")
+def test_each_order_reads_its_index(world: World) -> None:
+    """Under row-level security, for the page after a cursor too; nine rows alone would be read and sorted."""
+    caller = world.caller("officer-prefecture")
+    for order in SORTS:
+        with world.database.transaction() as session:
+            enter(session, caller)
+            plan = _plan(session, caller, order)
+        assert f"ix_detections_by_{order}" in plan
+        # The place after the cursor is looked up, not read up to.
+        assert "Index Cond: (ROW(" in plan
+
+
+def _plan(session: Session, caller: Caller, order: Order) -> str:
+    statements: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:
+        statements.append((given[2], given[3]))
+
+    _, cursor = fetch_queue(session, caller, DetectionFilter(), order, PageRequest(limit=2, cursor=None))
+    engine = session.get_bind()
+    listen(engine, "before_cursor_execute", note)
+    fetch_queue(session, caller, DetectionFilter(), order, PageRequest(limit=2, cursor=cursor))
+    remove(engine, "before_cursor_execute", note)
+    for method in ("seqscan", "bitmapscan", "sort"):
+        session.execute(text(f"set local enable_{method} = off"))
+    ((statement, parameters),) = statements
+    rows = session.connection().exec_driver_sql(f"explain {statement}", parameters)
+    return "\n".join(row[0] for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_each_item_stands_for_itself(world: World, desk: Desk) -> None:
 def test_all_or_nothing(world: World, desk: Desk) -> None:
     first, second = place(world), place(world)
     do(desk, "officer", second, "start-review", 0)
-    items = [(first, {"reason": "crop"}), (second, {"reason": "crop"})]
+    items: list[Any] = [(first, {"reason": "crop"}), (second, {"reason": "crop"})]
     refused = bulk(desk, "officer", "dismiss", items, atomic=True)
     assert (refused.status_code, [item["status"] for item in refused.json()["items"]]) == (409, [412])
     assert desk.get("officer", f"/detections/{first}").json()["review"]["state"] == "new"
@@ -88,7 +88,7 @@ def test_every_command_in_bulk(world: World, desk: Desk) -> None:
 
     assert states("start_review", 0) == {"reviewing"}
     assert states("release", 1) == {"reviewing"}
-    case = desk.dispatch(place(world))  # type: ignore[arg-type]
+    case = desk.dispatch(UUID(place(world)))
     assert states("link", 2, case_id=case["id"]) == {"linked"}
     events = desk.get("county", f"/cases/{case['id']}/events").json()["items"]
     assert [event["kind"] for event in events] == ["dispatch", *["detection_linked"] * 3]

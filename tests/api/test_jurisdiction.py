@@ -29,12 +29,21 @@ from app.boundaries.models import (
     VersionStatus,
 )
 from app.casework import review_ledger
+from app.casework.clue_models import ClueItem, ClueList
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
-from app.casework.models import Case, CaseParticipation, Evidence, EvidenceKind, Participation
+from app.casework.models import (
+    Case,
+    CaseLink,
+    CaseParticipation,
+    CaseSource,
+    Evidence,
+    EvidenceKind,
+    Participation,
+)
 from app.casework.review_models import Review, ReviewAudit
-from app.casework.supervision_models import LookBack, Sample, SampledCase, Track
-from app.casework.vocabulary import DismissReason, TrackKind
+from app.casework.supervision_models import LookBack, Objection, Sample, SampledCase, Track
+from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
@@ -162,6 +171,17 @@ def _foreign(session: Session) -> Ids:
     session.add(evidence)
     caller = access.caller_of(session, account)
     event = append(session, caller, case, "dispatch", state_before=None, occurred_on=date(2024, 1, 1))
+    clue_list = ClueList(
+        name="l", source=SupervisionSource.green_shield, filename="f.csv", sha256="0" * 64, mapping={},
+        layout={"format": "csv", "columns": [], "row_count": 1}, uploaded_by=account.id, **place,
+    )  # fmt: skip
+    session.add(clue_list)
+    session.flush()
+    clue_item = ClueItem(
+        list_id=clue_list.id, row_number=2, values={"number": "1"}, item_number="1", geom=GROUND, lead_unit_id=unit.id,
+        **place,
+    )  # fmt: skip
+    session.add(clue_item)
     review = Review(detection_id=detection.id, state=ReviewState.dispatched, case_id=case.id, decided_by=account.id)
     part = CaseParticipation(case_id=case.id, unit_id=unit.id, kind=Participation.lead)
     run_tile = RunTile(run_id=run.id, row=0, col=0)
@@ -182,9 +202,6 @@ def _foreign(session: Session) -> Ids:
         code="c", revoked_on=date(2022, 1, 1), reason="r", document="d", recorded_by=account.id, **place
     )
     audit = ReviewAudit(detection_id=detection.id, review_version=1, reason=DismissReason.crop, dismissed_by=account.id)
-    decided = review_ledger.append(
-        session, caller, detection.id, "dispatch", before=ReviewState.new, after=ReviewState.dispatched
-    )
     track = Track(case_id=case.id, kind=TrackKind.penalty, state="filed", authority="a", opened_on=date(2024, 1, 1))
     sample = Sample(
         name="s", seed="s", size=1, filters={"stratify_by_unit": False}, ledger_sequence=1, population=1,
@@ -194,22 +211,24 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     sampled = SampledCase(sample_id=sample.id, position=1, case_id=case.id)
     look_back = LookBack(case_id=case.id, reason="r", due_on=date(2024, 1, 1), ordered_by=account.id)
+    younger = Case(
+        number="RL-2", state=CaseState.publicised, activity="mining", priority="ordinary",
+        supervision_source="media", lead_unit_id=unit.id, accepting_unit_id=unit.id,
+        dispatching_unit_id=unit.id, geom=GROUND, area_m2=1, **place,
+    )  # fmt: skip
+    session.add(younger)
+    session.flush()
+    entry = CaseSource(case_id=case.id, source=SupervisionSource.media, is_primary=True)
+    tie = CaseLink(case_id=younger.id, other_case_id=case.id, kind=CaseLinkKind.split_from)
+    objection = Objection(
+        case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
+    )
     hanging = (
-        track,
-        sampled,
-        look_back,
-        review,
-        audit,
-        part,
-        run_tile,
-        tile_state,
-        plan_source,
-        plan_tile,
-        change,
-        judgement,
-        revocation,
+        *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
+        *(entry, tie, objection, track, sampled, look_back),
     )
     session.add_all(hanging)
+    told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
     code = uuid4()
     for layer in Layer:
         version = LayerVersion(
@@ -236,7 +255,7 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     return (
         ids
-        | {(row.__tablename__, "id"): row.id for row in (*hanging, event, decided)}
+        | {(row.__tablename__, "id"): row.id for row in (*hanging, event, told)}
         | {
             ("scenes", "scene_id"): scene.id,
             ("plans", "plan_id"): plan.id,
@@ -244,6 +263,8 @@ def _foreign(session: Session) -> Ids:
             ("detections", "detection_id"): detection.id,
             ("detections", "audit_id"): audit.id,
             ("cases", "case_id"): case.id,
+            ("clue-lists", "list_id"): clue_list.id,
+            ("clue-lists", "item_id"): clue_item.id,
             # Features of OGC API – Features; those of the boundary layers stand above.
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
@@ -258,6 +279,7 @@ def _foreign(session: Session) -> Ids:
             ("sources", "source_id"): uuid4(),
             ("auth", "token_id"): uuid4(),
             ("accounts", "account_id"): account_by_name(session, "county2").id,
+            ("ledger", "number"): uuid4(),
             # A county's register.
             ("redlines", "unit_code"): COUNTY2,
             ("column-mappings", "layer"): uuid4(),
@@ -378,7 +400,7 @@ def test_the_walk_covers_the_public_surface() -> None:
     assert {
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
-        "ogc", "exports", "tiles", "tracks", "look-backs", "samples",
+        "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger", "clue-lists",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):

@@ -20,6 +20,7 @@ from detectors.registry import make_monitor
 from tests.bench import (
     bench_forest_cut,
     bench_import,
+    bench_ledger,
     bench_maps,
     bench_overlay,
     bench_pair_cost,
@@ -80,6 +81,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "maps": lambda options: bench_maps.main(),
     "import": lambda options: bench_import.run(),
     "overlay": lambda options: bench_overlay.run(),
+    "ledger": lambda options: bench_ledger.run(options.events),
 }
 NAMES = tuple(BENCHMARKS)
 
@@ -105,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=seeds, default=[11, 12], help="of simulated areas, default 11,12")
     parser.add_argument(
         "--worlds", type=Path, metavar="DIR", help="where `recognition` keeps its worlds; default: they are made anew"
+    )
+    parser.add_argument(
+        "--events", type=int, default=bench_ledger.EVENTS, help="of cases in `ledger`, 20 a case; default 400,000"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):

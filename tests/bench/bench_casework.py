@@ -22,6 +22,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from sqlalchemy import select
 
 from app.access import service as access
 from app.access.models import Account
@@ -83,14 +84,14 @@ class Http:
 def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
     """The steps of a user. A case page is the case, its events and what may be done with it."""
     client = Http(user, port)
-    at = {"id": UUID(int=0), "tag": ""}
+    at: dict[str, Any] = {}
 
     def queue(_: random.Random) -> None:
         client.ask("GET", f"/cases?state=rectifying&limit={PAGE}")
 
     def page(rng: random.Random) -> None:
         at["id"] = rng.choice(user.work)
-        at["tag"], _ = client.ask("GET", f"/cases/{at['id']}")
+        at["tag"] = client.ask("GET", f"/cases/{at['id']}")[0]
         client.ask("GET", f"/cases/{at['id']}/events?limit=100")
         client.ask("GET", f"/cases/{at['id']}/transitions")
 
@@ -103,7 +104,7 @@ def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
 
     def detection(_: random.Random) -> None:
         at["id"] = user.work.pop()
-        at["tag"], _ = client.ask("GET", f"/detections/{at['id']}")
+        at["tag"] = client.ask("GET", f"/detections/{at['id']}")[0]
 
     def claim(_: random.Random) -> None:
         client.ask("POST", f"/detections/{at['id']}/start-review", {}, **{"If-Match": str(at["tag"])})
@@ -172,7 +173,7 @@ class Bare:
 def in_sql(user: User, url: str, role: str) -> Mapping[str, Step]:
     """The same steps as `over_http`, by the statements that they cannot do without."""
     client = Bare(user, url)
-    at = {"id": UUID(int=0)}
+    at: dict[str, Any] = {}
 
     def queue(_: random.Random) -> None:
         with client.transaction() as connection:
@@ -264,7 +265,7 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
     database = Database(urls.application)
     found: list[tuple[str, User]] = []
     with database.transaction(see_all=True) as session, connect(urls.superuser) as connection:
-        accounts = {account.username: account for account in session.query(Account)}
+        accounts = {account.username: account for account in session.scalars(select(Account))}
 
         def user(account: Account, work: list[UUID]) -> User:
             caller = access.caller_of(session, account)
@@ -272,19 +273,16 @@ def people(urls: ClusterUrls) -> list[tuple[str, User]]:
             units = None if caller.units is None else list(caller.units)
             return User(secret, account.id, caller.unit_id, units, work)
 
-        busiest = connection.execute(
+        busiest: Any = connection.execute(
             "select u.code, array_agg(c.id) from cases c join units u on u.id = c.lead_unit_id"
             " where c.state = 'rectifying' group by u.code order by count(*) desc limit %s",
             (CLERKS,),
         ).fetchall()
         found += [(CLERK, user(accounts[f"county-{code}"], list(ids))) for code, ids in busiest]
-        waiting = [
-            row[0]
-            for row in connection.execute(
-                "select d.id from detections d left join reviews r on r.detection_id = d.id where r.id is null"
-                " order by d.id"
-            )
-        ]
+        asked: Any = connection.execute(
+            "select id from detections d where not exists (select 1 from reviews where detection_id = d.id) order by id"
+        )
+        waiting = [row[0] for row in asked]
         for k in range(OFFICERS):
             found.append((OFFICER, user(accounts["officer-220000"], waiting[k::OFFICERS])))
     database.dispose()

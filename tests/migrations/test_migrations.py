@@ -1,12 +1,17 @@
 """The migrations give the tables that the models describe, and can be taken back."""
 
+import hashlib
 import json
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
 
+from app.casework.verifying import verify
 from app.foundation.embedded import ClusterUrls, EmbeddedCluster
 from app.foundation.migrate import _config, head, is_current, upgrade
 from app.tables import metadata
@@ -195,3 +200,55 @@ def test_what_units_were_called_before_is_noted(cluster: EmbeddedCluster) -> Non
         assert connection.scalar(count) == 3
     engine.dispose()
     cluster.drop_database("migrations_unit_periods")
+
+
+ONE_CASE = """
+select set_config('redline.scope', 'all', true);
+insert into units (id, code, name, level, valid_from) values ('{id}', '22', '吉林省', 'province', '2015-01-01');
+insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active)
+    values ('{id}', 'x', 'x', '', 'officer', '{id}', false, true);
+insert into cases (id, number, state, version, simulated, activity, priority, supervision_source, lead_unit_id,
+        accepting_unit_id, dispatching_unit_id, geom, area_m2, facts, plan, unit_ids)
+    values ('{id}', 'RL-1', 'dispatched', 1, false, 'mining', 'ordinary', 'media', '{id}', '{id}', '{id}',
+        st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))', 4490), 1, '{{}}', '{{}}', '{{}}')
+"""
+ONE_EVENT = """
+insert into case_events (sequence, id, case_id, case_sequence, kind, actor_id, actor_role, actor_unit_id, recorded_at,
+        occurred_on, state_after, payload, previous_hash, hash)
+    values (1, %(id)s, %(id)s, 1, 'dispatch', %(id)s, 'officer', %(id)s, '2024-06-18T01:02:03.000040Z', '2024-06-18',
+        'dispatched', %(payload)s, %(previous)s, %(hash)s)
+"""
+
+
+def test_payloads_become_the_text_that_was_hashed(cluster: EmbeddedCluster) -> None:
+    """And hashes stay what they were: by RFC 8785, whatever form the database kept a payload in."""
+    urls = cluster.create_database("migrations_payloads")
+    command.upgrade(_config(urls.owner), "0012")
+    key = "01a21ae6-859a-7000-8003-25e2f293d14c"
+    payload = '{"z": 1.50, "区": "非\\t法", "big": 90071992547409930, "a": {"y": [1e22, 0.000001, -0.0], "b": null}}'
+    written = '{"a":{"b":null,"y":[1e+22,0.000001,0]},"big":90071992547409940,"z":1.5,"区":"非\\t法"}'
+    content = (
+        f'{{"actor_id":"{key}","actor_role":"officer","actor_unit_id":"{key}","case_id":"{key}","case_sequence":1,'
+        f'"id":"{key}","kind":"dispatch","note":null,"occurred_on":"2024-06-18","payload":{written},'
+        '"recorded_at":"2024-06-18T01:02:03.000040Z","sequence":1,"state_after":"dispatched","state_before":null}'
+    )
+    digest = hashlib.sha256(bytes(32) + content.encode()).digest()
+    engine = create_engine(urls.owner)
+    with engine.begin() as connection:
+        for statement in ONE_CASE.format(id=key).split(";\n"):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(ONE_EVENT, {"id": key, "payload": payload, "previous": bytes(32), "hash": digest})
+        connection.exec_driver_sql("update ledger_head set sequence = 1, recorded_at = '2024-06-18T01:02:03.000040Z'"
+                                   " where id = 1")  # fmt: skip
+    for _ in range(2):
+        upgrade(urls.owner)
+        with Session(engine) as session:
+            session.execute(text("select set_config('redline.scope', 'all', true)"))
+            assert session.scalar(text("select payload::text from case_events")) == written
+            assert (verify(session).events, verify(session).breaks) == (1, [])
+        with pytest.raises(ProgrammingError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql("select set_config('redline.scope', 'all', true)")
+            connection.exec_driver_sql("update case_events set note = 'x'")
+        command.downgrade(_config(urls.owner), "0012")
+    engine.dispose()
+    cluster.drop_database("migrations_payloads")

@@ -21,43 +21,44 @@ from sqlalchemy import text
 from app.casework import case_routes, evidence_routes
 from app.casework.ledger import verify
 from app.foundation.time import utc_now
-from tests.casework_steps import API, add_detection, fields_of, photo
+from tests.casework_steps import API, add_detection, fields_of, photo, today
 from tests.conftest import World
 from tests.ogc_server import serving
-from tests.unit.test_lifecycle import EXPECTED, NOT_BEFORE_CLOSED, SPEAKS_FOR
+from tests.unit.test_lifecycle import SPEAKS_FOR, expected
 
 NOTICE = timedelta(days=5)
+# What takes more than the case itself: tests/api/test_cases_*.py.
+ELSEWHERE = {"split", "transfer", "make_primary"}
 # State, command → who → state after, as written there by hand.
-CELLS: dict[tuple[str, str], dict[str, str]] = {}
-for _line in EXPECTED.strip().split("\n"):
-    _state, _command, _part, _after = _line.split()
-    CELLS.setdefault((_state, _command), {})[_part] = _after
-STATES = {state for state, _ in CELLS} | {after for ways in CELLS.values() for after in ways.values()}
-for _state in STATES - NOT_BEFORE_CLOSED:
-    CELLS[_state, "merge"] = {"province": "merged"}
-    CELLS[_state, "withdraw"] = {"province": "withdrawn"}
+CELLS = {cell: ways for cell, ways in expected().items() if cell[1] not in ELSEWHERE}
 COMMANDS = sorted({command for _, command in CELLS})
+PROVINCIAL = {"dispatching", "directing", "province", "chain", "above"}
 # Role and parts of each account in a case that the province dispatched to `county`; None: it does not see it.
 PARTS: dict[str, tuple[str, set[str]] | None] = {
-    "officer": ("officer", {"dispatching", "province", "above"}),
+    "officer": ("officer", PROVINCIAL),
     "officer-prefecture": ("officer", {"accepting", "above"}),
     "county": ("county", {"lead"}),
     "county2": None,
     "prefecture": ("prefecture", {"accepting", "above"}),
     "prefecture-other": None,
-    "province": ("province", {"dispatching", "province", "above"}),
-    "province-other": ("province", {"dispatching", "province", "above"}),
-    "inspector": ("inspector", {"dispatching", "province", "above"}),
-    "admin": ("admin", {"dispatching", "province", "above"}),
+    "province": ("province", PROVINCIAL),
+    "province-other": ("province", PROVINCIAL),
+    "inspector": ("inspector", PROVINCIAL),
+    "admin": ("admin", PROVINCIAL),
 }
+DISPATCHING = {"dispatch", "redispatch"}
 # Whoever did the one never does the other (separation of duties).
 BARRED = {
-    "accept": {"request_closure", "submit_plan", "dispatch", "redispatch"},
+    "accept": {"request_closure", "submit_plan", *DISPATCHING},
+    "approve_plan": {"submit_plan"},
     "close": {"accept"},
-    "uphold_proposal": {"dispatch", "redispatch"},
-    "reject_proposal": {"dispatch", "redispatch"},
+    "dismiss_objection": {"accept"},
+    "uphold_proposal": {"propose_unfounded", "propose_permitted", *DISPATCHING},
+    "reject_proposal": {"propose_unfounded", "propose_permitted", *DISPATCHING},
 }
 ENDS = {"merge", "withdraw"}
+# Commands that answer an objection.
+ANSWERS = {"dismiss_objection", "uphold_objection"}
 
 
 class Clock:
@@ -77,6 +78,8 @@ class Model:
     version: int = 1
     events: list[tuple[str, str, str]] = field(default_factory=lambda: [("dispatch", "officer", "dispatched")])
     notice_over: timedelta = timedelta()
+    # How many objections are open.
+    objections: int = 0
 
     def expect(self, username: str, command: str, version: int, ahead: timedelta) -> tuple[int, str | None]:
         """The status that must come, and the state after."""
@@ -93,18 +96,21 @@ class Model:
         if version != self.version:
             return 412, None
         ways = steps.get(self.state, {})
-        if not ways or (command == "close" and ahead < self.notice_over):
+        if not ways or (command == "close" and (ahead < self.notice_over or self.objections)):
             return 409, None
+        if command in ANSWERS and not self.objections:
+            return 422, None
         return 200, next(after for name, after in ways.items() if name in speaks)
 
     def follow(self, username: str, command: str, after: str, ahead: timedelta) -> None:
         self.state, self.version = after, self.version + 1
         self.events.append((command, username, after))
+        self.objections += (command == "record_objection") - (command in ANSWERS)
         if command == "publicise":
             self.notice_over = ahead + NOTICE
 
     def copy(self) -> Model:
-        return Model(self.state, self.version, list(self.events), self.notice_over)
+        return Model(self.state, self.version, list(self.events), self.notice_over, self.objections)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ class Casework(RuleBasedStateMachine):
         self.clock.ahead = timedelta()
         self.http = httpx2.Client(timeout=60)
         self.model, self.proof = Model(), ""
+        self.objections: list[str] = []
         self.answered: list[tuple[Asked, httpx2.Response]] = []
         self.case, self.other = self.two_officers_dispatch(), self.two_officers_dispatch()
         self.upload()
@@ -162,8 +169,12 @@ class Casework(RuleBasedStateMachine):
         fields = fields_of(command)
         if command == "merge":
             fields["into_case_id"] = self.other
-        if command == "request_closure":
+        if command in ("request_closure", "take_up_again"):
             fields["evidence_id"] = self.proof
+        if command in ANSWERS:
+            fields["objection_id"] = self.objections[0] if self.objections else self.case
+        if command == "record_objection":
+            fields["received_on"] = (today() + self.clock.ahead).isoformat()
         return Asked(username, command, version, key or str(uuid4()), fields)
 
     def send(self, asked: Asked, **more: Any) -> httpx2.Response:
@@ -176,9 +187,14 @@ class Casework(RuleBasedStateMachine):
         assert (case["state"], case["version"]) == (self.model.state, self.model.version), answer.text
         assert answer.headers["ETag"] == f'"{self.model.version}"'
         self.answered.append((asked, answer))
-        if asked.command == "approve_plan":
-            # The evidence of completion is taken after the approval.
+        if asked.command in ("approve_plan", "uphold_proposal"):
+            # What is shown of completion, or of another look, is newer than the decision.
             self.upload()
+        if asked.command in ANSWERS | {"record_objection"}:
+            address = f"{self.address}{API}/cases/{self.case}/objections"
+            rows = self.http.get(address, headers=self.tokens["inspector"]).json()["items"]
+            self.objections = [row["id"] for row in rows if row["state"] == "open"]
+            assert len(self.objections) == self.model.objections
 
     def give(self, username: str, command: str, version: int) -> None:
         asked, ahead = self.ask(username, command, version), self.clock.ahead

@@ -29,7 +29,7 @@ WAYS: dict[str, list[tuple[str, str]]] = {
     "rectifying": [("county", "report_progress"), ("county", "request_closure"), ("county", "request_closure")],
     "closure_requested": [("prefecture", "accept"), ("prefecture", "return_closure")],
     "accepted": [("province", "publicise"), ("province", "return_acceptance")],
-    "publicised": [("province-other", "close"), ("province", "uphold_objection")],
+    "publicised": [("province-other", "close")],
     "closed": [("province", "reopen")],
     "reopened": [("county", "resume")],
 }
@@ -107,7 +107,7 @@ class Client:
         state, version = seen.json()["state"], seen.json()["version"]
         username, command = self.draw.choice(WAYS[state])
         fields = fields_of(command)
-        if command == "request_closure":
+        if command in ("request_closure", "take_up_again"):
             proof = self.upload(case_id)
             if proof is None:
                 return None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.casework.canonical import canonical
+from app.casework.hash_chain import canonical
 
 
 # RFC 8785, appendix B: bits of a double, and how it is written.
@@ -54,9 +54,15 @@ def test_nothing_stands_between_tokens() -> None:
     assert canonical({"b": [1.0, True, None], "a": "核查\n"}) == '{"a":"核查\\n","b":[1,true,null]}'.encode()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_no_infinity(value: float) -> None:
-    with pytest.raises(ValueError, match="infinity"):
+def test_whole_numbers_beyond_doubles_are_the_nearest_double() -> None:
+    given_ = [2**53, 2**53 + 1, {"x": -(10**21)}, 10**25, 2**53 - 1, True]
+    written = '[9007199254740992,9007199254740992,{"x":-1e+21},1e+25,9007199254740991,true]'
+    assert canonical(given_).decode() == written
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, object(), "\ud800"])
+def test_what_is_no_json(value: object) -> None:
+    with pytest.raises(ValueError, match=r"JCS|number that large|unsupported|UTF-8"):
         canonical({"x": value})
 
 
