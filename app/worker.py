@@ -11,7 +11,7 @@ from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from app.access import throttling
+from app.access import idempotency, throttling
 from app.casework import attaching, pickup, proof, rebounds
 from app.foundation.database import Database
 from app.foundation.time import utc_now
@@ -42,6 +42,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *pickup.timetable(),
         *rebounds.timetable(),
         *attaching.timetable(),
+        *idempotency.timetable(),
         *throttling.timetable(),
         *proof.timetable(settings),
     ]

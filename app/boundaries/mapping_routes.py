@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import select
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.boundaries import mappings
@@ -16,7 +17,7 @@ from app.foundation.errors import NotFound, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 
-router = APIRouter(prefix="/column-mappings", tags=["column-mappings"])
+router = APIRouter(prefix="/column-mappings", tags=["column-mappings"], route_class=IdempotentRoute)
 
 # Text that PostgreSQL can hold: no zero character; and names that fit into a path.
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00]+$")]

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import Caller
@@ -28,7 +29,7 @@ from app.foundation.errors import problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/permits", tags=["permits"])
+router = APIRouter(prefix="/permits", tags=["permits"], route_class=IdempotentRoute)
 
 
 def _entry(

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from sqlalchemy import select, text
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import get_placed, in_jurisdiction
@@ -58,7 +59,7 @@ def _on_disk(upload: UploadFile, max_bytes: int) -> Iterator[Path]:
 
 def _resource(layer: Layer, path: str, things: str, thing: str) -> APIRouter:
     """List, item and import of one layer."""
-    resource = APIRouter(prefix=f"/{path}", tags=[path])
+    resource = APIRouter(prefix=f"/{path}", tags=[path], route_class=IdempotentRoute)
     plural, singular = things.replace("_", " "), thing.replace("_", " ")
 
     @resource.get(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Account, Role
 from app.access.routes import CallerDep
 from app.access.service import Caller
@@ -22,8 +23,8 @@ from app.foundation.errors import Forbidden, TooLarge, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 
-rules = APIRouter(prefix="/rules", tags=["rules"])
-router = APIRouter(prefix="/rule-sets", tags=["rules"])
+rules = APIRouter(prefix="/rules", tags=["rules"], route_class=IdempotentRoute)
+router = APIRouter(prefix="/rule-sets", tags=["rules"], route_class=IdempotentRoute)
 routers = (rules, router)
 VersionPath = Annotated[str, Path(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]{0,39}$", examples=["2026.1"])]
 WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"

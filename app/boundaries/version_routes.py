@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import Caller
@@ -51,7 +52,7 @@ def _answer(version: LayerVersion, caller: Caller, response: Response) -> Versio
     return _told(version, caller)
 
 
-router = APIRouter(prefix="/{layer}/versions", tags=["versions"])
+router = APIRouter(prefix="/{layer}/versions", tags=["versions"], route_class=IdempotentRoute)
 
 
 @router.get(
@@ -188,7 +189,7 @@ def discard_version(
     return _answer(discard(session, version, caller.account_id, expected=expected), caller, response)
 
 
-_report = APIRouter(prefix="/redlines", tags=["redlines"])
+_report = APIRouter(prefix="/redlines", tags=["redlines"], route_class=IdempotentRoute)
 
 
 @_report.get(

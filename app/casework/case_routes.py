@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from sqlalchemy import select
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.casework import chain, transitions
@@ -40,7 +41,7 @@ from app.foundation.paging import Page, PageDep, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/cases", tags=["cases"])
+router = APIRouter(prefix="/cases", tags=["cases"], route_class=IdempotentRoute)
 _EXAMPLES = {
     "start_verification": {"summary": "The lead unit takes the case up", "value": {"command": "start_verification"}},
     "confirm": {

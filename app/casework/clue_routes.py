@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Unit
 from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed, in_jurisdiction, units_below
@@ -44,7 +45,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/clue-lists", tags=["clue-lists"])
+router = APIRouter(prefix="/clue-lists", tags=["clue-lists"], route_class=IdempotentRoute)
 _ITEM = "/{list_id}/items/{item_id}"
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.casework import audits, dismissals, review_bulk
 from app.casework.answers import audit_answers
@@ -17,7 +18,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/detections", tags=["detections"])
+router = APIRouter(prefix="/detections", tags=["detections"], route_class=IdempotentRoute)
 
 
 @router.get("/audits", responses=problem_responses(400, 401, 422))

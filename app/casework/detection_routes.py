@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.boundaries.models import Severity, Verdict
@@ -40,7 +41,7 @@ from app.foundation.time import legal_day, utc_now
 from app.monitoring.activities import check_activities
 from app.monitoring.models import ChangeType, Confidence, Detection, DetectionChange, Judgement
 
-router = APIRouter(prefix="/detections", tags=["detections"])
+router = APIRouter(prefix="/detections", tags=["detections"], route_class=IdempotentRoute)
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 
 

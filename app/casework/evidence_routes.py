@@ -9,6 +9,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.casework import evidence
@@ -21,7 +22,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.storage import CHUNK, Storage, blob_key
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"])
+router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"], route_class=IdempotentRoute)
 
 
 @router.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422))

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.casework import look_backs
 from app.casework.look_back_schemas import LookBackAnswer, LookBackState, OrderRequest, ReportRequest
@@ -17,7 +18,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(tags=["look-backs"])
+router = APIRouter(tags=["look-backs"], route_class=IdempotentRoute)
 
 
 @router.get("/look-backs", responses=problem_responses(400, 401, 422))

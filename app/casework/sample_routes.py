@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.casework import look_backs, samples
 from app.casework.look_back_routes import look_back_answer
@@ -24,7 +25,7 @@ from app.foundation.errors import Forbidden, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(prefix="/samples", tags=["samples"])
+router = APIRouter(prefix="/samples", tags=["samples"], route_class=IdempotentRoute)
 
 
 @router.get("", responses=problem_responses(400, 401, 403))

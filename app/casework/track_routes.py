@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Unit
 from app.access.routes import CallerDep
 from app.access.service import units_below
@@ -22,7 +23,7 @@ from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 
-router = APIRouter(tags=["tracks"])
+router = APIRouter(tags=["tracks"], route_class=IdempotentRoute)
 _EXAMPLES: dict[str, Any] = {
     "penalty": {
         "summary": "A penalty case is filed",

@@ -8,6 +8,7 @@ from shapely.geometry import box
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed, in_jurisdiction
@@ -21,8 +22,8 @@ from app.imagery.models import Scene, Source
 from app.imagery.schemas import SceneAnswer, SourceAnswer, SourceRequest, SyncAnswer, SyncFailureAnswer
 from app.imagery.sensors import Band
 
-sources = APIRouter(prefix="/sources", tags=["sources"])
-scenes = APIRouter(prefix="/scenes", tags=["scenes"])
+sources = APIRouter(prefix="/sources", tags=["sources"], route_class=IdempotentRoute)
+scenes = APIRouter(prefix="/scenes", tags=["scenes"], route_class=IdempotentRoute)
 routers = (sources, scenes)
 _SHOWN_FAILURES = 100
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Account, Role
 from app.access.routes import CallerDep
 from app.access.service import Caller
@@ -26,8 +27,8 @@ from app.monitoring.schemas import (
     RejectRequest,
 )
 
-activities = APIRouter(prefix="/activities", tags=["activities"])
-router = APIRouter(prefix="/calibrations", tags=["calibrations"])
+activities = APIRouter(prefix="/activities", tags=["activities"], route_class=IdempotentRoute)
+router = APIRouter(prefix="/calibrations", tags=["calibrations"], route_class=IdempotentRoute)
 VersionPath = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,40}$", examples=["2024-001"])]
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.access.idempotency import IdempotentRoute
 from app.access.models import Role
 from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed, in_jurisdiction
@@ -29,8 +30,8 @@ from app.monitoring.schemas import (
     RunTileAnswer,
 )
 
-plans = APIRouter(prefix="/plans", tags=["plans"])
-runs = APIRouter(prefix="/runs", tags=["runs"])
+plans = APIRouter(prefix="/plans", tags=["plans"], route_class=IdempotentRoute)
+runs = APIRouter(prefix="/runs", tags=["runs"], route_class=IdempotentRoute)
 routers = (plans, coverage_routes.router, runs, calibration_routes.activities, calibration_routes.router)
 
 

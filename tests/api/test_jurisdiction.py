@@ -44,7 +44,6 @@ from app.casework.models import (
 from app.casework.review_models import Review, ReviewAudit
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal, Sample, SampledCase, Track
 from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
-from app.foundation.database import set_scope
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
@@ -65,6 +64,9 @@ from app.monitoring.models import (
 from app.settings import Settings
 from app.tables import metadata
 from tests.conftest import COUNTY2, World
+from tests.walls import owner, walls
+
+__all__ = ["owner", "walls"]
 
 # Open to everyone, signed in or not.
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
@@ -327,14 +329,6 @@ def test_without_a_token_every_endpoint_answers_401(world: World) -> None:
         assert answer.status_code == 401, f"{method} {path}: {answer.status_code} {answer.text}"
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["www-authenticate"] == "Bearer"
-
-
-@pytest.fixture(params=["both walls", "the queries alone"])
-def walls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether requests meet row-level security too, or every row lies open to their queries."""
-    if request.param == "the queries alone":
-        monkeypatch.setattr(access, "set_scope", lambda session, units: set_scope(session, None))
-    return str(request.param)
 
 
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
