@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.access.service import Caller
 from app.casework import outlines
@@ -19,7 +20,7 @@ from app.foundation.errors import problem_responses
 from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.monitoring.models import Detection
 
-router = APIRouter(prefix="/detections", tags=["detections"])
+router = APIRouter(prefix="/detections", tags=["detections"], route_class=IdempotentRoute)
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 _RING = [[127.3, 42.3], [127.302, 42.3], [127.302, 42.302], [127.3, 42.302], [127.3, 42.3]]
 GeoJson = Annotated[

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, func, select
 
 from app.access.models import Unit
+from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.access.schemas import UnitAnswer
 from app.access.service import Caller, in_jurisdiction, units_below
@@ -26,7 +27,7 @@ from app.foundation.preconditions import ExpectedVersion, set_etag
 from app.foundation.time import legal_day, utc_now
 from app.monitoring.models import Confidence, Detection
 
-router = APIRouter(prefix="/rebounds", tags=["rebounds"])
+router = APIRouter(prefix="/rebounds", tags=["rebounds"], route_class=IdempotentRoute)
 DECISION = problem_responses(401, 403, 404, 409, 412, 422, 428)
 UnitQuery = Annotated[UnitCode | None, Query(description="Cases led by this unit or one below it, by code")]
 
