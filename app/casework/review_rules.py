@@ -1,8 +1,8 @@
 """What a detection's ground says of a decision on it: whether one account suffices, whether a permit or a known case
 explains it.
 
-All of it reads the outline of the imagery and, where an officer drew another, that one too: no edit takes a site out of
-a core zone.
+No edit takes a site out of a core zone, or near to a case: whether it is grave is read from the outline of the imagery
+and the drawn one, how far it lies from a case from the imagery's, and what stands on its ground from the drawn one.
 """
 
 from __future__ import annotations
@@ -85,17 +85,24 @@ def check_link(session: Session, detection: Detection, review: Review, case: Cas
 
     Raises:
         Invalid: it lies far from the case's ground and nobody says why it belongs there.
-        Conflict: it is grave, and lies far away or the case was found to be nothing.
+        Conflict: one of both is simulated; it is grave, and lies far away, beside the ground of a closed case, or the
+            case was found to be nothing.
     """
-    drawn = select(Review.geom).where(Review.id == review.id).scalar_subquery()
+    if case.simulated != detection.simulated:
+        raise Conflict("One of both is of simulated imagery: what is real is filed under no simulated case.")
+    # What the imagery shows, and not what was drawn: no drawing reaches out for a case.
     seen = select(Detection.geom).where(Detection.id == detection.id).scalar_subquery()
-    ground = func.geography(func.coalesce(drawn, seen))
     metres = session.scalars(
-        select(func.ST_Distance(func.geography(Case.geom), ground)).where(Case.id == case.id)
+        select(func.ST_Distance(func.geography(Case.geom), func.geography(seen))).where(Case.id == case.id)
     ).one()
     grave = grave_because(session, detection, review)
     if grave and case.state in (CaseState.unfounded, CaseState.permitted):
         raise Conflict(f"Case {case.number} was found {case.state}; take it up again first, or dispatch the detection.")
+    if grave and case.state is CaseState.closed and metres > 0:
+        raise Conflict(
+            f"Case {case.number} is closed, and the detection does not lie on its ground: no rebound would be looked "
+            "for. Dispatch the detection."
+        )
     if metres <= NEAR_M:
         return
     if grave:
@@ -143,6 +150,7 @@ def known_cases(session: Session, caller: Caller, detection: Detection, review: 
     common = func.ST_Area(func.ST_Intersection(Case.geom, ground))
     statement = select(Case).where(
         Case.state.in_(OPEN_CASES),
+        Case.simulated == detection.simulated,
         # `&&` for itself: under row-level security no other function uses the index.
         Case.geom.op("&&")(ground),
         func.ST_Intersects(Case.geom, ground),
