@@ -58,8 +58,9 @@ def split(
         copy_sources(session, case, child, primary=True)
         session.add(CaseLink(case_id=child.id, other_case_id=case.id, kind=CaseLinkKind.split_from))
     past = {
+        # By id alone: whoever reads this event may not see the other case, and a number names its unit. Links tell the
+        # number to those who do.
         "split_from": str(case.id),
-        "split_from_number": case.number,
         "reason": fields.reason,
         "deeds": {deed: sorted(accounts) for deed, accounts in deeds_of(history).items() if accounts},
         # Figures count a part as confirmed and reopened once the whole was.
@@ -74,7 +75,7 @@ def split(
     return {
         "area_before_m2": before,
         "area_m2": case.area_m2,
-        "into": [{"case_id": str(child.id), "number": child.number, "share": share} for child, _, _, share in made],
+        "into": [{"case_id": str(child.id), "share": share} for child, _, _, share in made],
     }
 
 
@@ -123,6 +124,7 @@ def _child(case: Case, piece: BaseGeometry, share: float, overlay: Overlay) -> C
         description=case.description,
         reported_on=case.reported_on,
         party_key=case.party_key,
+        party_code=case.party_code,
         opened_at=case.opened_at,
         area_m2=case.area_m2,
         facts=case.facts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,7 +17,7 @@ from app.casework.opening import import_case
 from app.casework.vocabulary import SupervisionSource
 from app.foundation.geometry import geodesic_area_m2
 from app.foundation.time import utc_now
-from tests.casework_steps import GROUND, Desk, add_detection, fields_of, halves, today
+from tests.casework_steps import GROUND, Desk, add_detection, add_signal, fields_of, halves, today
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 NOTICE = timedelta(days=5)
@@ -56,6 +57,12 @@ def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[s
         case_id = case.id
     shown: dict[str, Any] = desk.get("province", f"/cases/{case_id}").json()
     return shown
+
+
+def reopened(world: World, desk: Desk, case: dict[str, Any]) -> dict[str, Any]:
+    with world.database.transaction(see_all=True) as session:
+        signal = add_signal(session, case["id"])
+    return desk.done("province", case, "reopen", signal_id=signal)
 
 
 def pointer(answer: Any) -> str:
@@ -158,9 +165,47 @@ def test_a_split_case_goes_on_in_parts(world: World, desk: Desk) -> None:
         assert verify(session).intact
 
 
+def test_no_event_names_a_case_that_its_readers_do_not_see(world: World, desk: Desk) -> None:
+    case, theirs = imported(world, desk, CaseState.rectifying), imported(world, desk, CaseState.rectifying)
+    west, east = halves(GROUND)
+    after = desk.done("province", case, "split", parts=[west, east | {"lead_unit": COUNTY2}])
+    (link,) = desk.get("province", f"/cases/{case['id']}/links").json()["items"]
+    theirs = desk.done("province", theirs, "transfer", lead_unit="222401")
+    desk.done("province", after, "merge", into_case_id=theirs["id"])
+    numbers = {case["number"], link["number"], theirs["number"]}
+    for username, shown in (("county", case), ("county2", desk.get("county2", f"/cases/{link['case_id']}").json())):
+        told = desk.get(username, f"/cases/{shown['id']}/events")
+        assert told.status_code == 200
+        assert not [number for number in numbers - {shown["number"]} if number in told.text], username
+    told = desk.get("province", f"/cases/{theirs['id']}/events").text
+    assert "case_merged_in" in told and case["number"] not in told
+
+
+def test_a_part_keeps_the_partys_code(world: World, desk: Desk) -> None:
+    party = {"party": "某石料有限公司", "party_code": "91220101MA0Y1234X5"}
+    case = imported(world, desk, CaseState.rectifying)
+    with world.database.transaction(see_all=True) as session:
+        row = session.get_one(Case, UUID(case["id"]))
+        row.party_key, row.party_code = party["party"], party["party_code"]
+    desk.done("province", case, "split")
+    (link,) = desk.get("province", f"/cases/{case['id']}/links").json()["items"]
+    with world.database.transaction(see_all=True) as session:
+        assert session.get_one(Case, UUID(link["case_id"])).party_code == party["party_code"]
+
+
+def test_what_was_confirmed_is_merged_into_nothing_that_ended(world: World, desk: Desk) -> None:
+    case, closed = imported(world, desk, CaseState.rectifying), imported(world, desk, CaseState.closed)
+    refused = desk.give("province", case, "merge", into_case_id=closed["id"])
+    assert (refused.status_code, refused.json()["state"]) == (409, "closed")
+    # Of what nobody confirmed yet, the closed case is the one that was known.
+    fresh = dispatched(world, desk)
+    assert desk.done("province", fresh, "merge", into_case_id=closed["id"])["state"] == "merged"
+    reopened(world, desk, closed)
+    assert desk.done("province", case, "merge", into_case_id=closed["id"])["state"] == "merged"
+
+
 def test_a_reopened_case_is_counted_in_every_part(world: World, desk: Desk) -> None:
-    case = imported(world, desk, CaseState.closed)
-    case = desk.done("province", case, "reopen")
+    case = reopened(world, desk, imported(world, desk, CaseState.closed))
     case = desk.done("county", case, "resume")
     desk.done("province", case, "split")
     total = desk.get("province", "/statistics/closure").json()["total"]
@@ -278,7 +323,7 @@ def test_a_finding_is_overturned_by_what_came_after_it(world: World, desk: Desk)
 
 
 def test_comments_stand_in_the_ledger_and_change_nothing(world: World, desk: Desk) -> None:
-    case = dispatched(world, desk)
+    case = desk.get("county", f"/cases/{dispatched(world, desk)['id']}").json()
     path = f"/cases/{case['id']}/comments"
     for username, status in (
         *(("county", 201), ("prefecture", 201), ("province", 201), ("officer", 201)),
