@@ -8,7 +8,7 @@ from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Row
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -20,7 +20,7 @@ from app.casework.ground import judge_ground, judgement_payload, protected_area_
 from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import CONFIRMED_STATES, CaseState
-from app.casework.models import Case, CaseLink
+from app.casework.models import Case, CaseEvent, CaseLink
 from app.casework.opening import enter_case, first_payload, standing_on
 from app.casework.participation import find_lead, lead_today
 from app.casework.sources import copy_sources
@@ -65,6 +65,8 @@ def split(
         "deeds": {deed: sorted(accounts) for deed, accounts in deeds_of(history).items() if accounts},
         # Figures count a part as confirmed and reopened once the whole was.
         "was_confirmed": any(e.was_confirmed or e.state_after in CONFIRMED_STATES for e in history),
+        # A plan that waits for approval, or was returned, stands in the case and counts nowhere.
+        "approved_measures": _approved_measures(session, case),
         "was_reopened": any(e.was_reopened or e.state_after is CaseState.reopened for e in history),
     }
     before = case.area_m2
@@ -77,6 +79,13 @@ def split(
         "area_m2": case.area_m2,
         "into": [{"case_id": str(child.id), "share": share} for child, _, _, share in made],
     }
+
+
+def _approved_measures(session: Session, case: Case) -> Any:
+    """As the case's ledger has them; None: no plan was approved."""
+    told = CaseEvent.payload["approved_measures"]
+    statement = select(told).where(CaseEvent.case_id == case.id, told.astext.is_not(None))
+    return session.scalar(statement.order_by(CaseEvent.case_sequence.desc()).limit(1))
 
 
 def _check_cover(ground: BaseGeometry, pieces: Sequence[BaseGeometry]) -> None:

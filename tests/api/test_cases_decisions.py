@@ -50,7 +50,7 @@ def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[s
             occurred_on=today(),
             today=today(),
             facts=fields_of("confirm"),
-            plan=plan,
+            plan=given.pop("plan", plan),
             notice_until=today() if state is CaseState.publicised else None,
             **(facts | given),
         )
@@ -179,6 +179,23 @@ def test_no_event_names_a_case_that_its_readers_do_not_see(world: World, desk: D
         assert not [number for number in numbers - {shown["number"]} if number in told.text], username
     told = desk.get("province", f"/cases/{theirs['id']}/events").text
     assert "case_merged_in" in told and case["number"] not in told
+
+
+def test_a_plan_that_waits_counts_in_no_part(world: World, desk: Desk) -> None:
+    measured = fields_of("submit_plan") | {
+        "measure_kinds": ["boundary_change"],
+        "boundary_document": "吉政函〔2024〕1号",
+    }
+    case = imported(world, desk, CaseState.rectifying, plan=measured)
+    desk.done("province", case, "split")
+    # Reopened, and planned anew without it: nobody has approved that.
+    other = imported(world, desk, CaseState.planned)
+    with world.database.transaction(see_all=True) as session:
+        row = session.get_one(Case, UUID(other["id"]))
+        row.plan = row.plan | {"measure_kinds": ["later_permit"]}
+    desk.done("province", other, "split")
+    total = desk.get("province", "/statistics/closure").json()["total"]
+    assert (total["ever_confirmed"], total["boundary_changes"], total["later_permits"]) == (4, 2, 0)
 
 
 def test_a_part_keeps_the_partys_code(world: World, desk: Desk) -> None:
