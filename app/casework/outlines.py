@@ -16,8 +16,7 @@ from uuid import UUID
 
 import numpy as np
 import shapely
-from shapely import GEOSException, MultiPolygon
-from shapely.geometry import shape
+from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
@@ -43,7 +42,6 @@ from app.monitoring.models import Detection, Judgement, JudgementBasis, Judgemen
 from app.monitoring.rejudging import differ
 from app.monitoring.schemas import PlanConfiguration
 
-MOST_POINTS: Final = 20_000
 # A pixel of 10 m: nothing smaller is drawn or cut off.
 LEAST_M2: Final = 100.0
 # Of the smaller one of both outlines: what is drawn is the same site.
@@ -71,28 +69,6 @@ _KEPT: Final = (
     "last_clear_on", "first_seen_on", "confirmed_on", "published_at", "follows_id", "generation", "evidence",
     "detector",
 )  # fmt: skip
-
-
-def read_polygon(value: Any, pointer: str) -> MultiPolygon:
-    """The valid polygons of a GeoJSON geometry, longitude and latitude.
-
-    Raises:
-        Invalid: it is none, too large, or crosses itself.
-    """
-    try:
-        polygon = as_multipolygon(shapely.force_2d(shape(value)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GEOSException):
-        raise invalid(pointer, "is no GeoJSON Polygon or MultiPolygon") from None
-    if shapely.get_num_coordinates(polygon) > MOST_POINTS:
-        raise invalid(pointer, f"has more than {MOST_POINTS} points")
-    if not np.isfinite(shapely.get_coordinates(polygon)).all():
-        raise invalid(pointer, "has a coordinate that is no number")
-    west, south, east, north = polygon.bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise invalid(pointer, "takes longitude and latitude in degrees")
-    if not polygon.is_valid:
-        raise invalid(pointer, f"is not a valid polygon: {shapely.is_valid_reason(polygon)}")
-    return polygon
 
 
 def area_of(geometry: BaseGeometry) -> float:

@@ -25,6 +25,8 @@ from app.monitoring.models import Detection, Judgement
 
 # The share of a detection that a permit must allow, or a case cover, before it explains the detection.
 EXPLAINS: Final = 0.5
+# What of a grave site has to be left of it in a drawn outline.
+MOSTLY: Final = 0.5
 # As far from a case's ground a detection can still be part of the same works, metres.
 NEAR_M: Final = 500.0
 # The ground of a case in these is known and worked on.
@@ -112,6 +114,30 @@ def check_link(session: Session, detection: Detection, review: Review, case: Cas
         )
     if not note:
         raise invalid("note", f"it lies {metres:.0f} m from the ground of case {case.number}: say why it belongs there")
+
+
+def check_outline(session: Session, detection: Detection, review: Review) -> None:
+    """Refuse to make a case of what an officer left of a grave detection, where most of it or its core zone was drawn
+    away: nobody would look at the rest. Cut, each part is decided on for itself.
+
+    Raises:
+        Conflict.
+    """
+    grave = grave_because(session, detection, review)
+    if review.geom is None or not grave:
+        return
+    ground = select(Detection.geom).where(Detection.id == detection.id).scalar_subquery()
+    drawn = select(Review.geom).where(Review.id == review.id).scalar_subquery()
+    common = func.ST_Area(func.ST_Intersection(func.ST_MakeValid(ground), drawn))
+    kept = session.scalars(select(common / func.ST_Area(ground))).one()
+    left = {overlap["ground"] for overlap in (review.overlay or {}).get("overlaps", [])} & GRAVE_GROUNDS
+    lost = {overlap["ground"] for overlap in detection.overlaps} & GRAVE_GROUNDS and not left
+    if kept < MOSTLY or lost:
+        raise Conflict(
+            f"It is grave ({', '.join(grave)}), and the drawn outline leaves out most of it or all of its core zone: "
+            "take that back, and split it; what is no problem is dismissed as a part.",
+            kept=round(kept, 3),
+        )
 
 
 def _permitted(detection: Detection, review: Review, kind: ReasonKind) -> Problem | None:

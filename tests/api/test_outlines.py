@@ -120,8 +120,9 @@ def test_what_was_drawn_is_taken_back(world: World, desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("geometry", "detail"),
     [
-        ({"type": "Point", "coordinates": [1, 2]}, "no GeoJSON Polygon"),
-        ({"type": "Polygon", "coordinates": "x"}, "no GeoJSON Polygon"),
+        ({"type": "Point", "coordinates": [1, 2]}, "a GeoJSON Polygon"),
+        ({"type": "Polygon", "coordinates": "x"}, "a GeoJSON Polygon"),
+        ({"type": "Polygon", "coordinates": [[[10**400, 1], [2, 2], [3, 3], [10**400, 1]]]}, "a GeoJSON Polygon"),
         (mapping(shapely.Polygon([(127.3, 42.3), (127.302, 42.302), (127.302, 42.3), (127.3, 42.302)])), "not a valid"),
         (mapping(box(500, 42, 501, 43)), "degrees"),
         (mapping(box(127.310, 42.31, 127.312, 42.312)), "another site"),
@@ -261,6 +262,23 @@ def test_a_grave_site_is_not_drawn_small_and_then_cut(world: World, desk: Desk) 
     headers = desk.headers("officer") | {"If-Match": '"1"'}
     assert world.client.delete(f"/api/v1/detections/{grave}/outline", headers=headers).status_code == 200
     assert split(desk, grave, WEST, EAST, version=2).status_code == 201
+
+
+def test_a_grave_site_is_not_dispatched_as_the_little_that_is_left_of_it(world: World, desk: Desk) -> None:
+    core = {"layer": "protected-areas", "ground": "core_protection", "share": 0.1}
+    little, enough, out = add(world, severity=Severity.high), add(world, severity=Severity.high), add(world)
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Detection, out).overlaps = [core]
+    for detection, drawn, status in (
+        (little, box(127.30, 42.30, 127.3009, 42.302), 409),
+        (enough, SMALLER, 201),
+        # Most of it is left, and nothing of the core zone.
+        (out, SMALLER, 409),
+        (add(world), box(127.30, 42.30, 127.3009, 42.302), 201),
+    ):
+        assert put(desk, detection, drawn).status_code == 200
+        answer = desk.post("officer", f"/detections/{detection}/dispatch", {}, 1)
+        assert answer.status_code == status, answer.text
 
 
 def test_parts_are_judged_by_today_as_well(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
