@@ -124,7 +124,7 @@ def _after(statement: Select[Any], order: CaseOrder, key: Any, cursor: str | Non
             value = func.coalesce(date.fromisoformat(value) if value else None, literal_column("'infinity'::date"))
         elif order is CaseOrder.priority:
             value = int(value)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise BadRequest("The cursor is not one that this list gave out in this order; start without it.") from None
     if key is None:
         return statement.where(Case.id < last_id)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
-from app.access.service import get_placed
+from app.access.service import Caller, get_placed
 from app.boundaries.models import Severity, Verdict
 from app.casework import queue, review
 from app.casework.answers import case_answer, change_answer, detection_answers, review_event_answers
@@ -165,7 +165,7 @@ def start_review(
     Until the claim ends, is released or decided on, nobody else decides.
     """
     decided = review.start_review(session, caller, detection_id, version, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/release", responses=DECISION)
@@ -179,7 +179,7 @@ def release_detection(
 ) -> DetectionAnswer:
     """Put a claimed detection back on nobody's desk (who claimed it, or a unit above)."""
     decided = review.release(session, caller, detection_id, version, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/dismiss", responses=DECISION)
@@ -193,7 +193,7 @@ def dismiss_detection(
 ) -> DetectionAnswer:
     """Dismiss with a coded reason (officers). In a core zone, or of high severity, this only proposes it."""
     decided = review.dismiss(session, caller, detection_id, version, given.reason, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/authorise", responses=DECISION)
@@ -210,7 +210,7 @@ def authorise_detection(
     decided = review.authorise(
         session, caller, detection_id, version, given.permit_code, given.legal_ground, given.note
     )
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/withdraw-proposal", responses=DECISION)
@@ -224,7 +224,7 @@ def withdraw_proposal(
 ) -> DetectionAnswer:
     """Take my own proposal back on my desk."""
     decided = review.withdraw_proposal(session, caller, detection_id, version, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/uphold-review", responses=DECISION)
@@ -238,7 +238,7 @@ def uphold_review(
 ) -> DetectionAnswer:
     """Affirm what another account proposed (officers and the province, of a unit above the proposer's)."""
     decided = review.uphold(session, caller, detection_id, version, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/reject-review", responses=DECISION)
@@ -252,7 +252,7 @@ def reject_review(
 ) -> DetectionAnswer:
     """Refuse what another account proposed; it lies on nobody's desk again (as `uphold-review`)."""
     decided = review.reject(session, caller, detection_id, version, given.note)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/link", responses=DECISION)
@@ -267,7 +267,7 @@ def link_detection(
     """Attach a detection to a known case (officers)."""
     today = legal_day(utc_now())
     decided = review.link(session, caller, detection_id, version, given.case_id, given.note, today)
-    return _decided(session, response, *decided)
+    return _decided(session, caller, response, *decided)
 
 
 @router.post("/{detection_id}/dispatch", status_code=201, responses=DECISION)
@@ -287,6 +287,8 @@ def dispatch_detection(
     return case_answer(session, case)
 
 
-def _decided(session: Session, response: Response, detection: Detection, decided: Review) -> DetectionAnswer:
+def _decided(
+    session: Session, caller: Caller, response: Response, detection: Detection, decided: Review
+) -> DetectionAnswer:
     set_etag(response, decided.version)
-    return detection_answers(session, [detection], {detection.id: decided})[0]
+    return mention_rebounds(session, caller, detection_answers(session, [detection], {detection.id: decided}))[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import Geod
-from shapely import GEOSException, Polygon
+from shapely import GEOSException, MultiPolygon, Polygon
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy.orm import Session
@@ -52,7 +52,7 @@ def judgement_payload(overlay: Overlay) -> dict[str, Any]:
     }
 
 
-def read_ground(geometry: Mapping[str, Any], pointer: str) -> BaseGeometry:
+def read_ground(geometry: Mapping[str, Any], pointer: str) -> MultiPolygon:
     """The ground that a request gives as GeoJSON (RFC 7946), longitude and latitude.
 
     Raises:
@@ -60,7 +60,7 @@ def read_ground(geometry: Mapping[str, Any], pointer: str) -> BaseGeometry:
     """
     try:
         ground = as_multipolygon(shapely.force_2d(shape(dict(geometry))))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GEOSException):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, GEOSException):
         raise invalid(pointer, "must be a GeoJSON Polygon or MultiPolygon") from None
     west, south, east, north = ground.bounds
     if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):

@@ -31,7 +31,7 @@ from app.casework.commands import (
     TransferFields,
     UpholdObjectionFields,
 )
-from app.casework.lifecycle import AREA_FACTOR, RESTORATION_FACTOR, CaseState, Guard
+from app.casework.lifecycle import AREA_FACTOR, CONFIRMED_STATES, RESTORATION_FACTOR, UNDER_WAY, CaseState, Guard
 from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal
 from app.casework.vocabulary import LookBackOutcome, ObjectionState, SignalState, SupervisionLevel, TakeUpBasis
@@ -201,6 +201,15 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", "is this case itself")
     if other.state in (CaseState.merged, CaseState.withdrawn):
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
+    if other.simulated != context.case.simulated:
+        raise invalid("fields/into_case_id", "one of both cases rests on simulated imagery")
+    confirmed = any(e.was_confirmed or e.state_after in CONFIRMED_STATES for e in context.history)
+    if confirmed and other.state not in UNDER_WAY:
+        raise Conflict(
+            f"This case was confirmed, and case {other.number} is {other.state}: merged into it, nobody would accept "
+            "what is done here. Take that one up again or reopen it first, or merge it into this one.",
+            state=other.state.value,
+        )
 
 
 def _signal_is_raised(context: Context) -> None:

@@ -1,7 +1,9 @@
-"""Whose case learns what a run says of a detection that an officer merged into another or cut into parts.
+"""Whose case learns what a run says of a detection that an officer merged into another or cut into parts, or whose case
+was merged into another.
 
 Runs go on with what they published. What they say of a duplicate is news to the case of the detection that it was
-merged into; of one that was split, to the case of the part nearest to the ground that is new.
+merged into; of one that was split, to the case of the part nearest to the ground that is new; of one on a merged case
+(并案), to the case that goes on in its place.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from sqlalchemy import Subquery, and_, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import aliased
 
-from app.casework.lifecycle import ReviewState
+from app.casework.lifecycle import CaseState, Command, ReviewState
+from app.casework.models import Case, CaseEvent, CaseLink
 from app.casework.review_models import Review
+from app.casework.vocabulary import CaseLinkKind
 from app.monitoring.models import Detection, DetectionChange, DetectionChangeKind
 
 _EMPTY = "MULTIPOLYGON EMPTY"
@@ -79,4 +83,35 @@ def news_by_heirs() -> Subquery:
         .order_by(DetectionChange.id, news, heir.id)
     )
     result: Subquery = statement.subquery("by_heirs")
+    return result
+
+
+def news_by_merging() -> Subquery:
+    """What was said of detections on merged cases since: `change_id`, and the `case_id` that goes on in their place."""
+    merged = CaseLink.kind == CaseLinkKind.merged_into
+    chain: Any = (
+        select(CaseLink.case_id.label("origin"), CaseLink.other_case_id.label("id"))
+        .where(merged)
+        .cte("merged_cases", recursive=True)
+    )
+    chain = chain.union(
+        select(chain.c.origin, CaseLink.other_case_id).join(CaseLink, and_(CaseLink.case_id == chain.c.id, merged))
+    )
+    # What was known by then was before whoever merged them.
+    merging = and_(CaseEvent.case_id == chain.c.origin, CaseEvent.kind == Command.merge.value)
+    statement: Any = (
+        select(DetectionChange.id.label("change_id"), Case.id.label("case_id"))
+        .select_from(chain)
+        .join(Case, and_(Case.id == chain.c.id, Case.state != CaseState.merged))
+        .join(CaseEvent, merging)
+        .join(Review, Review.case_id == chain.c.origin)
+        .join(
+            DetectionChange,
+            and_(
+                DetectionChange.detection_id == Review.detection_id,
+                DetectionChange.recorded_at > CaseEvent.recorded_at,
+            ),
+        )
+    )
+    result: Subquery = statement.subquery("by_merging")
     return result

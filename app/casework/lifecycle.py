@@ -249,7 +249,8 @@ GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
         Guard.no_open_objection: "every objection is decided",
         Guard.objection_is_open: "an objection to this case that is not decided",
         Guard.received_in_notice: "received since the notice began, and not in the future",
-        Guard.merge_target: "the other case is a different, living one",
+        Guard.merge_target: "the other case is a different, living one, simulated like this, and under way if this was "
+        "confirmed",
         Guard.signal_is_raised: "a named rebound signal is one of this case that nobody has decided",
         Guard.look_back_stands: "a named look-back is one of this closure and found it incomplete or rebounded",
         Guard.another_lead: "the new lead unit is not the present one",

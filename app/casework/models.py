@@ -129,6 +129,7 @@ class CaseSource(Base):
     __tablename__ = "case_sources"
     __table_args__ = (
         Index("ix_case_sources_case_id", "case_id"),
+        Index("ix_case_sources_item_number", "item_number"),
         Index("uq_case_sources_primary", "case_id", unique=True, postgresql_where=text("is_primary")),
     )
 

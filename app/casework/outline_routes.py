@@ -11,6 +11,7 @@ from app.access.routes import CallerDep
 from app.access.service import Caller
 from app.casework import outlines
 from app.casework.answers import detection_answers
+from app.casework.ground import read_ground
 from app.casework.rebounds import mention_rebounds
 from app.casework.review_models import Review
 from app.casework.schemas import DetectionAnswer
@@ -73,7 +74,7 @@ def draw_outline(
     response: Response,
 ) -> DetectionAnswer:
     """Draw a detection's outline anew (officers): a case that is made of it has this one. The imagery's stays."""
-    drawn = outlines.read_polygon(given.geometry, "geometry")
+    drawn = read_ground(given.geometry, "geometry")
     decided = outlines.draw(session, caller, detection_id, version, drawn, given.note)
     return _decided(session, caller, response, *decided)
 
@@ -97,7 +98,7 @@ def split_detection(
     response: Response,
 ) -> SplitAnswer:
     """Cut a detection into several (officers), each with its own units and verdict and the dates of the whole."""
-    parts = [outlines.read_polygon(part, f"parts/{place}") for place, part in enumerate(given.parts)]
+    parts = [read_ground(part, f"parts/{place}") for place, part in enumerate(given.parts)]
     detection, review, children = outlines.split(
         session, caller, detection_id, version, parts, discard_rest=given.discard_rest, note=given.note
     )

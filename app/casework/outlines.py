@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 import shapely
-from shapely import GEOSException, MultiPolygon
-from shapely.geometry import shape
+from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
@@ -27,19 +27,21 @@ from app.boundaries.units import newest_divisions
 from app.casework import review_ledger
 from app.casework.guards import invalid
 from app.casework.lifecycle import ReviewState
+from app.casework.models import Case
 from app.casework.review_guards import Held, begin, lock_detections, settle
 from app.casework.review_lifecycle import ReviewCommand
 from app.casework.review_models import Review
-from app.casework.review_rules import grave_because
+from app.casework.review_rules import OPEN_CASES, grave_because
 from app.foundation.database import set_scope
 from app.foundation.errors import Conflict
 from app.foundation.geometry import as_multipolygon, from_database, geodesic_areas_m2, to_database
 from app.foundation.identity import new_id
+from app.foundation.time import legal_day
 from app.monitoring.first_judgement import subject_of
-from app.monitoring.models import Detection, Judgement, JudgementCause, Plan
+from app.monitoring.models import Detection, Judgement, JudgementBasis, JudgementCause, Plan
+from app.monitoring.rejudging import differ
 from app.monitoring.schemas import PlanConfiguration
 
-MOST_POINTS: Final = 20_000
 # A pixel of 10 m: nothing smaller is drawn or cut off.
 LEAST_M2: Final = 100.0
 # Of the smaller one of both outlines: what is drawn is the same site.
@@ -48,6 +50,17 @@ LEAST_SHARED: Final = 0.1
 MOST_TIMES, MOST_MORE_M2 = 10.0, 10_000.0
 # Gaps and overlaps of parts that are the noise of drawing: together at most a thousandth of the whole.
 SLACK: Final = 1e-3
+# What stands for nothing itself, or was found to be nothing, or is about to be.
+_PUT_AWAY: Final = frozenset(
+    {
+        ReviewState.merged,
+        ReviewState.split_,
+        ReviewState.dismissed,
+        ReviewState.dismissal_proposed,
+        ReviewState.authorised,
+        ReviewState.authorisation_proposed,
+    }
+)
 # Duplicates are seen on one ground, or this near to each other, metres.
 NEAR_M: Final = 50.0
 # What a detection brings into its parts: when and by what it was seen.
@@ -56,28 +69,6 @@ _KEPT: Final = (
     "last_clear_on", "first_seen_on", "confirmed_on", "published_at", "follows_id", "generation", "evidence",
     "detector",
 )  # fmt: skip
-
-
-def read_polygon(value: Any, pointer: str) -> MultiPolygon:
-    """The valid polygons of a GeoJSON geometry, longitude and latitude.
-
-    Raises:
-        Invalid: it is none, too large, or crosses itself.
-    """
-    try:
-        polygon = as_multipolygon(shapely.force_2d(shape(value)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GEOSException):
-        raise invalid(pointer, "is no GeoJSON Polygon or MultiPolygon") from None
-    if shapely.get_num_coordinates(polygon) > MOST_POINTS:
-        raise invalid(pointer, f"has more than {MOST_POINTS} points")
-    if not np.isfinite(shapely.get_coordinates(polygon)).all():
-        raise invalid(pointer, "has a coordinate that is no number")
-    west, south, east, north = polygon.bounds
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise invalid(pointer, "takes longitude and latitude in degrees")
-    if not polygon.is_valid:
-        raise invalid(pointer, f"is not a valid polygon: {shapely.is_valid_reason(polygon)}")
-    return polygon
 
 
 def area_of(geometry: BaseGeometry) -> float:
@@ -197,20 +188,28 @@ def split(
 
     Raises:
         Invalid: the parts do not cover the outline without overlapping, or ground is dropped without a reason.
+        Conflict: it needs a second account to be put away, and the drawn outline is less than the imagery's.
     """
     held = begin(session, caller, detection_id, ReviewCommand.split_, expected, note)
     whole = outline_of(held.detection, held.review)
     done = cut(whole, parts)
     if done.rest_m2 and not discard_rest:
         raise invalid("parts", f"leave {done.rest_m2:.0f} m² of the outline uncovered; cover it, or say discard_rest")
-    if done.rest_m2 and grave_because(session, held.detection, held.review):
+    grave = grave_because(session, held.detection, held.review)
+    if done.rest_m2 and grave:
         raise invalid(
             "parts", "must cover the outline: what needs a second account is dismissed as a part, not dropped"
         )
+    shown = from_database(held.detection.geom)
+    undrawn_m2 = area_of(_polygons(shapely.make_valid(shown).difference(whole)))
+    if grave and undrawn_m2 > SLACK * area_of(shown):
+        raise Conflict(
+            f"The drawn outline leaves out {undrawn_m2:.0f} m² of what the imagery shows, and parts are of the drawn "
+            "one: what needs a second account is dismissed as a part, not dropped. Take the drawn outline back first."
+        )
     if done.rest_m2 and not note:
         raise invalid("note", "say why the rest of the outline is dropped")
-    overlays = _judge(session, caller, held.detection, done.parts)
-    children = _children(session, caller, held, done.parts, overlays)
+    children = _children(session, caller, held, done.parts)
     listed = [
         {"detection_id": str(child.id), "area_m2": round(child.area_m2, 3), "outline_sha256": digest(part)}
         for child, part in zip(children, done.parts, strict=True)
@@ -238,14 +237,15 @@ def split(
     return held.detection, held.review, children
 
 
-def _children(
-    session: Session, caller: Caller, held: Held, parts: Sequence[BaseGeometry], overlays: Sequence[Overlay]
-) -> list[Detection]:
-    parent = held.detection
+def _children(session: Session, caller: Caller, held: Held, parts: Sequence[BaseGeometry]) -> list[Detection]:
+    parent, today = held.detection, legal_day(held.now)
+    overlays = _judge(session, caller, parent, parts)
+    # No later run publishes them, and so nothing else would say what they are today.
+    today_s = _judge(session, caller, parent, parts, on=today)
     set_scope(session, None)
     divisions = newest_divisions(session)
     children = []
-    for part, overlay in zip(parts, overlays, strict=True):
+    for part, overlay, now in zip(parts, overlays, today_s, strict=True):
         child = Detection(
             id=new_id(),
             split_from_id=parent.id,
@@ -253,6 +253,7 @@ def _children(
             area_m2=area_of(part),
             held_at=held.now,
             placed_by=divisions,
+            verdict_now=now.verdict if now.verdict is not overlay.verdict else None,
             unit_ids=list(overlay.unit_ids),
             **{name: getattr(parent, name) for name in _KEPT},
             **overlay.columns(),
@@ -260,17 +261,22 @@ def _children(
         children.append(child)
         session.add(child)
         session.flush()
-        session.add(
+        said = [(JudgementBasis.then, parent.first_seen_on, overlay)]
+        if today > parent.first_seen_on and differ(overlay, now):
+            said.append((JudgementBasis.now, today, now))
+        session.add_all(
             Judgement(
                 detection_id=child.id,
                 cause=JudgementCause.published,
                 because_of=f"split from {parent.id}",
                 run_id=parent.run_id,
-                on=parent.first_seen_on,
-                verdict=overlay.verdict,
-                severity=overlay.severity,
-                overlay=overlay.to_json(),
+                basis=basis,
+                on=on,
+                verdict=one.verdict,
+                severity=one.severity,
+                overlay=one.to_json(),
             )
+            for basis, on, one in said
         )
     session.flush()
     set_scope(session, caller.units)
@@ -284,7 +290,7 @@ def merge(
 
     Raises:
         Invalid: the other one is not the caller's, is this one, stands for nothing itself, or lies elsewhere.
-        Conflict: this one needs a second account to be put away and the other one does not.
+        Conflict: this one needs a second account to be put away, and the other one does not or is on a case that ended.
     """
     # Both before any review, so that two who merge crosswise do not wait for each other.
     known = lock_detections(session, caller, [detection_id, into_id])
@@ -303,8 +309,7 @@ def merge(
 
 
 def _may_stand_for(session: Session, held: Held, into: Detection, theirs: Review | None) -> None:
-    gone = (ReviewState.merged, ReviewState.split_, ReviewState.dismissed, ReviewState.dismissal_proposed)
-    if theirs is not None and theirs.state in gone:
+    if theirs is not None and theirs.state in _PUT_AWAY:
         raise invalid("into_id", f"that detection is {theirs.state} itself")
     if into.withdrawn_at is not None:
         raise invalid("into_id", "that detection was withdrawn")
@@ -315,24 +320,40 @@ def _may_stand_for(session: Session, held: Held, into: Detection, theirs: Review
     neighbour = select(other.id).select_from(Detection).join(other, near)
     if session.scalar(neighbour.where(Detection.id == held.detection.id, other.id == into.id)) is None:
         raise invalid("into_id", f"that detection lies more than {NEAR_M:.0f} m away: it is another site")
-    if grave_because(session, held.detection, held.review) and not grave_because(
-        session, into, theirs or Review(overlay=None)
-    ):
+    if not grave_because(session, held.detection, held.review):
+        return
+    if not grave_because(session, into, theirs or Review(overlay=None)):
         raise Conflict(
             "This detection is of high severity or in a core zone, and the other one is not: merge that one into this."
         )
+    if theirs is not None and theirs.case_id is not None:
+        state = session.scalar(select(Case.state).where(Case.id == theirs.case_id))
+        if state not in OPEN_CASES:
+            raise Conflict(
+                "This detection is of high severity or in a core zone, and nobody works on the case of the other one "
+                "any more: dispatch it."
+            )
 
 
 def _shown(detection: Detection, review: Review | None) -> BaseGeometry:
     return from_database(detection.geom) if review is None else outline_of(detection, review)
 
 
-def _judge(session: Session, caller: Caller, detection: Detection, outlines: Sequence[BaseGeometry]) -> list[Overlay]:
-    """By what was in force while the change can have happened, as the detection itself. The law is read whole."""
+def _judge(
+    session: Session,
+    caller: Caller,
+    detection: Detection,
+    outlines: Sequence[BaseGeometry],
+    *,
+    on: date | None = None,
+) -> list[Overlay]:
+    """By what was in force while the change can have happened, as the detection itself, or on a day. The law is read
+    whole.
+    """
     set_scope(session, None)
     plan = session.get_one(Plan, detection.plan_id)
     configuration = PlanConfiguration.model_validate(plan.configuration)
-    overlays = judge_many(session, [subject_of(detection, outline, configuration) for outline in outlines])
+    overlays = judge_many(session, [subject_of(detection, outline, configuration) for outline in outlines], on=on)
     set_scope(session, caller.units)
     return overlays
 

@@ -15,7 +15,7 @@ from sqlalchemy import String, cast, literal_column, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.access.service import system_caller
-from app.casework.heirs import news_by_heirs
+from app.casework.heirs import news_by_heirs, news_by_merging
 from app.casework.ledger import append
 from app.casework.models import Case, CaseEvent
 from app.casework.review_models import Review
@@ -48,21 +48,21 @@ def pick_up(session: Session) -> int:
         # As the index has it: a key that is a parameter would not find it.
         literal_column("case_events.payload ->> 'detection_change_id'") == cast(DetectionChange.id, String),
     )
-    heirs = news_by_heirs()
+    heirs, merged = news_by_heirs(), news_by_merging()
     by_heirs = select(Case.id, DetectionChange.id).join(heirs, heirs.c.case_id == Case.id)
+    by_merging = select(Case.id, DetectionChange.id).join(merged, merged.c.case_id == Case.id)
     own = select(Case.id, DetectionChange.id).join(Review, Review.case_id == Case.id)
     sources: list[tuple[Any, Any]] = [
         (own.join(DetectionChange, DetectionChange.detection_id == Review.detection_id), Review.decided_at),
         (by_heirs.join(DetectionChange, DetectionChange.id == heirs.c.change_id), heirs.c.decided_at),
+        (by_merging.join(DetectionChange, DetectionChange.id == merged.c.change_id), None),
     ]
     news: list[Any] = []
     for statement, decided_at in sources:
-        due = statement.where(
-            DetectionChange.kind.in_(EVENTS),
+        due = statement.where(DetectionChange.kind.in_(EVENTS), ~told.exists())
+        if decided_at is not None:
             # What was known when the officer sent the decision is on the case already.
-            DetectionChange.recorded_at > decided_at,
-            ~told.exists(),
-        )
+            due = due.where(DetectionChange.recorded_at > decided_at)
         due = due.order_by(Case.id, DetectionChange.recorded_at, DetectionChange.id)
         news += session.execute(due.limit(MOST - len(news)))
     if not news:

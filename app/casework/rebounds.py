@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction, system_caller
-from app.casework.heirs import before, news_by_heirs, shown_before
+from app.casework.heirs import before, news_by_heirs, news_by_merging, shown_before
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, Command
 from app.casework.models import Case, CaseEvent
@@ -131,7 +131,8 @@ def _raise(session: Session, caller: Caller, case: Case, news: News) -> None:
             "area_m2": round(signal.area_m2, 1),
             "first_seen_on": news.first_seen_on.isoformat(),
             "confidence": detection.confidence.value,
-            "activity": detection.activity,
+            # Not `activity`: what stands by that name speaks of the case, and figures count it by that.
+            "detection_activity": detection.activity,
         },
     )
 
@@ -142,14 +143,18 @@ def _news_of(session: Session, change: DetectionChange) -> Any:
     earlier = session.scalar(before(change))
     if change.kind is DetectionChangeKind.confirmed or earlier is None:
         return now
-    return now.difference(shapely.make_valid(from_database(earlier)))
+    added = now.difference(shapely.make_valid(from_database(earlier)))
+    # Grown by its pixels, and nothing of it left in the simpler shapes that are shown: the whole, rather than no signal
+    # of any case, because one has no ground.
+    return added if geodesic_area_m2(added) else now
 
 
 def _due(session: Session, cases: Collection[UUID] | None = None) -> list[News]:
     """News of closed cases that no signal tells of yet, oldest first, at most `MOST`; of `cases` alone if given."""
     news: list[News] = []
-    its_own, by_heirs, others = _growth(cases)
-    for statement, is_own in ((_new_detections(cases), False), (its_own, True), (by_heirs, True), (others, False)):
+    its_own, by_heirs, by_merging, others = _growth(cases)
+    asked = ((its_own, True), (by_heirs, True), (by_merging, True), (others, False))
+    for statement, is_own in ((_new_detections(cases), False), *asked):
         rows = session.execute(statement.limit(MOST))
         news += [News(row.case_id, row.detection_id, row.change_id, row.first_seen_on, is_own) for row in rows]
     # Of a detection that is new and has grown since, the new detection first: its signal tells of the whole.
@@ -230,7 +235,7 @@ def _new_detections(cases: Collection[UUID] | None) -> Any:
 
 def _growth(cases: Collection[UUID] | None) -> list[Any]:
     """Growth and confirmations since the closure: of the case's own detections, of those that its own stand for
-    (`heirs`), and of others on its ground.
+    or that are on a case merged into it (`heirs`), and of others on its ground.
     """
     closing = _closing()
     now, earlier = func.ST_MakeValid(DetectionChange.geom), func.ST_MakeValid(shown_before())
@@ -266,7 +271,7 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
     ]
     if cases is not None:
         conditions.append(Case.id.in_(cases))
-    heirs = news_by_heirs()
+    heirs, merged = news_by_heirs(), news_by_merging()
     start = select(*columns).select_from(Case).join(closing, literal(True))
     its_own = (
         start.join(Review, Review.case_id == Case.id)
@@ -280,6 +285,12 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
         .join(Detection, Detection.id == DetectionChange.detection_id)
         .where(or_(grown, surer))
     )
+    by_merging = (
+        start.join(merged, merged.c.case_id == Case.id)
+        .join(DetectionChange, DetectionChange.id == merged.c.change_id)
+        .join(Detection, Detection.id == DetectionChange.detection_id)
+        .where(or_(grown, surer))
+    )
     others = (
         start.join(Detection, Case.geom.op("&&")(Detection.geom))
         .join(DetectionChange, DetectionChange.detection_id == Detection.id)
@@ -289,7 +300,7 @@ def _growth(cases: Collection[UUID] | None) -> list[Any]:
         statement.join(Run, Run.id == DetectionChange.run_id)
         .where(*conditions)
         .order_by(Case.id, Detection.id, DetectionChange.id)
-        for statement in (its_own, by_heirs, others)
+        for statement in (its_own, by_heirs, by_merging, others)
     ]
 
 

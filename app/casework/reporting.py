@@ -88,7 +88,8 @@ def report(session: Session, caller: Caller, given: ReportRequest, today: date) 
             "new_offender",
             state_before=before.state,
             occurred_on=today,
-            payload={"case_id": str(case.id), "number": case.number},
+            # By id alone: who reads the old case may not see the new one (`links`).
+            payload={"case_id": str(case.id)},
         )
     return case
 

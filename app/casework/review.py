@@ -19,7 +19,7 @@ from app.casework.participation import find_lead, find_units, lead_today
 from app.casework.review_guards import begin, settle
 from app.casework.review_lifecycle import ReviewCommand
 from app.casework.review_models import Review
-from app.casework.review_rules import check_dismissal, check_link, grave_because
+from app.casework.review_rules import check_dismissal, check_link, check_outline, grave_because
 from app.casework.schemas import DispatchRequest
 from app.casework.transitions import lock_cases
 from app.casework.vocabulary import DismissReason, SupervisionLevel
@@ -145,6 +145,7 @@ def dispatch(
     detection, review = held.detection, held.review
     _must_be_inside(detection)
     _check_level(caller, given.supervision_level)
+    check_outline(session, detection, review)
     lead = find_lead(session, caller, given.lead_unit or lead_of(session, detection, review))
     joining = find_units(session, caller, given.co_responsible)
     case_id = new_id()

@@ -1,8 +1,8 @@
 """What a detection's ground says of a decision on it: whether one account suffices, whether a permit or a known case
 explains it.
 
-All of it reads the outline of the imagery and, where an officer drew another, that one too: no edit takes a site out of
-a core zone.
+No edit takes a site out of a core zone, or near to a case: whether it is grave is read from the outline of the imagery
+and the drawn one, how far it lies from a case from the imagery's, and what stands on its ground from the drawn one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from app.monitoring.models import Detection, Judgement
 
 # The share of a detection that a permit must allow, or a case cover, before it explains the detection.
 EXPLAINS: Final = 0.5
+# What of a grave site has to be left of it in a drawn outline.
+MOSTLY: Final = 0.5
 # As far from a case's ground a detection can still be part of the same works, metres.
 NEAR_M: Final = 500.0
 # The ground of a case in these is known and worked on.
@@ -85,17 +87,24 @@ def check_link(session: Session, detection: Detection, review: Review, case: Cas
 
     Raises:
         Invalid: it lies far from the case's ground and nobody says why it belongs there.
-        Conflict: it is grave, and lies far away or the case was found to be nothing.
+        Conflict: one of both is simulated; it is grave, and lies far away, beside the ground of a closed case, or the
+            case was found to be nothing.
     """
-    drawn = select(Review.geom).where(Review.id == review.id).scalar_subquery()
+    if case.simulated != detection.simulated:
+        raise Conflict("One of both is of simulated imagery: what is real is filed under no simulated case.")
+    # What the imagery shows, and not what was drawn: no drawing reaches out for a case.
     seen = select(Detection.geom).where(Detection.id == detection.id).scalar_subquery()
-    ground = func.geography(func.coalesce(drawn, seen))
     metres = session.scalars(
-        select(func.ST_Distance(func.geography(Case.geom), ground)).where(Case.id == case.id)
+        select(func.ST_Distance(func.geography(Case.geom), func.geography(seen))).where(Case.id == case.id)
     ).one()
     grave = grave_because(session, detection, review)
     if grave and case.state in (CaseState.unfounded, CaseState.permitted):
         raise Conflict(f"Case {case.number} was found {case.state}; take it up again first, or dispatch the detection.")
+    if grave and case.state is CaseState.closed and metres > 0:
+        raise Conflict(
+            f"Case {case.number} is closed, and the detection does not lie on its ground: no rebound would be looked "
+            "for. Dispatch the detection."
+        )
     if metres <= NEAR_M:
         return
     if grave:
@@ -105,6 +114,30 @@ def check_link(session: Session, detection: Detection, review: Review, case: Cas
         )
     if not note:
         raise invalid("note", f"it lies {metres:.0f} m from the ground of case {case.number}: say why it belongs there")
+
+
+def check_outline(session: Session, detection: Detection, review: Review) -> None:
+    """Refuse to make a case of what an officer left of a grave detection, where most of it or its core zone was drawn
+    away: nobody would look at the rest. Cut, each part is decided on for itself.
+
+    Raises:
+        Conflict.
+    """
+    grave = grave_because(session, detection, review)
+    if review.geom is None or not grave:
+        return
+    ground = select(Detection.geom).where(Detection.id == detection.id).scalar_subquery()
+    drawn = select(Review.geom).where(Review.id == review.id).scalar_subquery()
+    common = func.ST_Area(func.ST_Intersection(func.ST_MakeValid(ground), drawn))
+    kept = session.scalars(select(common / func.ST_Area(ground))).one()
+    left = {overlap["ground"] for overlap in (review.overlay or {}).get("overlaps", [])} & GRAVE_GROUNDS
+    lost = {overlap["ground"] for overlap in detection.overlaps} & GRAVE_GROUNDS and not left
+    if kept < MOSTLY or lost:
+        raise Conflict(
+            f"It is grave ({', '.join(grave)}), and the drawn outline leaves out most of it or all of its core zone: "
+            "take that back, and split it; what is no problem is dismissed as a part.",
+            kept=round(kept, 3),
+        )
 
 
 def _permitted(detection: Detection, review: Review, kind: ReasonKind) -> Problem | None:
@@ -143,6 +176,7 @@ def known_cases(session: Session, caller: Caller, detection: Detection, review: 
     common = func.ST_Area(func.ST_Intersection(Case.geom, ground))
     statement = select(Case).where(
         Case.state.in_(OPEN_CASES),
+        Case.simulated == detection.simulated,
         # `&&` for itself: under row-level security no other function uses the index.
         Case.geom.op("&&")(ground),
         func.ST_Intersects(Case.geom, ground),

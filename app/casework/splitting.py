@@ -8,7 +8,7 @@ from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import Row
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -20,7 +20,7 @@ from app.casework.ground import judge_ground, judgement_payload, protected_area_
 from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import CONFIRMED_STATES, CaseState
-from app.casework.models import Case, CaseLink
+from app.casework.models import Case, CaseEvent, CaseLink
 from app.casework.opening import enter_case, first_payload, standing_on
 from app.casework.participation import find_lead, lead_today
 from app.casework.sources import copy_sources
@@ -58,12 +58,15 @@ def split(
         copy_sources(session, case, child, primary=True)
         session.add(CaseLink(case_id=child.id, other_case_id=case.id, kind=CaseLinkKind.split_from))
     past = {
+        # By id alone: whoever reads this event may not see the other case, and a number names its unit. Links tell the
+        # number to those who do.
         "split_from": str(case.id),
-        "split_from_number": case.number,
         "reason": fields.reason,
         "deeds": {deed: sorted(accounts) for deed, accounts in deeds_of(history).items() if accounts},
         # Figures count a part as confirmed and reopened once the whole was.
         "was_confirmed": any(e.was_confirmed or e.state_after in CONFIRMED_STATES for e in history),
+        # A plan that waits for approval, or was returned, stands in the case and counts nowhere.
+        "approved_measures": _approved_measures(session, case),
         "was_reopened": any(e.was_reopened or e.state_after is CaseState.reopened for e in history),
     }
     before = case.area_m2
@@ -74,8 +77,15 @@ def split(
     return {
         "area_before_m2": before,
         "area_m2": case.area_m2,
-        "into": [{"case_id": str(child.id), "number": child.number, "share": share} for child, _, _, share in made],
+        "into": [{"case_id": str(child.id), "share": share} for child, _, _, share in made],
     }
+
+
+def _approved_measures(session: Session, case: Case) -> Any:
+    """As the case's ledger has them; None: no plan was approved."""
+    told = CaseEvent.payload["approved_measures"]
+    statement = select(told).where(CaseEvent.case_id == case.id, told.astext.is_not(None))
+    return session.scalar(statement.order_by(CaseEvent.case_sequence.desc()).limit(1))
 
 
 def _check_cover(ground: BaseGeometry, pieces: Sequence[BaseGeometry]) -> None:
@@ -123,6 +133,7 @@ def _child(case: Case, piece: BaseGeometry, share: float, overlay: Overlay) -> C
         description=case.description,
         reported_on=case.reported_on,
         party_key=case.party_key,
+        party_code=case.party_code,
         opened_at=case.opened_at,
         area_m2=case.area_m2,
         facts=case.facts,

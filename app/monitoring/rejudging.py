@@ -181,6 +181,11 @@ def _said(overlay: Overlay) -> _Said:
     return _Said(overlay.verdict, overlay.severity, overlay.establishment, overlay.overlaps)
 
 
+def differ(before: Overlay, after: Overlay) -> bool:
+    """Whether the second of two overlays of one outline came out otherwise."""
+    return _said(after).differs(_said(before), SAME_M2)
+
+
 def _said_of(detection: Detection) -> _Said:
     """Of one from before judgements were kept."""
     return _Said(detection.verdict, detection.severity, detection.establishment, detection.overlaps)

@@ -336,6 +336,7 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_case_sources")),
     )
     op.create_index("ix_case_sources_case_id", "case_sources", ["case_id"], unique=False)
+    op.create_index("ix_case_sources_item_number", "case_sources", ["item_number"], unique=False)
     op.create_index(
         "uq_case_sources_primary", "case_sources", ["case_id"], unique=True, postgresql_where=sa.text("is_primary")
     )
@@ -527,6 +528,7 @@ def downgrade() -> None:
     op.drop_column("cases", "supervision_level")
     op.drop_column("cases", "origin")
     op.drop_index("uq_case_sources_primary", table_name="case_sources", postgresql_where=sa.text("is_primary"))
+    op.drop_index("ix_case_sources_item_number", table_name="case_sources")
     op.drop_index("ix_case_sources_case_id", table_name="case_sources")
     op.drop_table("case_sources")
     op.drop_index("ix_clue_items_unit_ids", table_name="clue_items", postgresql_using="gin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -49,13 +50,19 @@ def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[s
             occurred_on=today(),
             today=today(),
             facts=fields_of("confirm"),
-            plan=plan,
+            plan=given.pop("plan", plan),
             notice_until=today() if state is CaseState.publicised else None,
             **(facts | given),
         )
         case_id = case.id
     shown: dict[str, Any] = desk.get("province", f"/cases/{case_id}").json()
     return shown
+
+
+def reopened(world: World, desk: Desk, case: dict[str, Any]) -> dict[str, Any]:
+    with world.database.transaction(see_all=True) as session:
+        signal = add_signal(session, case["id"])
+    return desk.done("province", case, "reopen", signal_id=signal)
 
 
 def pointer(answer: Any) -> str:
@@ -158,11 +165,64 @@ def test_a_split_case_goes_on_in_parts(world: World, desk: Desk) -> None:
         assert verify(session).intact
 
 
-def test_a_reopened_case_is_counted_in_every_part(world: World, desk: Desk) -> None:
-    case = imported(world, desk, CaseState.closed)
+def test_no_event_names_a_case_that_its_readers_do_not_see(world: World, desk: Desk) -> None:
+    case, theirs = imported(world, desk, CaseState.rectifying), imported(world, desk, CaseState.rectifying)
+    west, east = halves(GROUND)
+    after = desk.done("province", case, "split", parts=[west, east | {"lead_unit": COUNTY2}])
+    (link,) = desk.get("province", f"/cases/{case['id']}/links").json()["items"]
+    theirs = desk.done("province", theirs, "transfer", lead_unit="222401")
+    desk.done("province", after, "merge", into_case_id=theirs["id"])
+    numbers = {case["number"], link["number"], theirs["number"]}
+    for username, shown in (("county", case), ("county2", desk.get("county2", f"/cases/{link['case_id']}").json())):
+        told = desk.get(username, f"/cases/{shown['id']}/events")
+        assert told.status_code == 200
+        assert not [number for number in numbers - {shown["number"]} if number in told.text], username
+    told = desk.get("province", f"/cases/{theirs['id']}/events").text
+    assert "case_merged_in" in told and case["number"] not in told
+
+
+def test_a_plan_that_waits_counts_in_no_part(world: World, desk: Desk) -> None:
+    measured = fields_of("submit_plan") | {
+        "measure_kinds": ["boundary_change"],
+        "boundary_document": "吉政函〔2024〕1号",
+    }
+    case = imported(world, desk, CaseState.rectifying, plan=measured)
+    desk.done("province", case, "split")
+    # Reopened, and planned anew without it: nobody has approved that.
+    other = imported(world, desk, CaseState.planned)
     with world.database.transaction(see_all=True) as session:
-        signal = add_signal(session, case["id"])
-    case = desk.done("province", case, "reopen", signal_id=signal)
+        row = session.get_one(Case, UUID(other["id"]))
+        row.plan = row.plan | {"measure_kinds": ["later_permit"]}
+    desk.done("province", other, "split")
+    total = desk.get("province", "/statistics/closure").json()["total"]
+    assert (total["ever_confirmed"], total["boundary_changes"], total["later_permits"]) == (4, 2, 0)
+
+
+def test_a_part_keeps_the_partys_code(world: World, desk: Desk) -> None:
+    party = {"party": "某石料有限公司", "party_code": "91220101MA0Y1234X5"}
+    case = imported(world, desk, CaseState.rectifying)
+    with world.database.transaction(see_all=True) as session:
+        row = session.get_one(Case, UUID(case["id"]))
+        row.party_key, row.party_code = party["party"], party["party_code"]
+    desk.done("province", case, "split")
+    (link,) = desk.get("province", f"/cases/{case['id']}/links").json()["items"]
+    with world.database.transaction(see_all=True) as session:
+        assert session.get_one(Case, UUID(link["case_id"])).party_code == party["party_code"]
+
+
+def test_what_was_confirmed_is_merged_into_nothing_that_ended(world: World, desk: Desk) -> None:
+    case, closed = imported(world, desk, CaseState.rectifying), imported(world, desk, CaseState.closed)
+    refused = desk.give("province", case, "merge", into_case_id=closed["id"])
+    assert (refused.status_code, refused.json()["state"]) == (409, "closed")
+    # Of what nobody confirmed yet, the closed case is the one that was known.
+    fresh = dispatched(world, desk)
+    assert desk.done("province", fresh, "merge", into_case_id=closed["id"])["state"] == "merged"
+    reopened(world, desk, closed)
+    assert desk.done("province", case, "merge", into_case_id=closed["id"])["state"] == "merged"
+
+
+def test_a_reopened_case_is_counted_in_every_part(world: World, desk: Desk) -> None:
+    case = reopened(world, desk, imported(world, desk, CaseState.closed))
     case = desk.done("county", case, "resume")
     desk.done("province", case, "split")
     total = desk.get("province", "/statistics/closure").json()["total"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -201,6 +202,36 @@ def test_no_site_is_filed_under_a_case_far_away(world: World, desk: Desk) -> Non
     assert do(desk, "officer", near, "link", 0, case_id=case).status_code == 409
 
 
+def test_no_drawing_and_no_closed_case_takes_a_grave_site_away(world: World, desk: Desk) -> None:
+    case = desk.dispatch(UUID(place(world)))["id"]
+    # Its outline drawn out to the case: the distance is that of what the imagery shows.
+    far = box(127.4, 42.3, 127.402, 42.302)
+    drawn = place(world, geom=to_database(far), severity=Severity.high)
+    beside = place(world, geom=to_database(box(127.3021, 42.3, 127.304, 42.302)), severity=Severity.high)
+    on_it = place(world, severity=Severity.high)
+    do(desk, "officer", drawn, "start-review", 0)
+    with world.database.transaction(see_all=True) as session:
+        review = session.query(Review).filter_by(detection_id=UUID(drawn)).one()
+        review.geom = to_database(far.union(GROUND))
+    assert do(desk, "officer", drawn, "link", 1, case_id=case).json()["distance_m"] > 8_000
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Case, UUID(case)).state = CaseState.closed
+    refused = do(desk, "officer", beside, "link", 0, case_id=case)
+    assert (refused.status_code, "closed" in refused.json()["detail"]) == (409, True)
+    # There it is a rebound, which the province hears of.
+    assert do(desk, "officer", on_it, "link", 0, case_id=case).status_code == 200
+
+
+def test_what_is_real_is_filed_under_no_simulated_case(world: World, desk: Desk) -> None:
+    case = desk.dispatch(UUID(place(world, simulated=True)))
+    real = place(world)
+    assert do(desk, "officer", real, "link", 0, case_id=case["id"]).status_code == 409
+    assert do(desk, "officer", real, "dismiss", 0, reason="other", note="看错").status_code == 200
+    other = desk.dispatch(UUID(place(world)))
+    answer = desk.give("province", other, "merge", into_case_id=case["id"])
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "fields/into_case_id")
+
+
 def test_both_ledgers_learn_of_a_dispatch_and_a_link(world: World, desk: Desk) -> None:
     first, second = place(world), place(world)
     case = desk.dispatch(UUID(first), supervision_level="province", note="派发")
@@ -278,6 +309,11 @@ def test_the_queue_sorts_and_pages(desk: Desk, queue: list[str]) -> None:
     cursor = desk.get("officer", "/detections", sort="area", limit=1).links["next"]["url"].split("cursor=")[1]
     for order in ("severity", "newest"):
         assert desk.get("officer", "/detections", sort=order, cursor=cursor).status_code == 400
+    nobody = "00000000-0000-0000-0000-000000000000"
+    for garbage in (f'["severity", Infinity, "{nobody}"]', f'["severity", {10**30}, "{nobody}"]', "[" * 20_000):
+        for path, order in (("/detections", "severity"), ("/cases", "priority")):
+            sent = base64.urlsafe_b64encode(garbage.replace("severity", order).encode()).decode().rstrip("=")
+            assert desk.get("officer", path, sort=order, cursor=sent).status_code in (400, 422), garbage[:40]
 
 
 def test_the_queue_filters(world: World, desk: Desk, queue: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,9 +21,11 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy import select
 
 from app.access.service import unit_by_code
-from app.boundaries.models import Severity
-from app.casework import pickup
+from app.boundaries.models import Severity, Verdict
+from app.casework import outlines, pickup
 from app.casework.ledger import verify
+from app.casework.lifecycle import CaseState
+from app.casework.models import Case
 from app.casework.outlines import area_of, cut, digest
 from app.casework.review_models import Review, ReviewEvent
 from app.foundation.errors import Invalid
@@ -117,8 +120,9 @@ def test_what_was_drawn_is_taken_back(world: World, desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("geometry", "detail"),
     [
-        ({"type": "Point", "coordinates": [1, 2]}, "no GeoJSON Polygon"),
-        ({"type": "Polygon", "coordinates": "x"}, "no GeoJSON Polygon"),
+        ({"type": "Point", "coordinates": [1, 2]}, "a GeoJSON Polygon"),
+        ({"type": "Polygon", "coordinates": "x"}, "a GeoJSON Polygon"),
+        ({"type": "Polygon", "coordinates": [[[10**400, 1], [2, 2], [3, 3], [10**400, 1]]]}, "a GeoJSON Polygon"),
         (mapping(shapely.Polygon([(127.3, 42.3), (127.302, 42.302), (127.302, 42.3), (127.3, 42.302)])), "not a valid"),
         (mapping(box(500, 42, 501, 43)), "degrees"),
         (mapping(box(127.310, 42.31, 127.312, 42.312)), "another site"),
@@ -246,6 +250,67 @@ def test_what_needs_a_second_account_is_not_merged_away(world: World, desk: Desk
     grave, other = add(world, severity=Severity.high), add(world)
     assert merge(desk, grave, other).status_code == 409
     assert merge(desk, other, grave).status_code == 200
+
+
+def test_a_grave_site_is_not_drawn_small_and_then_cut(world: World, desk: Desk) -> None:
+    grave, plain = add(world, severity=Severity.high), add(world)
+    west, east = (box(127.30, 42.30, 127.3007, 42.302), box(127.3007, 42.30, 127.3015, 42.302))
+    for detection, status in ((grave, 409), (plain, 201)):
+        assert put(desk, detection, SMALLER).status_code == 200
+        answer = split(desk, detection, west, east, version=1)
+        assert answer.status_code == status, answer.text
+    headers = desk.headers("officer") | {"If-Match": '"1"'}
+    assert world.client.delete(f"/api/v1/detections/{grave}/outline", headers=headers).status_code == 200
+    assert split(desk, grave, WEST, EAST, version=2).status_code == 201
+
+
+def test_a_grave_site_is_not_dispatched_as_the_little_that_is_left_of_it(world: World, desk: Desk) -> None:
+    core = {"layer": "protected-areas", "ground": "core_protection", "share": 0.1}
+    little, enough, out = add(world, severity=Severity.high), add(world, severity=Severity.high), add(world)
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Detection, out).overlaps = [core]
+    for detection, drawn, status in (
+        (little, box(127.30, 42.30, 127.3009, 42.302), 409),
+        (enough, SMALLER, 201),
+        # Most of it is left, and nothing of the core zone.
+        (out, SMALLER, 409),
+        (add(world), box(127.30, 42.30, 127.3009, 42.302), 201),
+    ):
+        assert put(desk, detection, drawn).status_code == 200
+        answer = desk.post("officer", f"/detections/{detection}/dispatch", {}, 1)
+        assert answer.status_code == status, answer.text
+
+
+def test_parts_are_judged_by_today_as_well(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core zone that came after the change makes each part grave that lies in it."""
+    judge = outlines.judge_many
+
+    def later(session: Any, subjects: Any, *, on: date | None = None) -> Any:
+        first, *rest = judge(session, subjects, on=on)
+        return [replace(first, severity=Severity.high, verdict=Verdict.prohibited) if on else first, *rest]
+
+    monkeypatch.setattr(outlines, "judge_many", later)
+    west, east = split(desk, add(world), WEST, EAST).json()["parts"]
+    assert (west["verdict_now"], east["verdict_now"]) == ("prohibited", None)
+    rows = desk.get("officer", f"/detections/{west['id']}/judgements").json()["items"]
+    assert (rows[0]["basis"], rows[0]["severity"]) == ("now", "high")
+    for part, state in ((west, "dismissal_proposed"), (east, "dismissed")):
+        answer = desk.post("officer", f"/detections/{part['id']}/dismiss", {"reason": "cloud"}, 1)
+        assert answer.json()["review"]["state"] == state
+
+
+def test_a_grave_site_is_merged_into_nothing_that_ended(world: World, desk: Desk) -> None:
+    grave, allowed, known = (add(world, severity=Severity.high) for _ in range(3))
+    case = desk.dispatch(known)
+    proposed = desk.post("officer", f"/detections/{allowed}/authorise", {"legal_ground": "原有合法权益"}, 0)
+    assert proposed.json()["review"]["state"] == "authorisation_proposed"
+    assert merge(desk, grave, allowed).status_code == 422
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Case, UUID(case["id"])).state = CaseState.unfounded
+    assert merge(desk, grave, known).status_code == 409
+    with world.database.transaction(see_all=True) as session:
+        session.get_one(Case, UUID(case["id"])).state = CaseState.verifying
+    assert merge(desk, grave, known).status_code == 200
 
 
 def test_nobody_draws_over_the_border_of_their_ground_or_merges_across_it(world: World, desk: Desk) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.orm import Session
 
 from app.casework import attaching, pickup, rebounds
-from app.casework.ledger import verify
+from app.casework.ledger import append, verify
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent
 from app.casework.opening import import_case
@@ -328,6 +328,53 @@ def test_new_change_on_an_open_cases_ground_is_attached_where_it_is_clear(world:
         # From now on its growth is the case's news.
         say(session, session.get_one(Detection, clear), Kind.grown, PART)
     assert look(world, pickup.pick_up) == 1
+
+
+def test_a_signal_of_another_activity_leaves_the_case_counted_under_its_own(world: World, desk: Desk) -> None:
+    add_case(world)
+    publish(world, activity="road")
+    assert look(world) == 1
+    groups = desk.get("province", "/statistics/closure", group_by="activity").json()["groups"]
+    assert [(group["key"], group["closed"]) for group in groups] == [("quarry", 1)]
+
+
+def test_growth_of_a_merged_cases_detection_is_news_to_the_case_that_goes_on(world: World, desk: Desk) -> None:
+    ours = publish(world)
+    case = desk.dispatch(ours)
+    goes_on = add_case(world, state=CaseState.verifying, ground=box(127.31, 42.30, 127.312, 42.302))
+    with world.database.transaction(see_all=True) as session:
+        say(session, session.get_one(Detection, ours), Kind.grown, PART.union(BESIDE))
+    assert look(world, pickup.pick_up) == 1
+    desk.done("province", case, "merge", into_case_id=str(goes_on))
+    assert look(world, pickup.pick_up) == 0
+    with world.database.transaction(see_all=True) as session:
+        say(session, session.get_one(Detection, ours), Kind.grown, GROUND.union(BESIDE))
+    assert [look(world, pickup.pick_up) for _ in range(2)] == [2, 0]
+    assert kinds(desk, goes_on) == ["imported", "case_merged_in", "detection_grown"]
+    with world.database.transaction(see_all=True) as session:
+        survivor = session.get_one(Case, goes_on)
+        survivor.state = CaseState.closed
+        append(
+            session, world.caller("province"), survivor, "close", state_before=CaseState.publicised,
+            occurred_on=CLOSED_ON,
+        )  # fmt: skip
+    assert look(world) == 0
+    with world.database.transaction(see_all=True) as session:
+        say(session, session.get_one(Detection, ours), Kind.grown, GROUND.union(BESIDE).union(BORDER.buffer(0.001)))
+    assert [look(world), look(world)] == [1, 0]
+    assert signals(desk)[0]["case_id"] == str(goes_on)
+
+
+def test_growth_that_the_shown_shapes_do_not_show_stops_no_signal(world: World, desk: Desk) -> None:
+    """A pixel more, and the simpler shape of both outlines the same."""
+    case_id = add_case(world)
+    ours = publish(world, GROUND, first_seen_on=date(2024, 3, 1))
+    with world.database.transaction(see_all=True) as session:
+        officer = world.caller("officer")
+        session.add(Review(detection_id=ours, state="linked", case_id=case_id, decided_by=officer.account_id))
+        say(session, session.get_one(Detection, ours), Kind.grown, GROUND)
+    assert look(world) == 1
+    assert signals(desk)[0]["area_m2"] == pytest.approx(geodesic_area_m2(GROUND), rel=1e-6)
 
 
 def test_the_worker_has_both_jobs(world: World) -> None:
