@@ -9,6 +9,9 @@ from sqlalchemy import Row
 
 from app.casework.lifecycle import DEEDS, Deed
 
+# Events whose accounts answer for a closure, and so do not judge later whether it holds.
+CLOSED_IT = DEEDS[Deed.accepted] | {"close"}
+
 
 def deeds_of(events: Sequence[Row[Any]]) -> dict[Deed, set[str]]:
     """Which accounts did what bars them: by the events of the case, and by those of the case that it was cut from."""

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction
+from app.casework.duties import CLOSED_IT
 from app.casework.guards import invalid
 from app.casework.ledger import append, history
-from app.casework.lifecycle import DEEDS, CaseState, Deed
+from app.casework.lifecycle import CaseState
 from app.casework.look_back_schemas import LookBackState, OrderRequest, ReportRequest
 from app.casework.models import Case, Evidence
 from app.casework.supervision_models import LookBack
@@ -30,7 +31,6 @@ ORDERS = (Role.inspector, Role.province)
 # Who re-checks, unless the chain of the case's source says otherwise (DESIGN section 7).
 REPORTS = (Role.province, Role.inspector)
 # Ledger events by which an account took part in the closure that is looked back at.
-_CLOSED_IT = DEEDS[Deed.accepted] | {"close"}
 
 
 def order(session: Session, caller: Caller, case_id: UUID, body: OrderRequest, *, today: date) -> tuple[LookBack, Case]:
@@ -135,7 +135,7 @@ def report(
     ).one()
     caller.require(*REPORTS)
     events = history(session, case.id)
-    if any(event.actor_id == caller.account_id and event.kind in _CLOSED_IT for event in events):
+    if any(event.actor_id == caller.account_id and event.kind in CLOSED_IT for event in events):
         raise Forbidden("Separation of duties: the account that accepted or closed this case does not re-check it.")
     check_version(row.version, expected_version)
     if row.outcome is not None:

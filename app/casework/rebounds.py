@@ -28,8 +28,9 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction, system_caller
+from app.casework.duties import CLOSED_IT
 from app.casework.heirs import before, news_by_heirs, news_by_merging, shown_before
-from app.casework.ledger import append
+from app.casework.ledger import append, history
 from app.casework.lifecycle import CaseState, Command
 from app.casework.models import Case, CaseEvent
 from app.casework.review_models import Review
@@ -37,7 +38,7 @@ from app.casework.schemas import DetectionAnswer, ReboundMention
 from app.casework.supervision_models import ReboundSignal
 from app.casework.transitions import check_version, execute, lock_cases
 from app.casework.vocabulary import ReopenBasis, SignalState
-from app.foundation.errors import Conflict, NotFound
+from app.foundation.errors import Conflict, Forbidden, NotFound
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day
@@ -320,10 +321,12 @@ def reject(session: Session, caller: Caller, signal_id: UUID, expected: int, rea
 
     Raises:
         NotFound: none in the caller's jurisdiction.
-        Forbidden: not the province.
+        Forbidden: not the province, or the account accepted or closed the case (separation of duties).
         StaleVersion, Conflict: it changed since, or is decided.
     """
     case, signal = _begin(session, caller, signal_id, expected)
+    if any(event.actor_id == caller.account_id and event.kind in CLOSED_IT for event in history(session, case.id)):
+        raise Forbidden("Separation of duties: the account that accepted or closed this case rejects no signal of it.")
     signal.state, signal.reason = SignalState.rejected, reason
     signal.version += 1
     signal.decided_by, signal.decided_at = caller.account_id, _clock(session)

@@ -56,7 +56,7 @@ def add_case(world: World, *, state: CaseState = CaseState.closed, ground: BaseG
     """A case from before the service, closed on `CLOSED_ON`."""
     with world.database.transaction(see_all=True) as session:
         case = import_case(
-            session, world.caller("province"), state=state, lead_unit=COUNTY, geometry=ground, activity="quarry",
+            session, world.caller("province-other"), state=state, lead_unit=COUNTY, geometry=ground, activity="quarry",
             supervision_source=SupervisionSource.green_shield, occurred_on=CLOSED_ON, today=today(),
             due_on=CLOSED_ON,
         )  # fmt: skip
@@ -198,7 +198,8 @@ def test_a_rejected_signal_keeps_its_reason_is_counted_and_growth_after_it_is_ne
         )
     assert look(world) == 0
     (signal,) = signals(desk)
-    for username in ("county", "prefecture", "officer", "inspector", "admin"):
+    # Who imported the case as closed answers for its closure.
+    for username in ("county", "prefecture", "officer", "inspector", "admin", "province-other"):
         assert decide(desk, username, signal, "reject").status_code == 403
     assert decide(desk, "province", signal, "reject", reason=" ").status_code == 422
     assert decide(desk, "province", signal | {"version": 7}, "reject").status_code == 412

@@ -82,7 +82,7 @@ def close_before(world: World, change: dict[str, Any]) -> str:
     closed_on = date.fromisoformat(change["properties"]["starts"]) - timedelta(days=1)
     with world.database.transaction(see_all=True) as session:
         case = import_case(
-            session, world.caller("province"), state=CaseState.closed, lead_unit=COUNTY,
+            session, world.caller("province-other"), state=CaseState.closed, lead_unit=COUNTY,
             geometry=shape(change["geometry"]), activity="quarry", occurred_on=closed_on, due_on=closed_on,
             supervision_source=SupervisionSource.green_shield, today=today(), simulated=True,
         )  # fmt: skip
