@@ -109,7 +109,7 @@ def _decode_sorted(cursor: str, sort: Sort) -> tuple[Any, UUID]:
         name, key, last = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if name == sort.name:
             return sort.read(key), UUID(last)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     raise BadRequest(f"The cursor is not one that this list gave out by {sort.name}; start again without it.")
 
