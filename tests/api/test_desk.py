@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -278,6 +279,8 @@ def test_the_queue_sorts_and_pages(desk: Desk, queue: list[str]) -> None:
     cursor = desk.get("officer", "/detections", sort="area", limit=1).links["next"]["url"].split("cursor=")[1]
     for order in ("severity", "newest"):
         assert desk.get("officer", "/detections", sort=order, cursor=cursor).status_code == 400
+    nested = base64.urlsafe_b64encode(b"[" * 30000).decode()
+    assert desk.get("officer", "/detections", sort="area", cursor=nested).status_code == 400
 
 
 def test_the_queue_filters(world: World, desk: Desk, queue: list[str]) -> None:

@@ -524,8 +524,6 @@ def test_an_export_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
 
 
 def test_a_seals_file_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
-    import gzip
-
     source = sealed.world.settings.seals / seals.file_name(2)
     lines = gzip.decompress(source.read_bytes()).splitlines(keepends=True)
     for k, line in enumerate(lines):
@@ -537,9 +535,10 @@ def test_a_seals_file_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
         else:
             row["document"]["sealed_at"] = "2020-01-01T00:00:00.000000Z"
         path = tmp_path / "touched.jsonl.gz"
-        path.write_bytes(gzip.compress(b"".join([*lines[:k], canonical(row) + b"\n", *lines[k + 1 :]])))
-        with pytest.raises(seal_files.BadSeal):
-            seal_files.read(path)
+        for touched in [row, json.loads(line) | {"first": 1}] if "hashes" in row else [row]:
+            path.write_bytes(gzip.compress(b"".join([*lines[:k], canonical(touched) + b"\n", *lines[k + 1 :]])))
+            with pytest.raises(seal_files.BadSeal):
+                seal_files.read(path)
     path.write_bytes(source.read_bytes()[:-20])
     with pytest.raises(seal_files.BadSeal, match="cannot be read"):
         seal_files.read(path)

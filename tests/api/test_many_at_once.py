@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.casework import ledger_export, seals
 from app.casework.ledger import CASES_HEAD, next_in
@@ -81,3 +83,20 @@ def test_the_instant_of_an_event_is_read_under_the_lock(world: World) -> None:
             released = session.execute(text("select clock_timestamp()")).scalar_one().timestamp()
         assert waiting.result()[0] == before + 1
         assert waiting.result()[1] > released
+
+
+def test_a_transition_reads_no_unit_twice(world: World) -> None:
+    desk = Desk(world)
+    with world.database.transaction(see_all=True) as session:
+        detection = add_detection(session).id
+    case = desk.dispatch(detection)["id"]
+    read = Counter[str]()
+
+    def count(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if "FROM units" in statement and "WHERE units.id = " in statement:
+            read[str(parameters)] += 1
+
+    event.listen(world.database.engine, "before_cursor_execute", count)
+    assert desk.post("county", f"/cases/{case}/transitions", {"command": "start_verification"}, 1).status_code == 200
+    event.remove(world.database.engine, "before_cursor_execute", count)
+    assert read and set(read.values()) == {1}, read
