@@ -128,14 +128,21 @@ def followers(session: Session, unit_ids: Iterable[UUID]) -> dict[UUID, list[UUI
     return found
 
 
+_ABOVE = text(
+    """
+    with recursive chain (id, depth) as (
+        select parent_id, 1 from units where id = :unit
+        union all
+        select units.parent_id, depth + 1 from units join chain using (id)
+    )
+    select id from chain where id is not null order by depth
+    """
+)
+
+
 def units_above(session: Session, unit_id: UUID) -> list[UUID]:
     """The units above a unit, nearest first, without itself."""
-    chain: list[UUID] = []
-    unit = session.get(Unit, unit_id)
-    while unit is not None and unit.parent_id is not None:
-        chain.append(unit.parent_id)
-        unit = session.get(Unit, unit.parent_id)
-    return chain
+    return list(session.scalars(_ABOVE, {"unit": unit_id}))
 
 
 def caller_of(session: Session, account: Account) -> Caller:

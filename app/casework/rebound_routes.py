@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select, func, select
 
-from app.access.models import Unit
 from app.access.idempotency import IdempotentRoute
+from app.access.models import Unit
 from app.access.routes import CallerDep
 from app.access.schemas import UnitAnswer
 from app.access.service import Caller, in_jurisdiction, units_below

@@ -16,7 +16,7 @@ from app.casework.opening import import_case
 from app.casework.vocabulary import SupervisionSource
 from app.foundation.geometry import geodesic_area_m2
 from app.foundation.time import utc_now
-from tests.casework_steps import GROUND, Desk, add_detection, fields_of, halves, today
+from tests.casework_steps import GROUND, Desk, add_detection, add_signal, fields_of, halves, today
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 NOTICE = timedelta(days=5)
@@ -160,7 +160,9 @@ def test_a_split_case_goes_on_in_parts(world: World, desk: Desk) -> None:
 
 def test_a_reopened_case_is_counted_in_every_part(world: World, desk: Desk) -> None:
     case = imported(world, desk, CaseState.closed)
-    case = desk.done("province", case, "reopen")
+    with world.database.transaction(see_all=True) as session:
+        signal = add_signal(session, case["id"])
+    case = desk.done("province", case, "reopen", signal_id=signal)
     case = desk.done("county", case, "resume")
     desk.done("province", case, "split")
     total = desk.get("province", "/statistics/closure").json()["total"]
@@ -278,7 +280,7 @@ def test_a_finding_is_overturned_by_what_came_after_it(world: World, desk: Desk)
 
 
 def test_comments_stand_in_the_ledger_and_change_nothing(world: World, desk: Desk) -> None:
-    case = dispatched(world, desk)
+    case = desk.get("county", f"/cases/{dispatched(world, desk)['id']}").json()
     path = f"/cases/{case['id']}/comments"
     for username, status in (
         *(("county", 201), ("prefecture", 201), ("province", 201), ("officer", 201)),

@@ -15,8 +15,8 @@ from sqlalchemy import select, text
 
 from app.boundaries.models import Severity
 from app.casework import audits
+from app.casework.hash_chain import REVIEWS
 from app.casework.ledger import ORIGIN, event_hash
-from app.casework.review_ledger import FIELDS
 from app.casework.review_models import ReviewAudit, ReviewEvent
 from tests.casework_steps import Desk
 from tests.conftest import World
@@ -189,7 +189,7 @@ class Machine(RuleBasedStateMachine):
             previous: dict[Any, bytes] = {}
             for event in session.scalars(select(ReviewEvent).order_by(ReviewEvent.sequence)):
                 assert event.previous_hash == previous.get(event.detection_id, ORIGIN)
-                assert event.hash == event_hash(event.previous_hash, event, FIELDS)
+                assert event.hash == event_hash(event.previous_hash, event, REVIEWS)
                 previous[event.detection_id] = event.hash
             gaps = text("select max(sequence) - count(*) from review_events")
             assert (session.scalar(gaps) or 0) == 0

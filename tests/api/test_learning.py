@@ -85,7 +85,7 @@ def test_every_decision_is_a_label(world: World, desk: Desk) -> None:
         if name == "unfounded":
             desk.done("prefecture", case, "uphold_proposal")
     known = desk.dispatch(found["open"], activity="road")
-    desk.post("officer", f"/detections/{found['linked']}/link", {"case_id": known["id"]}, 0)
+    desk.post("officer", f"/detections/{found['linked']}/link", {"case_id": known["id"], "note": "同一条路"}, 0)
     desk.post("officer", f"/detections/{found['reviewing']}/start-review", {}, 0)
 
     with world.database.transaction(see_all=True) as session:

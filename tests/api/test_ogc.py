@@ -315,8 +315,9 @@ def _account(session: Session) -> Any:
     )
     return session.scalar(
         text(
-            "insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active) "
-            "values (gen_random_uuid(), 'a', 'a', '', 'admin', :unit, false, true) returning id"
+            "insert into accounts (id, username, display_name, password_hash, role, unit_id, is_demo, is_active,"
+            " password_is_temporary, version)"
+            " values (gen_random_uuid(), 'a', 'a', '', 'admin', :unit, false, true, false, 1) returning id"
         ),
         {"unit": unit},
     )

@@ -104,7 +104,7 @@ def test_two_versions_two_verdicts_and_neither_changes(world: World, desk: Desk,
         assert first.verdict is Verdict.needs_recognition
         run.plan.unit_ids = first.unit_ids
         assert work_off(session) == 0
-    case = desk.dispatch(first.id)
+    case = desk.get("county", f"/cases/{desk.dispatch(first.id)['id']}").json()
     with world.database.transaction(see_all=True) as session:
         figures = desk.get("province", "/statistics/closure").json()["total"]
         load(session, REDRAWN, ELSEWHERE)
@@ -217,7 +217,8 @@ def test_a_permit_that_comes_later_and_goes_again_ends_no_case(world: World, des
         work_off(session)
     case = desk.dispatch(first.id)
     desk.upload("county", case["id"])
-    case = desk.done("county", desk.done("county", case, "start_verification"), "confirm")
+    desk.done("county", desk.done("county", case, "start_verification"), "confirm")
+    case = desk.get("county", f"/cases/{case['id']}").json()
 
     def settle(on: date | None = None) -> Detection:
         with world.database.transaction(see_all=True) as session:

@@ -207,7 +207,7 @@ def test_the_readmes_walks_work_as_printed(demo: Demo) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"state": "dispatched"' in done.stdout
     assert '"state": "confirmed"' in done.stdout
-    assert "intact" in done.stderr
+    assert ": intact" in done.stdout
     assert demo.get("inspector", "/statistics/closure")["total"]["ever_confirmed"] == confirmed + 1
 
 
