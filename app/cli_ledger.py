@@ -52,8 +52,8 @@ def ledger_verify(seal: SealFiles = None, key: KeyFiles = None) -> None:
         kept = [seal_files.read(path) for path in seal or []]
     except seal_files.BadSeal as error:
         raise typer.BadParameter(str(error)) from None
-    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
-        report = proof.verify_with_seals(session, kept, trusted)
+    with open_settings_and_database() as (settings, database), database.transaction(see_all=True) as session:
+        report = proof.verify_with_seals(session, kept, trusted, directory=settings.seals)
     _say(
         f"{report.events} events of {report.cases} cases, {report.review_events} of {report.reviews} reviews, "
         f"seals {', '.join(map(str, report.seals)) or 'none'}: " + ("intact" if report.intact else "BROKEN")

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, event, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -138,7 +138,9 @@ class IdempotentRoute(APIRoute):
             named: Named | None = getattr(request.state, "named", None)
             # The transaction of the work is still open: the commit follows, then the answer is sent.
             if named is not None and REPLAYED not in response.headers and 200 <= response.status_code < 300:
-                await run_in_threadpool(named.remember, response)
+                # Written by the thread that commits. Another one may be long in coming, while the work's locks are
+                # held: those who wait for them have the threads.
+                event.listen(named.session, "before_commit", lambda _: named.remember(response), once=True)
             return response
 
         return remembering
@@ -175,10 +177,14 @@ def _recalling(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     # It waits for a lock, and so must run in a thread, as every endpoint that uses the database does.
     assert not inspect.iscoroutinefunction(endpoint), endpoint
 
-    @functools.wraps(endpoint)
-    def recalling(**values: Any) -> Any:
+    def work(values: dict[str, Any]) -> Any:
         named: Named | None = values.pop(_PARAMETER)
         return (named.recall() if named else None) or endpoint(**values)
+
+    @functools.wraps(endpoint)
+    async def recalling(**values: Any) -> Any:
+        # So that the answer is put into words here: what comes from a thread goes to another one for that, see above.
+        return await run_in_threadpool(work, values)
 
     # Dependencies are looked at in the order of the parameters: this is the last, after the route's own.
     last = inspect.Parameter(

@@ -15,11 +15,12 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    event,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, QueryContext, declared_attr, mapped_column
 
 from app.access.vocabulary import Role as Role
 from app.access.vocabulary import UnitLevel as UnitLevel
@@ -53,6 +54,12 @@ class Unit(Base):
     accepting_unit_id: Mapped[UUID | None] = mapped_column(ForeignKey("units.id"))
     valid_from: Mapped[date] = mapped_column()
     valid_to: Mapped[date | None] = mapped_column()
+
+
+@event.listens_for(Unit, "load")
+def _keep(unit: Unit, context: QueryContext) -> None:
+    """A session forgets what nobody holds, and would read the same few units again and again in one request."""
+    context.session.info.setdefault("units", []).append(unit)
 
 
 class UnitPeriod(Base):

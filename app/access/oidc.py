@@ -19,6 +19,10 @@ MAX_TOKEN_LENGTH = 16384
 MAX_NAME_LENGTH = 255
 # Access tokens (RFC 9068) and what providers write instead.
 _TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
+# What the provider's other tokens say of themselves: ID tokens (OpenID Connect Core 1.0, 2 and 3.3.2.11), logout tokens
+# (Back-Channel Logout 1.0, 2.4), and Keycloak's own word. They are shown around; they open nothing.
+_OTHER_CLAIMS = ("at_hash", "c_hash", "events")
+_OTHER_KINDS = ("ID", "Refresh", "Offline", "Logout")
 
 
 class ProviderMisconfigured(Problem):
@@ -103,6 +107,8 @@ class Provider:
             raise Unauthenticated("The token has expired.") from None
         except (PyJWTError, ValueError, OverflowError, TypeError, RecursionError):
             raise Unauthenticated("The token is not valid here: signature, issuer, audience or time.") from None
+        if claims.get("typ") in _OTHER_KINDS or any(name in claims for name in _OTHER_CLAIMS):
+            raise Unauthenticated("This is not an access token; send the one that the provider gives for that.")
         self._check_parties(claims)
         return claims
 

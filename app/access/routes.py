@@ -70,7 +70,8 @@ def _caller(session: SessionDep, token: TokenDep, request: Request) -> Caller:
     else:
         identity = provider.identify(token)
         caller = caller_of_identity(session, request.app.state.database, identity, address_of(request))
-    _check_scope(request.method, request.url.path.removeprefix(request.scope.get("root_path", "")), caller)
+    # The path by which the route was found: an address is put together from what the sender wrote, `Host` too.
+    _check_scope(request.method, request.scope["path"].removeprefix(request.scope.get("root_path", "")), caller)
     service.enter(session, caller)
     return caller
 

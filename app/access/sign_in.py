@@ -20,7 +20,7 @@ from app.access.service import Caller
 from app.access.tokens import issue_token
 from app.access.vocabulary import AccessKind, Scope
 from app.foundation.database import Database, impatient_transaction
-from app.foundation.errors import Conflict, Forbidden, Unauthenticated
+from app.foundation.errors import Busy, Conflict, Forbidden, Unauthenticated
 
 SIGN_IN = "sign-in"
 
@@ -49,7 +49,7 @@ def sign_in(door: Door, username: str, password: str, life: timedelta, scopes: C
     throttling.count_attempt(door.database, username, door.address)
     with impatient_transaction(door.database) as session:
         account = _find(session, username)
-    fits = passwords.verify(account.password_hash if account else None, password)
+    fits = _verify(door, username, account.password_hash if account else None, password)
     rehashed = passwords.hash_password(password) if account and fits and _is_outdated(account) else None
     if account and fits and account.is_active and (door.allow_demo or not account.is_demo):
         with impatient_transaction(door.database) as session:
@@ -65,6 +65,15 @@ def sign_in(door: Door, username: str, password: str, life: timedelta, scopes: C
         by, whose = By(None, door.address), account.id if account else None
         record(session, AccessKind.sign_in_failed, by, whose, name=shown_name(username))
     raise Unauthenticated("The name or the password is wrong.")
+
+
+def _verify(door: Door, username: str, password_hash: str | None, password: str) -> bool:
+    try:
+        return passwords.verify(password_hash, password)
+    except Busy:
+        # Else a rush of people with the right passwords would lock itself out.
+        throttling.take_back(door.database, username, door.address)
+        raise
 
 
 def _find(session: Session, username: str) -> Account | None:
@@ -93,7 +102,7 @@ def change_password(door: Door, caller: Caller, old: str, new: str) -> None:
     if account.issuer:
         raise Conflict("This account signs in at its OpenID Connect provider and has no password here.")
     by = By(caller.account_id, door.address)
-    if not passwords.verify(account.password_hash, old):
+    if not _verify(door, caller.username, account.password_hash, old):
         with impatient_transaction(door.database) as session:
             record(session, AccessKind.sign_in_failed, by, account.id, name=account.username)
         raise Forbidden("The old password is wrong.")

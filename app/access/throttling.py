@@ -139,6 +139,13 @@ def forget(session: Session, username: str, address: str) -> None:
     session.execute(delete(SignInFailure).where(SignInFailure.key.in_([keys["name"], keys["pair"]])))
 
 
+def take_back(database: Database, username: str, address: str) -> None:
+    """Uncount an attempt whose password was never looked at."""
+    with impatient_transaction(database) as session:
+        for _, key in sorted(_keys(username, address).items()):
+            run_sql(session, _FORGIVE, {"key": key})
+
+
 def sweep(session: Session) -> int:
     """Delete what nobody touched for a day and no longer blocks; how many rows."""
     idle = text(f"last_at < now() - interval '{KEPT_HOURS} hours' and coalesce(blocked_until, last_at) < now()")

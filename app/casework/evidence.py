@@ -68,7 +68,11 @@ def add_evidence(
     # A file that is stored and then not recorded is harmless: it is kept by its content, and nothing points to it.
     upload.stream.seek(0)
     blob = storage.put_stream(upload.stream, limit)
-    case = lock_cases(session, caller, [case_id])[case_id]
+    locked = lock_cases(session, caller, [case_id]).get(case_id)
+    if locked is None:
+        # Out of the caller's sight since it was looked for.
+        raise NotFound()
+    case = locked
     if case.state in (CaseState.merged, CaseState.withdrawn):
         raise Conflict(f"The case is {case.state} and takes no more evidence.")
     known = select(Evidence.id).where(Evidence.case_id == case.id, Evidence.sha256 == blob.sha256)

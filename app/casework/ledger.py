@@ -79,8 +79,7 @@ def append(
 
 def next_in(session: Session, head: int) -> tuple[int, datetime]:
     """The next sequence and instant of a ledger, taken under its head's lock; the instant always grows."""
-    # First the lock, then the clock: an instant read while waiting could lie before one that was answered meanwhile.
-    session.execute(select(LedgerHead.id).where(LedgerHead.id == head).with_for_update())
+    # The clock is read under the lock: whoever had to wait computes the row anew, from what was committed meanwhile.
     row = session.execute(
         update(LedgerHead)
         .where(LedgerHead.id == head)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
-from app.access.service import Caller, in_jurisdiction
+from app.access.service import Caller, enter, in_jurisdiction
 from app.casework.hash_chain import CASES, REVIEWS, Book, event_fields, instant
 from app.casework.ledger_check import FORMAT
 from app.casework.merkle import inclusion_path, leaf_hash
@@ -20,7 +20,7 @@ from app.casework.review_models import Review, ReviewEvent
 from app.casework.seal_files import digest, leaf
 from app.casework.seals import document_of, heads_of, newest
 from app.casework.signing import Signer
-from app.foundation.database import Database
+from app.foundation.database import set_scope
 from app.foundation.geometry import from_database, geojson
 from app.foundation.time import utc_now
 from app.monitoring.models import Detection
@@ -40,13 +40,17 @@ _trees: dict[str, SealTree] = {}
 _making = threading.Lock()
 
 
-def seal_tree(database: Database, seal: LedgerSeal) -> SealTree:
+def seal_tree(session: Session, caller: Caller, seal: LedgerSeal) -> SealTree:
     """The tree of a seal, over all cases, whoever asks; made once a process."""
     name = digest(document_of(seal))
     with _making:
         if name not in _trees:
-            with database.transaction(see_all=True) as session:
+            # In the transaction of the request: those who wait here hold all other connections.
+            set_scope(session, None)
+            try:
                 heads = heads_of(session, CASES, seal)
+            finally:
+                enter(session, caller)
             _trees.clear()
             _trees[name] = SealTree(
                 [leaf_hash(leaf(CASES, *head)) for head in heads],
@@ -55,7 +59,7 @@ def seal_tree(database: Database, seal: LedgerSeal) -> SealTree:
         return _trees[name]
 
 
-def export_case(session: Session, database: Database, caller: Caller, case: Case, signer: Signer) -> dict[str, Any]:
+def export_case(session: Session, caller: Caller, case: Case, signer: Signer) -> dict[str, Any]:
     """The signed export of a case that the caller may see: `{"document", "jws"}`.
 
     Reviews are those of the detections that lie on the case and that the caller may see too.
@@ -72,7 +76,7 @@ def export_case(session: Session, database: Database, caller: Caller, case: Case
         "case": _facts(session, case),
         "events": [_event(event, CASES) for event in events],
         "reviews": _reviews(session, caller, case),
-        "inclusion": _inclusion(database, seal, case) if seal else None,
+        "inclusion": _inclusion(session, caller, seal, case) if seal else None,
     }
     return {"document": document, "jws": signer.sign(document)}
 
@@ -124,9 +128,9 @@ def _reviews(session: Session, caller: Caller, case: Case) -> list[dict[str, Any
     return [{"detection_id": str(detection_id), "events": events} for detection_id, events in reviews.items()]
 
 
-def _inclusion(database: Database, seal: LedgerSeal, case: Case) -> dict[str, Any] | None:
+def _inclusion(session: Session, caller: Caller, seal: LedgerSeal, case: Case) -> dict[str, Any] | None:
     """That the newest seal covers the case; None: the case is younger."""
-    tree = seal_tree(database, seal)
+    tree = seal_tree(session, caller, seal)
     if case.id not in tree.places:
         return None
     index, events = tree.places[case.id]

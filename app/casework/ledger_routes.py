@@ -168,4 +168,4 @@ def export_case_history(case_id: UUID, session: SessionDep, caller: CallerDep, r
     """The case with every event of its ledger, signed, for a check without this service (`redline ledger check`)."""
     case: Case = get_placed(session, caller, Case, case_id)
     signer = seals.open_signer(session, request.app.state.settings)
-    return CaseExport(**export_case(session, request.app.state.database, caller, case, signer))
+    return CaseExport(**export_case(session, caller, case, signer))

@@ -2,7 +2,9 @@
 
 What lies before the newest kept seal cannot have been changed, cut off, put in or re-hashed without being named here,
 whoever did it. Since a seal in the database is as safe as its owner, only kept ones (and a public key that came
-another way) prove anything against the owner.
+another way) prove anything against the owner. The service keeps its own as files: who owns the database alone cannot
+change these, so that rewriting a seal, or having the service seal what was rewritten before, is found without anybody
+else.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.casework.hash_chain import BOOKS, CASES, Book, canonical, instant
 from app.casework.merkle import leaf_hash, root
 from app.casework.models import LedgerSeal, LedgerVerification
-from app.casework.seal_files import KeptBook, KeptSeal, digest, leaf
-from app.casework.seals import seal_and_write
+from app.casework.seal_files import BadSeal, KeptBook, KeptSeal, digest, head_of, leaf
+from app.casework.seals import FILES, seal_and_write
 from app.casework.signing import BadSignature, Jwk, verify_jws
-from app.casework.verifying import Heads, Mark, VerifyReport, Watch, scan
+from app.casework.verifying import MOST_BREAKS, Heads, Mark, Span, VerifyReport, Watch, scan
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job
 from app.settings import Settings
@@ -36,11 +39,14 @@ log = logging.getLogger(__name__)
 MOST_KEPT = 100
 
 
-def verify_with_seals(session: Session, kept: Sequence[KeptSeal] = (), trusted: Sequence[Jwk] = ()) -> VerifyReport:
+def verify_with_seals(
+    session: Session, kept: Sequence[KeptSeal] = (), trusted: Sequence[Jwk] = (), *, directory: Path | None = None
+) -> VerifyReport:
     """Prove both ledgers, the table of seals, and that the ledgers still hold what the seals say.
 
     Args:
         kept: seals from elsewhere (`seal_files.read`).
+        directory: where the service writes the files of its seals; what they state must stand in the table.
         trusted: public keys from elsewhere; the seals must be signed by one of them, or by one that a seal so signed
             announced.
     """
@@ -48,6 +54,8 @@ def verify_with_seals(session: Session, kept: Sequence[KeptSeal] = (), trusted: 
     rows = session.scalars(select(LedgerSeal).order_by(LedgerSeal.number)).all()
     documents = _check_table(rows, report)
     _check_kept(rows, kept, report)
+    if directory is not None:
+        _check_files(rows, directory, report)
     if trusted:
         _check_keys(documents, kept, {key["kid"] for key in trusted}, report)
     for book in BOOKS:
@@ -55,17 +63,18 @@ def verify_with_seals(session: Session, kept: Sequence[KeptSeal] = (), trusted: 
         marks: list[tuple[int, Mark]] = [(proof.sequence, proof.compare) for proof in proofs]
         if documents and documents[-1]["number"] not in {one.number for one in kept}:
             marks.append(_newest(book, documents[-1], report))
-        scan(session, book, report, marks=marks, watch=_watch(proofs))
+        scan(session, book, report, marks=marks, spans=_spans(book, documents, report), watch=_watch(proofs))
         for proof in proofs:
             proof.tell()
+    _check_evidence(session, report)
     report.seals = sorted({*(one["number"] for one in documents[-1:]), *(one.number for one in kept)})
     return report
 
 
-def keep_verification(session: Session, _tick: datetime | None = None) -> None:
-    """Verify everything that can be without a kept seal, and keep what was found."""
+def keep_verification(session: Session, _tick: datetime | None = None, *, settings: Settings) -> None:
+    """Verify everything that can be without a seal that somebody else kept, and keep what was found."""
     started = utc_now()
-    report = verify_with_seals(session)
+    report = verify_with_seals(session, directory=settings.seals)
     session.add(
         LedgerVerification(
             started_at=started,
@@ -89,7 +98,7 @@ def timetable(settings: Settings) -> list[Job]:
     """Seal daily (looked at often: a worker may have been away, or a key), verify every night."""
     return [
         Job("ledger-seal", "*/10 * * * *", partial(seal_and_write, settings=settings)),
-        Job("ledger-verification", "40 1 * * *", keep_verification),
+        Job("ledger-verification", "40 1 * * *", partial(keep_verification, settings=settings)),
     ]
 
 
@@ -143,6 +152,24 @@ def _check_kept(rows: Sequence[LedgerSeal], kept: Sequence[KeptSeal], report: Ve
             report.add(None, None, "the seal in the database was replaced: it is not the kept one", seal=one.number)
 
 
+def _check_files(rows: Sequence[LedgerSeal], directory: Path, report: VerifyReport) -> None:
+    """Each file of the service's own names a seal that stands in the table as it was written."""
+    there = {row.number: row for row in rows}
+    for path in sorted(directory.glob(FILES)):
+        try:
+            document = head_of(path)
+            row = there.get(document["number"])
+        except BadSeal as error:
+            report.add(None, None, f"the file of a seal does not hold: {error}")
+            continue
+        if row is None:
+            what = f"the seal of {path.name} is not in the database: seals were cut off"
+            report.add(None, None, what, seal=document["number"])
+        elif row.document != canonical(document).decode():
+            what = f"the seal in the database was replaced: it is not that of {path.name}"
+            report.add(None, None, what, seal=row.number)
+
+
 def _check_keys(
     documents: Sequence[dict[str, Any]], kept: Sequence[KeptSeal], trusted: set[str], report: VerifyReport
 ) -> None:
@@ -167,6 +194,42 @@ def _newest(book: Book, document: dict[str, Any], report: VerifyReport) -> tuple
             report.add(None, None, what, book=book, seal=document["number"])
 
     return stated["sequence"], compare
+
+
+# The rows of evidence, which the application may change, beside the events that tell of them.
+_EVIDENCE = text(
+    "select coalesce(e.case_id, v.case_id), e.sequence, e.case_sequence, case"
+    " when v.id is null then 'the evidence that it added is gone'"
+    " when e.case_id is null then 'evidence ' || v.id || ' was put in, no event added it'"
+    " else 'the evidence that it added is another file now, or of another case' end"
+    " from (select case_id, sequence, case_sequence, payload ->> 'evidence_id' as id, payload ->> 'sha256' as sha256"
+    " from case_events where kind = 'evidence_added') e full join evidence v on v.id::text = e.id"
+    " where v.id is null or e.case_id is null or v.case_id <> e.case_id or v.sha256 <> e.sha256"
+    " order by e.sequence limit :most"
+)
+
+
+def _check_evidence(session: Session, report: VerifyReport) -> None:
+    for case, sequence, event, what in session.execute(_EVIDENCE, {"most": MOST_BREAKS}):
+        report.add(case, sequence, what, event=event)
+
+
+def _spans(book: Book, documents: Sequence[dict[str, Any]], report: VerifyReport) -> list[tuple[int, Span]]:
+    """Compare what every seal says of the events that were new then; the first that differs is named.
+
+    What was changed before the newest seal was made may be what that one states; it is not what the older ones do.
+    """
+    differing: list[int] = []
+
+    def compare(document: dict[str, Any], digest_now: str) -> None:
+        stated = document[book.name]
+        if digest_now != stated["new_digest"] and not differing:
+            differing.append(document["number"])
+            first, last = stated["since"] + 1, stated["sequence"]
+            what = f"the events of sequence {first} to {last} are not those that were sealed"
+            report.add(None, None, what, book=book, seal=document["number"])
+
+    return [(document[book.name]["sequence"], partial(compare, document)) for document in documents]
 
 
 class _KeptProof:

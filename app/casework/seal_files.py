@@ -26,6 +26,8 @@ from app.casework.signing import BadSignature, key_of, verify_jws
 
 FORMAT = "redline-ledger-seal/1"
 HASHES_A_LINE = 1000
+# Longest first line, in bytes.
+MOST_STATED = 2**20
 # An id, how many events it has, and the hash of the last.
 Leaf = tuple[UUID, int, bytes]
 
@@ -127,6 +129,28 @@ def read(path: Path) -> KeptSeal:
     return KeptSeal(document, jws, books)
 
 
+def head_of(path: Path) -> dict[str, Any]:
+    """What a seal's file states, whose signature is its own; its lists are left alone.
+
+    Raises:
+        BadSeal: it is no such file.
+    """
+    try:
+        with gzip.open(path, "rb") as source:
+            first = json.loads(source.readline(MOST_STATED))
+        document: dict[str, Any] = first["document"]
+        verify_jws(first["jws"], document, document["key"])
+        if document["format"] != FORMAT or not isinstance(document["number"], int):
+            raise BadSeal(f"{path.name}: its format is not {FORMAT}")
+    except BadSignature as error:
+        raise BadSeal(f"{path.name}: {error}") from None
+    except BadSeal:
+        raise
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
+        raise BadSeal(f"{path.name} cannot be read as a seal") from None
+    return document
+
+
 def _read_books(source: Iterable[bytes]) -> dict[str, KeptBook]:
     books = {book.name: KeptBook() for book in BOOKS}
     by_subject = {book.subject: books[book.name] for book in BOOKS}
@@ -146,5 +170,6 @@ def _check(book: Book, kept: KeptBook, stated: dict[str, Any]) -> None:
     leaves = [leaf_hash(leaf(book, UUID(bytes=key), *kept.heads[key])) for key in sorted(kept.heads)]
     if root(leaves).hex() != stated["root"] or len(leaves) != stated["subjects"]:
         raise BadSeal(f"the heads of the {book.name} are not those that were signed")
-    if hashlib.sha256(kept.hashes).hexdigest() != stated["new_digest"]:
+    placed = not kept.hashes or kept.first == stated["since"] + 1
+    if not placed or hashlib.sha256(kept.hashes).hexdigest() != stated["new_digest"]:
         raise BadSeal(f"the events of the {book.name} are not those that were signed")

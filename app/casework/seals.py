@@ -179,6 +179,10 @@ def _hashes(session: Session, book: Book, since: int, until: int) -> Iterator[by
         yield bytes(row[0])
 
 
+# What `file_name` gives.
+FILES = "seal-*.jsonl.gz"
+
+
 def file_name(number: int) -> str:
     return f"seal-{number:06d}.jsonl.gz"
 
@@ -200,7 +204,7 @@ def write_missing(session: Session, directory: Path) -> list[Path]:
     A file that would not hold by itself, because the ledger is no longer what was sealed, is not left there.
     """
     written = []
-    there = {path.name for path in directory.glob("seal-*.jsonl.gz")}
+    there = {path.name for path in directory.glob(FILES)}
     numbers = session.scalars(select(LedgerSeal.number).order_by(LedgerSeal.number)).all()
     for number in [n for n in numbers if file_name(n) not in there][:MOST_FILES]:
         path = directory / file_name(number)

@@ -11,6 +11,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -82,6 +83,8 @@ class VerifyReport:
 
 # Called when all events up to a sequence were read, with the heads as they stood then.
 Mark = Callable[[Heads], None]
+# Called then, with the digest (SHA-256, hex) of the hashes of the events since the span before it.
+Span = Callable[[str], None]
 # Called with each event: sequence, subject, its number there, hash.
 Watch = Callable[[int, bytes, int, bytes], None]
 
@@ -111,11 +114,12 @@ def scan(
     report: VerifyReport,
     *,
     marks: Sequence[tuple[int, Mark]] = (),
+    spans: Sequence[tuple[int, Span]] = (),
     watch: Watch | None = None,
     only: UUID | None = None,
 ) -> Heads:
     """Read a ledger once, tell the report what does not hold; the heads of all chains."""
-    return _Scan(book, report, sorted(marks, key=lambda mark: mark[0]), watch, only).read(session)
+    return _Scan(book, report, marks, spans, watch, only).read(session)
 
 
 # Kinds of rows of the statement, in their order.
@@ -207,11 +211,17 @@ class _Scan:
         book: Book,
         report: VerifyReport,
         marks: Sequence[tuple[int, Mark]],
+        spans: Sequence[tuple[int, Span]],
         watch: Watch | None,
         only: UUID | None,
     ) -> None:
         self.book, self.report, self.watch, self.only = book, report, watch, only
-        self.marks = list(marks)
+        self.stops: list[tuple[int, Callable[[], None]]] = [
+            *((sequence, partial(self._end_span, span)) for sequence, span in spans),
+            *((sequence, partial(self._call, mark)) for sequence, mark in marks),
+        ]
+        self.stops.sort(key=lambda stop: stop[0])
+        self.new = hashlib.sha256()
         self.heads: Heads = {}
         # State and version of the case or review.
         self.stands: dict[bytes, tuple[bytes, int]] = {}
@@ -228,14 +238,15 @@ class _Scan:
         unpack, hashes, at, sha256 = _FIXED.unpack_from, _HASHES.unpack_from, _FIXED.size, hashlib.sha256
         heads, watch, whole = self.heads, self.watch, self.only is None
         first = (0, ORIGIN, b"" if self.book is CASES else b"new")
-        mark = self.marks[0][0] if self.marks else 2**63
+        stop, feed = self.stops[0][0] if self.stops else 2**63, self.new.update
         for row in _rows(session, _statement(self.book, self.only)):
             _, _, kind, _, sequence, _, number, _, recorded, _, subject, length = unpack(row)
             if kind != _EVENT:
                 self._set_out(kind, sequence, number, recorded, subject, row)
                 continue
-            while sequence > mark:
-                mark = self._pass_mark()
+            while sequence > stop:
+                stop = self._pass_stop()
+                feed = self.new.update
             own, previous, before, after, content = b"", b"", b"", b"", b""
             if length == 32:
                 own, length, previous, size = hashes(row, at)
@@ -258,20 +269,28 @@ class _Scan:
                 or sha256(previous + content).digest() != own
             ):
                 self._explain(subject, sequence, number, recorded, last, (own, previous, before, content))
+            feed(own)
             heads[subject] = (number, own, after)
             self.sequence, self.recorded = sequence, recorded
             self.events += 1
             if watch is not None:
                 watch(sequence, subject, number, own)
-        while self.marks:
-            self._pass_mark()
+        while self.stops:
+            self._pass_stop()
         self._finish()
         return heads
 
-    def _pass_mark(self) -> int:
-        """Tell who asked that all events up to the mark were read; the next mark."""
-        self.marks.pop(0)[1](self.heads)
-        return self.marks[0][0] if self.marks else 2**63
+    def _pass_stop(self) -> int:
+        """Tell who asked that all events up to the stop were read; the next stop."""
+        self.stops.pop(0)[1]()
+        return self.stops[0][0] if self.stops else 2**63
+
+    def _call(self, mark: Mark) -> None:
+        mark(self.heads)
+
+    def _end_span(self, span: Span) -> None:
+        span(self.new.hexdigest())
+        self.new = hashlib.sha256()
 
     def _set_out(self, kind: int, sequence: int, number: int, recorded: int, subject: bytes, row: bytes) -> None:
         if kind == _HEAD:

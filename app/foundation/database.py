@@ -99,5 +99,9 @@ def _request_session(request: Request) -> Iterator[Session]:
         yield session
 
 
+# Of the connections of one process (`Database`), the others being for sign-ins and tiles. A request is handed from
+# thread to thread while it holds its connection, and may hold a lock for which all the others wait: with more requests
+# than threads waiting for a connection, none would be left to let it finish. Who waits here takes no thread.
+REQUESTS_AT_ONCE = 14
 # scope="function": the commit happens before the response is sent, so a failing commit is a 500 and not a lie.
-SessionDep = Annotated[Session, Depends(_request_session, scope="function")]
+SessionDep = Annotated[Session, Depends(_request_session, scope="function", max_concurrency=REQUESTS_AT_ONCE)]

@@ -157,3 +157,12 @@ def test_an_administrator_is_refused_at_every_decision(world: World) -> None:
 
     for transition in lifecycle.TRANSITIONS.values():
         assert isinstance(refusal(transition, admin, everything, []), Problem), transition.command
+
+
+@pytest.mark.parametrize("host", ["x/api/v1/auth/me?", "x/api/v1/cases/", "x#", "x\\", "@x:1/api/v1/cases?"])
+def test_what_the_sender_calls_the_service_opens_nothing(world: World, host: str) -> None:
+    """The scope is looked up by the path that was routed, whatever `Host` makes of the address."""
+    method, path = PROBES[Scope.administration]
+    headers = _headers(world, "admin", {Scope.cases}, is_sign_in=True) | {"Host": host}
+    answer = world.client.request(method, path, headers=headers)
+    assert answer.status_code == 403 and answer.json()["scope"] == Scope.administration

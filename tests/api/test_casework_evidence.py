@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from app.casework import evidence
 from tests.casework_steps import API, Desk, add_detection, photo
 from tests.conftest import World
 
@@ -153,3 +154,13 @@ def test_who_may_add_evidence(desk: Desk, case: dict[str, Any]) -> None:
         "prefecture-other": 404,
     }
     assert {username: desk.upload(username, case["id"]).status_code for username in statuses} == statuses
+
+
+def test_a_case_that_leaves_the_callers_sight_meanwhile(
+    desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was moved while the file was stored: it is no longer there for the caller, and nothing is written."""
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "lock_cases", lambda *_: {})
+        assert desk.upload("county", case["id"]).status_code == 404
+    assert desk.get("county", f"/cases/{case['id']}/evidence").json()["items"] == []

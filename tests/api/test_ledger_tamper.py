@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -404,6 +405,48 @@ def test_the_table_of_seals_is_checked_against_itself(
     assert what in [one.what for one in sealed.verify(owner).breaks]
 
 
+def _rewrite(session: Session, sealed: Sealed) -> None:
+    disarm(session)
+    CHANGES["an early event changed"][0](session, sealed)
+    rehash(session)
+
+
+def test_what_is_sealed_after_it_was_rewritten_is_found(sealed: Sealed, owner: Session) -> None:
+    """The owner rewrites what seals cover, and lets the service seal that: the newest seal agrees, the older do not."""
+    _rewrite(owner, sealed)
+    seals.seal(owner, sealed.signer)
+    assert [(one.book, one.seal, one.what) for one in proof.verify_with_seals(owner).breaks] == [
+        ("cases", 1, "the events of sequence 1 to 6 are not those that were sealed")
+    ]
+
+
+def test_the_files_of_the_service_hold_seals_that_were_replaced(sealed: Sealed, owner: Session, tmp_path: Path) -> None:
+    """The owner rewrites the seals too, the last one announcing the service's key, which then seals on top of them."""
+    own = Signer(create_key(tmp_path / "own.pem"), sealed.signer.jwk)
+    _rewrite(owner, sealed)
+    _reseal(owner, own)
+    seals.seal(owner, sealed.signer)
+    assert proof.verify_with_seals(owner, (), sealed.keys).breaks == [], "neither seals nor keys tell"
+    found = proof.verify_with_seals(owner, directory=sealed.world.settings.seals).breaks
+    assert [(one.seal, one.what) for one in found] == [
+        (number, f"the seal in the database was replaced: it is not that of seal-00000{number}.jsonl.gz")
+        for number in (1, 2)
+    ]
+    owner.execute(text("delete from ledger_seals where number >= 2"))
+    owner.expire_all()
+    found = proof.verify_with_seals(owner, directory=sealed.world.settings.seals).breaks
+    assert "the seal of seal-000002.jsonl.gz is not in the database: seals were cut off" in [one.what for one in found]
+
+
+def test_a_file_of_the_service_that_does_not_hold_is_named(sealed: Sealed, owner: Session, tmp_path: Path) -> None:
+    source = sealed.world.settings.seals / seals.file_name(2)
+    lines = gzip.decompress(source.read_bytes()).splitlines(keepends=True)
+    for content in (b"", source.read_bytes()[:40], gzip.compress(lines[0].replace(b'"number":2', b'"number":1'))):
+        (tmp_path / source.name).write_bytes(content)
+        found = proof.verify_with_seals(owner, directory=tmp_path).breaks
+        assert [one.what for one in found if "the file of a seal does not hold" in one.what], found
+
+
 FIELDS = ("note", "kind", "occurred_on", "payload", "actor_role", "state_after", "recorded_at")
 VALUES = {
     "note": "'另一份'", "kind": "'withdraw'", "occurred_on": "'2020-01-01'", "payload": """'{"a"\\:1}'""",
@@ -436,7 +479,7 @@ def test_any_field_of_any_event(
 
 def _export(sealed: Sealed, session: Session) -> dict[str, Any]:
     case = session.get_one(Case, sealed.cases[0])
-    export = export_case(session, sealed.world.database, sealed.world.caller("inspector"), case, sealed.signer)
+    export = export_case(session, sealed.world.caller("inspector"), case, sealed.signer)
     return dict(json.loads(json.dumps(export)))
 
 
@@ -481,8 +524,6 @@ def test_an_export_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
 
 
 def test_a_seals_file_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
-    import gzip
-
     source = sealed.world.settings.seals / seals.file_name(2)
     lines = gzip.decompress(source.read_bytes()).splitlines(keepends=True)
     for k, line in enumerate(lines):
@@ -494,9 +535,10 @@ def test_a_seals_file_that_was_touched(sealed: Sealed, tmp_path: Path) -> None:
         else:
             row["document"]["sealed_at"] = "2020-01-01T00:00:00.000000Z"
         path = tmp_path / "touched.jsonl.gz"
-        path.write_bytes(gzip.compress(b"".join([*lines[:k], canonical(row) + b"\n", *lines[k + 1 :]])))
-        with pytest.raises(seal_files.BadSeal):
-            seal_files.read(path)
+        for touched in [row, json.loads(line) | {"first": 1}] if "hashes" in row else [row]:
+            path.write_bytes(gzip.compress(b"".join([*lines[:k], canonical(touched) + b"\n", *lines[k + 1 :]])))
+            with pytest.raises(seal_files.BadSeal):
+                seal_files.read(path)
     path.write_bytes(source.read_bytes()[:-20])
     with pytest.raises(seal_files.BadSeal, match="cannot be read"):
         seal_files.read(path)
@@ -543,7 +585,7 @@ def test_seals_and_exports_over_http(sealed: Sealed) -> None:
     assert (found["intact"], found["events"], found["case_id"]) == (True, 4, str(sealed.cases[0]))
     assert client.get("/api/v1/ledger/verification", headers=headers).status_code == 404
     with sealed.world.database.transaction(see_all=True) as session:
-        proof.keep_verification(session)
+        proof.keep_verification(session, settings=sealed.world.settings)
     found = client.get("/api/v1/ledger/verification", headers=headers).json()
     assert (found["intact"], found["events"], found["review_events"], found["seal"]) == (True, 12, 2, 2)
     assert client.get(f"/api/v1/cases/{new_id()}/export", headers=headers).status_code == 404

@@ -242,6 +242,11 @@ def test_each_kind_of_signature(signer: SignerOfTokens) -> None:
         {"aud": [AUDIENCE, "account"]},
         {"aud": [AUDIENCE, "account"], "azp": "somebody-else"},
         {"name": "x" * 20000},
+        # An ID token for the same client, and a logout token.
+        {"at_hash": "x"},
+        {"c_hash": "x", "nonce": "y"},
+        {"typ": "ID"},
+        {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
     ],
 )
 def test_claims_that_do_not_hold(provider: Provider, signer: SignerOfTokens, claims: dict[str, Any]) -> None:
@@ -252,6 +257,7 @@ def test_claims_that_hold(provider: Provider, signer: SignerOfTokens) -> None:
     now = int(time.time())
     assert provider.identify(signer.token(exp=now - 20, nbf=now + 20))
     assert provider.identify(signer.token(aud=[AUDIENCE]))
+    assert provider.identify(signer.token(typ="Bearer", nonce="as Keycloak wrote it once"))
     assert provider.identify(signer.token(aud=[AUDIENCE, "account"], azp=AUDIENCE))
     parties = Provider(configured(signer, oidc_authorised_parties=["console"]))
     assert parties.identify(signer.token(aud=[AUDIENCE, "account"], azp="console"))

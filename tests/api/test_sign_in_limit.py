@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 from starlette.requests import Request
 
-from app.access import throttling
+from app.access import passwords, throttling
 from app.access.models import AccessEvent, SignInFailure
 from app.access.throttling import LIMITS, client_address, count_attempt, forget, network_of
 from app.foundation.database import Database
@@ -237,3 +238,15 @@ def test_a_customer_with_many_ipv6_addresses_is_one(address: Any, host: int) -> 
     if not neighbour.ipv4_mapped:
         assert network_of(str(address)) == network_of(str(neighbour))
     assert network_of("::ffff:203.0.113.9") == network_of("203.0.113.9") == "203.0.113.9"
+
+
+def test_an_attempt_that_was_not_looked_at_is_not_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a rush the service is busy, and says so to people who know their passwords."""
+    assert sign_in(world.client, "county", "wrong password").status_code == 401
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "_queue", threading.BoundedSemaphore(1))
+        with passwords._queue:
+            for _ in range(FREE + 2):
+                assert sign_in(world.client, "county", PASSWORD).status_code == 503
+    assert {kind: row.count for kind, row in rows(world).items()} == {"pair": 1, "name": 1, "address": 1}
+    assert sign_in(world.client, "county", PASSWORD).status_code == 200

@@ -67,6 +67,23 @@ def test_only_the_migration_knows_the_owner(compose: dict[str, Any]) -> None:
     assert "redline_app:" in compose["services"]["api"]["environment"]["REDLINE_DATABASE_URL"]
 
 
+def test_the_key_of_the_ledger_is_for_api_and_worker_alone(compose: dict[str, Any]) -> None:
+    """Not for the database, whose owner it is to hold against, nor for Dask, which runs what it is sent."""
+    mounts = {name: dict(item.split(":")[:2] for item in service.get("volumes", [])) for name, service in
+              compose["services"].items()}  # fmt: skip
+    for volume in ("keys", "seals"):
+        assert volume in compose["volumes"]
+        assert {name for name, mounted in mounts.items() if volume in mounted} == {"api", "worker"}
+    made = (DOCKER / "Dockerfile").read_text()
+    for name in ("api", "worker"):
+        settings = compose["services"][name]["environment"]
+        # In a volume of its own, whose folder the image gives to the service's account.
+        assert settings["REDLINE_LEDGER_KEY"].startswith(mounts[name]["keys"] + "/")
+        assert settings["REDLINE_SEAL_DIR"] == mounts[name]["seals"]
+        assert re.search(rf"install -d -o redline -g redline -m 0700 {mounts[name]['keys']}\b", made)
+        assert re.search(rf"install -d -o redline -g redline [^-\n]*{mounts[name]['seals']}\b", made)
+
+
 def test_the_image_is_built_from_files_that_are_there() -> None:
     allowed = {line[1:] for line in (DOCKER.parent / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
