@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -50,6 +50,7 @@ class Context:
         history: the case's events as `ledger.history` gives them.
         other: the case that `merge` names, locked.
         today: the legal day.
+        day: when the command is said to have been carried out; `today`, or a day before it.
         notice_days: length of the public notice when the service is set to another than the chain's, else None.
     """
 
@@ -60,6 +61,7 @@ class Context:
     history: Sequence[Row[Any]]
     other: Case | None
     today: date
+    day: date
     notice_days: int | None = None
 
     def given(self, kind: type[F]) -> F:
@@ -88,16 +90,31 @@ def _happened_already(context: Context) -> None:
 
 def _permit_is_known(context: Context) -> None:
     assert isinstance(context.fields, PermitFields | PlanFields)
-    require_permit(context.session, context.caller, context.fields.permit_code)
+    require_permit(context.session, context.caller, context.fields.permit_code, context.case.geom, context.today)
 
 
-def require_permit(session: Session, caller: Caller, code: str | None) -> None:
-    """Refuse a permit's code that is not in the register of the caller's jurisdiction; None passes."""
+def require_permit(session: Session, caller: Caller, code: str | None, ground: Any, today: date) -> None:
+    """Refuse a permit's code that says nothing for a ground: it is not in the register of the caller's jurisdiction,
+    was given for other ground, or is revoked. None passes.
+    """
     if code is None:
         return
     permits = select(BoundaryFeature.id).where(BoundaryFeature.layer == Layer.permits, BoundaryFeature.code == code)
-    if session.scalar(in_jurisdiction(permits, caller, BoundaryFeature).limit(1)) is None:
+    permits = in_jurisdiction(permits, caller, BoundaryFeature).limit(1)
+    if session.scalar(permits) is None:
         raise invalid("fields/permit_code", "there is no permit with this code in the register")
+    # `&&` for itself: under row-level security no other function uses the index.
+    here = (BoundaryFeature.geom.op("&&")(ground), func.ST_Intersects(BoundaryFeature.geom, ground))
+    if session.scalar(permits.where(*here)) is None:
+        raise invalid("fields/permit_code", "the permit with this code was given for other ground")
+    if is_revoked(session, caller, code, today):
+        raise invalid("fields/permit_code", "the permit with this code is revoked")
+
+
+def is_revoked(session: Session, caller: Caller, code: str | None, today: date) -> bool:
+    """Whether a permit of the caller's jurisdiction is revoked on a day."""
+    revoked = select(PermitRevocation.id).where(PermitRevocation.code == code, PermitRevocation.revoked_on <= today)
+    return session.scalar(in_jurisdiction(revoked, caller, PermitRevocation).limit(1)) is not None
 
 
 def _area_is_plausible(context: Context) -> None:
@@ -152,12 +169,8 @@ def _finding_is_overtaken(context: Context) -> None:
             raise invalid(
                 "fields/basis", "no detection was linked to the case, and none of its grew, since the finding"
             )
-    else:
-        revoked = select(PermitRevocation.id).where(
-            PermitRevocation.code == fields.permit_code, PermitRevocation.revoked_on <= context.today
-        )
-        if context.session.scalar(in_jurisdiction(revoked, context.caller, PermitRevocation).limit(1)) is None:
-            raise invalid("fields/permit_code", "no permit with this code is revoked")
+    elif not is_revoked(context.session, context.caller, fields.permit_code, context.today):
+        raise invalid("fields/permit_code", "no permit with this code is revoked")
 
 
 def _due_in_future(context: Context) -> None:
@@ -178,6 +191,10 @@ def _completion_evidence(context: Context) -> None:
     approvals = [event.recorded_at for event in context.history if _approves(event)]
     if approvals and uploaded_at <= approvals[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the plan was approved")
+    # An objection that was sustained says that what was shown before did not prove it.
+    sustained = [event.recorded_at for event in context.history if event.kind == "uphold_objection"]
+    if sustained and uploaded_at <= sustained[-1]:
+        raise invalid("fields/evidence_id", "was uploaded before the objection was sustained; show what was done since")
 
 
 def _approves(event: Row[Any]) -> bool:
@@ -191,6 +208,8 @@ def _notice_is_over(context: Context) -> None:
         raise Conflict(
             f"The public notice runs until {until}; the case cannot be closed before.", notice_until=str(until)
         )
+    if context.day < until:
+        raise invalid("occurred_on", f"lies before {until}, when the public notice was over")
 
 
 def _merge_target(context: Context) -> None:
@@ -201,6 +220,9 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", "is this case itself")
     if other.state in (CaseState.merged, CaseState.withdrawn):
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
+    # Else a problem that nobody solved would count as one that was.
+    if other.state in (CaseState.closed, CaseState.unfounded, CaseState.permitted):
+        raise Conflict(f"Case {other.number} is {other.state}: reopen it or take it up again first.")
 
 
 def _signal_is_raised(context: Context) -> None:
