@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -31,7 +31,14 @@ from app.casework.commands import (
     TransferFields,
     UpholdObjectionFields,
 )
-from app.casework.lifecycle import AREA_FACTOR, RESTORATION_FACTOR, CaseState, Guard
+from app.casework.lifecycle import (
+    AREA_FACTOR,
+    MOST_PLAN_YEARS,
+    PHOTO_NEAR_M,
+    RESTORATION_FACTOR,
+    CaseState,
+    Guard,
+)
 from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal
 from app.casework.vocabulary import LookBackOutcome, ObjectionState, SignalState, SupervisionLevel, TakeUpBasis
@@ -75,12 +82,17 @@ def invalid(pointer: str, detail: str) -> Invalid:
 
 
 def _positioned_evidence(context: Context) -> None:
-    photo = (Evidence.kind == EvidenceKind.photo) & Evidence.longitude.is_not(None)
-    proof = select(Evidence.id).where(
-        Evidence.case_id == context.case.id, or_(photo, Evidence.kind == EvidenceKind.field_record)
+    of_case, is_photo = Evidence.case_id == context.case.id, Evidence.kind == EvidenceKind.photo
+    photo = is_photo & (Evidence.distance_m <= PHOTO_NEAR_M)
+    proof = select(Evidence.id).where(of_case, or_(photo, Evidence.kind == EvidenceKind.field_record))
+    if context.session.scalar(proof.limit(1)) is not None:
+        return
+    nearest = context.session.scalar(select(func.min(Evidence.distance_m)).where(of_case, is_photo))
+    far = "" if nearest is None else f" The nearest photo there is was taken {nearest / 1000:.0f} km away."
+    raise Invalid(
+        f"Upload at least one photo with a position within {PHOTO_NEAR_M / 1000:.0f} km of the ground, or a field "
+        f"record, before the case is confirmed.{far}"
     )
-    if context.session.scalar(proof.limit(1)) is None:
-        raise Invalid("Upload at least one photo with a position, or a field record, before the case is confirmed.")
 
 
 def _happened_already(context: Context) -> None:
@@ -177,24 +189,35 @@ def _due_in_future(context: Context) -> None:
     if isinstance(context.fields, PlanFields):
         if context.fields.due_on <= context.today:
             raise invalid("fields/due_on", "lies not in the future")
+        if context.fields.due_on.year - context.today.year > MOST_PLAN_YEARS:
+            raise invalid("fields/due_on", f"lies more than {MOST_PLAN_YEARS} years ahead")
     elif date.fromisoformat(str(context.case.plan["due_on"])) <= context.today:
         raise Conflict("The plan's due date has passed; return the plan.")
 
 
 def _completion_evidence(context: Context) -> None:
     evidence_id: UUID = context.given(ClosureFields).evidence_id
-    uploaded_at = context.session.scalar(
-        select(Evidence.uploaded_at).where(Evidence.id == evidence_id, Evidence.case_id == context.case.id)
-    )
-    if uploaded_at is None:
+    evidence = context.session.get(Evidence, evidence_id)
+    if evidence is None or evidence.case_id != context.case.id:
         raise invalid("fields/evidence_id", "is not evidence of this case")
+    uploaded_at = evidence.uploaded_at
     approvals = [event.recorded_at for event in context.history if _approves(event)]
     if approvals and uploaded_at <= approvals[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the plan was approved")
+    if approvals and (number := _shown_before(context, evidence, approvals[-1])):
+        raise invalid("fields/evidence_id", f"is a file that case {number} had before this plan was approved")
     # An objection that was sustained says that what was shown before did not prove it.
     sustained = [event.recorded_at for event in context.history if event.kind == "uphold_objection"]
     if sustained and uploaded_at <= sustained[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the objection was sustained; show what was done since")
+
+
+def _shown_before(context: Context, evidence: Evidence, approved_at: datetime) -> str | None:
+    """The number of another case, of those that the caller may see, that had the very same file before an instant."""
+    others = select(Case.number).join(Evidence, Evidence.case_id == Case.id)
+    others = others.where(Evidence.sha256 == evidence.sha256, Evidence.uploaded_at <= approved_at)
+    found: str | None = context.session.scalar(in_jurisdiction(others, context.caller, Case).order_by(Case.id).limit(1))
+    return found
 
 
 def _approves(event: Row[Any]) -> bool:

@@ -233,13 +233,16 @@ class Guard(StrEnum):
 # Beyond these an area is taken for a slip of units: a mu is 667 square metres, a hectare 10 000.
 AREA_FACTOR = 10
 RESTORATION_FACTOR = 2
+# A photo of the ground may be taken from the next ridge, metres; one from elsewhere shows nothing of it.
+PHOTO_NEAR_M = 10_000.0
+MOST_PLAN_YEARS = 10
 
 GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
     {
-        Guard.positioned_evidence: "at least one photo with a position, or a field record",
+        Guard.positioned_evidence: "at least one photo with a position near the ground, or a field record",
         Guard.happened_already: "the interval of occurrence does not end in the future",
         Guard.permit_is_known: "a named permit is in the register, on the case's ground, and not revoked",
-        Guard.due_in_future: "the due date lies ahead",
+        Guard.due_in_future: f"the due date lies ahead, at most {MOST_PLAN_YEARS} years",
         Guard.area_is_plausible: f"the area is within {AREA_FACTOR} times the ground's, or a reason is given",
         Guard.restoration_fits: f"restored is no more than {RESTORATION_FACTOR} times the case's area",
         Guard.within_the_list: "due no later than the earliest date ahead of the lists in which the case stands",

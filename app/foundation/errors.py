@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:redline:problem:"
+_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 
 
 class Problem(Exception):
@@ -154,10 +156,16 @@ def _on_http(_: Request, exc: Exception) -> JSONResponse:
     return ProblemResponse(body, exc.status_code, headers=exc.headers)
 
 
+def plain(message: str) -> str:
+    """What pydantic says, without `Value error, …` and members of enumerations as Python writes them."""
+    return _MEMBER.sub(r"\1", message).removeprefix("Value error, ")
+
+
 def _on_validation(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     errors = [
-        {"pointer": "/".join(str(part) for part in error["loc"]), "detail": error["msg"]} for error in exc.errors()
+        {"pointer": "/".join(str(part) for part in error["loc"]), "detail": plain(error["msg"])}
+        for error in exc.errors()
     ]
     fields = ", ".join(error["pointer"] for error in errors)
     return problem_response(Invalid(f"Mend these fields: {fields}.", errors=errors))

@@ -36,7 +36,10 @@ def dispatched(world: World, desk: Desk, **body: Any) -> dict[str, Any]:
 def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[str, Any]:
     """A case that the province entered in a later state; nobody else did anything in it."""
     plan = fields_of("submit_plan")
-    facts: dict[str, Any] = {"first_due_on": date.fromisoformat(plan["due_on"]), "due_on": date.fromisoformat(plan["due_on"])}
+    facts: dict[str, Any] = {
+        "first_due_on": date.fromisoformat(plan["due_on"]),
+        "due_on": date.fromisoformat(plan["due_on"]),
+    }
     with world.database.transaction(see_all=True) as session:
         case = import_case(
             session,

@@ -12,7 +12,7 @@ from shapely.geometry import mapping
 
 from app.casework.lifecycle import CaseState
 from tests.api.test_cases_decisions import dispatched, imported, pointer
-from tests.casework_steps import GROUND, Desk, add_detection, fields_of, today
+from tests.casework_steps import GROUND, Desk, add_detection, fields_of, photo, today
 from tests.conftest import World
 
 PERMIT = {
@@ -112,3 +112,54 @@ def test_no_case_is_cut_into_slivers(world: World, desk: Desk) -> None:
         case["version"],
     )
     assert pointer(refused) == "fields/parts/1/geometry"
+
+
+def test_a_photo_from_elsewhere_confirms_nothing(world: World, desk: Desk) -> None:
+    case = desk.done("county", dispatched(world, desk), "start_verification")
+    desk.upload("county", case["id"], data=photo(at=None))
+    desk.upload("county", case["id"], data=photo(at=(10.0, 50.0)))
+    refused = desk.give("county", case, "confirm")
+    assert (refused.status_code, "km away" in refused.json()["detail"]) == (422, True)
+    # From the next ridge.
+    desk.upload("county", case["id"], data=photo(at=(127.32, 42.32)))
+    assert desk.done("county", case, "confirm")["state"] == "confirmed"
+
+
+def test_what_proved_another_case_before_does_not_prove_this_one(world: World, desk: Desk) -> None:
+    other, proof = dispatched(world, desk), photo()
+    desk.upload("county", other["id"], data=proof)
+    case = imported(world, desk, CaseState.rectifying)
+    again = desk.upload("county", case["id"], data=proof).json()["id"]
+    refused = desk.give("county", case, "request_closure", evidence_id=again)
+    assert pointer(refused) == "fields/evidence_id"
+    assert other["number"] in refused.json()["errors"][0]["detail"]
+
+
+def test_no_plan_is_due_in_another_century(world: World, desk: Desk) -> None:
+    case = imported(world, desk, CaseState.confirmed)
+    refused = desk.give("county", case, "submit_plan", due_on="9999-12-31")
+    assert (pointer(refused), "10 years" in refused.json()["errors"][0]["detail"]) == ("fields/due_on", True)
+
+
+def test_a_report_states_the_area_of_its_ground(desk: Desk) -> None:
+    body = {
+        "source": "public_report",
+        "geometry": mapping(ELSEWHERE),
+        "description": "夜间采石",
+        "reported_on": today().isoformat(),
+        "activity": "quarry",
+    }
+    for area in (1e-6, 1e12):
+        assert pointer(desk.post("officer", "/cases", body | {"area_m2": area}, None)) == "area_m2"
+    assert desk.post("officer", "/cases", body | {"area_m2": 20000}, None).status_code == 201
+
+
+def test_refusals_speak_no_python(world: World, desk: Desk) -> None:
+    case = dispatched(world, desk)
+    path = f"/cases/{case['id']}/transitions"
+    unknown = desk.post("county", path, {"command": "finish"}, 1).json()["errors"][0]["detail"]
+    assert "'start_verification', 'return'" in unknown
+    assert "<" not in unknown
+    fields = fields_of("confirm") | {"occurred_from": "2024-07-01"}
+    mixed = desk.post("county", path, {"command": "confirm", "fields": fields}, 1).json()["errors"][0]["detail"]
+    assert mixed == "occurred_from lies after occurred_to"
