@@ -200,9 +200,22 @@ def _on_unfit_value(request: Request, exc: Exception) -> JSONResponse:
 _TOO_LONG = ("55P03", "57014")
 
 
+# The server ends, crashed, or starts.
+_ENDING = ("57P01", "57P02", "57P03")
+
+
+def _is_away(exc: Exception, code: str | None) -> bool:
+    """Whether there is no server to speak to; without a code psycopg had no answer at all."""
+    return isinstance(exc, OperationalError) and (code is None or code in _ENDING or code.startswith("08"))
+
+
 def _on_database_trouble(request: Request, exc: Exception) -> JSONResponse:
     """A lock held too long, a query cut off, no connection to be had: to be tried again, nothing was changed."""
     code = getattr(getattr(exc, "orig", None), "sqlstate", None)
+    if _is_away(exc, code):
+        log.error("the database is away at %s %s: %s", request.method, request.url.path, code or "no connection")
+        words = "The database cannot be reached. If this was to change something, send it again under the same key."
+        return problem_response(Busy(words, headers={"Retry-After": "10"}))
     if code not in _TOO_LONG and not isinstance(exc, PoolTimeout):
         return _on_fault(request, exc)
     log.warning("busy at %s %s: %s", request.method, request.url.path, code or "no connection")
