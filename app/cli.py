@@ -77,16 +77,21 @@ def progress_bar(title: str) -> Iterator[Any]:
 
 def load_settings() -> Settings:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
-    from app.foundation.errors import Problem
+    from app.foundation.errors import Problem, plain
     from app.settings import get_settings
 
     try:
         return get_settings()
+    except SettingsError as error:
+        # It names the field and not the value.
+        name = str(error).partition('"')[2].partition('"')[0]
+        raise Problem(f"The settings cannot be used. REDLINE_{name.upper()}: takes JSON, which this is not.") from None
     except ValidationError as error:
         # Without the values: an address may hold a password.
         faults = [
-            f"REDLINE_{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            f"REDLINE_{str(fault['loc'][0]).upper()}: {plain(fault['msg'])}" if fault["loc"] else plain(fault["msg"])
             for fault in error.errors()
         ]
         raise Problem("The settings cannot be used. " + "; ".join(faults) + ".") from None

@@ -47,6 +47,8 @@ from app.foundation.geometry import CRS, as_multipolygon, geodesic_area_m2
 _MOST_UNPACKED = 256 * 2**20
 # A circle of 10,000 km² is no problem's ground.
 _MOST_AREA_M2 = 1e10
+# Beyond them lies a slip, or the end of the calendar, which would break the judging of every row.
+_YEARS = range(1900, 2200)
 _NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _DMS = re.compile(
     r"""([0-9]{1,3})\s*[°º度d]\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*(?:[′'’分m]\s*(?:([0-9]{1,2}(?:\.[0-9]+)?)\s*(?:[″"”秒s]|′′|'')?)?)?""",
@@ -225,11 +227,24 @@ def settle_mapping(columns: Sequence[str], given: ClueMapping | None, known: Clu
             "outputs": {ours: told for ours, told in outputs.items() if told},
         }
     )
+    _refuse_overwriting(settled)
     if settled.area_unit is None and (told_by := settled.columns.get(ClueField.area)):
         settled.area_unit = area_unit(told_by) or (
             base.area_unit if base.columns.get(ClueField.area) == told_by else None
         )
     return settled
+
+
+def _refuse_overwriting(mapping: ClueMapping) -> None:
+    """An export writes results over what stood in their columns: never over what the list itself says of its items."""
+    theirs = {heading: ours for ours, heading in mapping.columns.items()}
+    errors = [
+        {"pointer": f"mapping/outputs/{output}", "detail": f"{heading[:60]!r} tells the {theirs[heading]} of an item"}
+        for output, heading in mapping.outputs.items()
+        if heading in theirs
+    ]
+    if errors:
+        raise Invalid("The mapping lets an export write over what the list says.", errors=errors)
 
 
 def guess_mapping(columns: Sequence[str]) -> ClueMapping:
@@ -271,7 +286,7 @@ def _read_row(number: int, own: dict[str, Any], filled: Mapping[str, Any], mappi
     for day in (ClueField.found_on, ClueField.due_on):
         if (value := told(day)) is None:
             continue
-        if (read := read_day(value)) is None:
+        if (read := read_day(value)) is None or read.year not in _YEARS:
             item.say("day", f"{mapping.columns[day]}: {str(value)[:40]!r} is no day")
         else:
             item.facts[day.value] = read.isoformat()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -31,7 +31,14 @@ from app.casework.commands import (
     TransferFields,
     UpholdObjectionFields,
 )
-from app.casework.lifecycle import AREA_FACTOR, CONFIRMED_STATES, RESTORATION_FACTOR, UNDER_WAY, CaseState, Guard
+from app.casework.lifecycle import (
+    AREA_FACTOR,
+    MOST_PLAN_YEARS,
+    PHOTO_NEAR_M,
+    RESTORATION_FACTOR,
+    CaseState,
+    Guard,
+)
 from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal
 from app.casework.vocabulary import LookBackOutcome, ObjectionState, SignalState, SupervisionLevel, TakeUpBasis
@@ -50,6 +57,7 @@ class Context:
         history: the case's events as `ledger.history` gives them.
         other: the case that `merge` names, locked.
         today: the legal day.
+        day: when the command is said to have been carried out; `today`, or a day before it.
         notice_days: length of the public notice when the service is set to another than the chain's, else None.
     """
 
@@ -60,6 +68,7 @@ class Context:
     history: Sequence[Row[Any]]
     other: Case | None
     today: date
+    day: date
     notice_days: int | None = None
 
     def given(self, kind: type[F]) -> F:
@@ -73,12 +82,17 @@ def invalid(pointer: str, detail: str) -> Invalid:
 
 
 def _positioned_evidence(context: Context) -> None:
-    photo = (Evidence.kind == EvidenceKind.photo) & Evidence.longitude.is_not(None)
-    proof = select(Evidence.id).where(
-        Evidence.case_id == context.case.id, or_(photo, Evidence.kind == EvidenceKind.field_record)
+    of_case, is_photo = Evidence.case_id == context.case.id, Evidence.kind == EvidenceKind.photo
+    photo = is_photo & (Evidence.distance_m <= PHOTO_NEAR_M)
+    proof = select(Evidence.id).where(of_case, or_(photo, Evidence.kind == EvidenceKind.field_record))
+    if context.session.scalar(proof.limit(1)) is not None:
+        return
+    nearest = context.session.scalar(select(func.min(Evidence.distance_m)).where(of_case, is_photo))
+    far = "" if nearest is None else f" The nearest photo there is was taken {nearest / 1000:.0f} km away."
+    raise Invalid(
+        f"Upload at least one photo with a position within {PHOTO_NEAR_M / 1000:.0f} km of the ground, or a field "
+        f"record, before the case is confirmed.{far}"
     )
-    if context.session.scalar(proof.limit(1)) is None:
-        raise Invalid("Upload at least one photo with a position, or a field record, before the case is confirmed.")
 
 
 def _happened_already(context: Context) -> None:
@@ -88,16 +102,31 @@ def _happened_already(context: Context) -> None:
 
 def _permit_is_known(context: Context) -> None:
     assert isinstance(context.fields, PermitFields | PlanFields)
-    require_permit(context.session, context.caller, context.fields.permit_code)
+    require_permit(context.session, context.caller, context.fields.permit_code, context.case.geom, context.today)
 
 
-def require_permit(session: Session, caller: Caller, code: str | None) -> None:
-    """Refuse a permit's code that is not in the register of the caller's jurisdiction; None passes."""
+def require_permit(session: Session, caller: Caller, code: str | None, ground: Any, today: date) -> None:
+    """Refuse a permit's code that says nothing for a ground: it is not in the register of the caller's jurisdiction,
+    was given for other ground, or is revoked. None passes.
+    """
     if code is None:
         return
     permits = select(BoundaryFeature.id).where(BoundaryFeature.layer == Layer.permits, BoundaryFeature.code == code)
-    if session.scalar(in_jurisdiction(permits, caller, BoundaryFeature).limit(1)) is None:
+    permits = in_jurisdiction(permits, caller, BoundaryFeature).limit(1)
+    if session.scalar(permits) is None:
         raise invalid("fields/permit_code", "there is no permit with this code in the register")
+    # `&&` for itself: under row-level security no other function uses the index.
+    here = (BoundaryFeature.geom.op("&&")(ground), func.ST_Intersects(BoundaryFeature.geom, ground))
+    if session.scalar(permits.where(*here)) is None:
+        raise invalid("fields/permit_code", "the permit with this code was given for other ground")
+    if is_revoked(session, caller, code, today):
+        raise invalid("fields/permit_code", "the permit with this code is revoked")
+
+
+def is_revoked(session: Session, caller: Caller, code: str | None, today: date) -> bool:
+    """Whether a permit of the caller's jurisdiction is revoked on a day."""
+    revoked = select(PermitRevocation.id).where(PermitRevocation.code == code, PermitRevocation.revoked_on <= today)
+    return session.scalar(in_jurisdiction(revoked, caller, PermitRevocation).limit(1)) is not None
 
 
 def _area_is_plausible(context: Context) -> None:
@@ -152,32 +181,43 @@ def _finding_is_overtaken(context: Context) -> None:
             raise invalid(
                 "fields/basis", "no detection was linked to the case, and none of its grew, since the finding"
             )
-    else:
-        revoked = select(PermitRevocation.id).where(
-            PermitRevocation.code == fields.permit_code, PermitRevocation.revoked_on <= context.today
-        )
-        if context.session.scalar(in_jurisdiction(revoked, context.caller, PermitRevocation).limit(1)) is None:
-            raise invalid("fields/permit_code", "no permit with this code is revoked")
+    elif not is_revoked(context.session, context.caller, fields.permit_code, context.today):
+        raise invalid("fields/permit_code", "no permit with this code is revoked")
 
 
 def _due_in_future(context: Context) -> None:
     if isinstance(context.fields, PlanFields):
         if context.fields.due_on <= context.today:
             raise invalid("fields/due_on", "lies not in the future")
+        if context.fields.due_on.year - context.today.year > MOST_PLAN_YEARS:
+            raise invalid("fields/due_on", f"lies more than {MOST_PLAN_YEARS} years ahead")
     elif date.fromisoformat(str(context.case.plan["due_on"])) <= context.today:
         raise Conflict("The plan's due date has passed; return the plan.")
 
 
 def _completion_evidence(context: Context) -> None:
     evidence_id: UUID = context.given(ClosureFields).evidence_id
-    uploaded_at = context.session.scalar(
-        select(Evidence.uploaded_at).where(Evidence.id == evidence_id, Evidence.case_id == context.case.id)
-    )
-    if uploaded_at is None:
+    evidence = context.session.get(Evidence, evidence_id)
+    if evidence is None or evidence.case_id != context.case.id:
         raise invalid("fields/evidence_id", "is not evidence of this case")
+    uploaded_at = evidence.uploaded_at
     approvals = [event.recorded_at for event in context.history if _approves(event)]
     if approvals and uploaded_at <= approvals[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the plan was approved")
+    if approvals and (number := _shown_before(context, evidence, approvals[-1])):
+        raise invalid("fields/evidence_id", f"is a file that case {number} had before this plan was approved")
+    # An objection that was sustained says that what was shown before did not prove it.
+    sustained = [event.recorded_at for event in context.history if event.kind == "uphold_objection"]
+    if sustained and uploaded_at <= sustained[-1]:
+        raise invalid("fields/evidence_id", "was uploaded before the objection was sustained; show what was done since")
+
+
+def _shown_before(context: Context, evidence: Evidence, approved_at: datetime) -> str | None:
+    """The number of another case, of those that the caller may see, that had the very same file before an instant."""
+    others = select(Case.number).join(Evidence, Evidence.case_id == Case.id)
+    others = others.where(Evidence.sha256 == evidence.sha256, Evidence.uploaded_at <= approved_at)
+    found: str | None = context.session.scalar(in_jurisdiction(others, context.caller, Case).order_by(Case.id).limit(1))
+    return found
 
 
 def _approves(event: Row[Any]) -> bool:
@@ -191,6 +231,8 @@ def _notice_is_over(context: Context) -> None:
         raise Conflict(
             f"The public notice runs until {until}; the case cannot be closed before.", notice_until=str(until)
         )
+    if context.day < until:
+        raise invalid("occurred_on", f"lies before {until}, when the public notice was over")
 
 
 def _merge_target(context: Context) -> None:
@@ -203,13 +245,9 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", f"that case is {other.state} itself")
     if other.simulated != context.case.simulated:
         raise invalid("fields/into_case_id", "one of both cases rests on simulated imagery")
-    confirmed = any(e.was_confirmed or e.state_after in CONFIRMED_STATES for e in context.history)
-    if confirmed and other.state not in UNDER_WAY:
-        raise Conflict(
-            f"This case was confirmed, and case {other.number} is {other.state}: merged into it, nobody would accept "
-            "what is done here. Take that one up again or reopen it first, or merge it into this one.",
-            state=other.state.value,
-        )
+    # Else a problem that nobody solved would count as one that was.
+    if other.state in (CaseState.closed, CaseState.unfounded, CaseState.permitted):
+        raise Conflict(f"Case {other.number} is {other.state}: reopen it or take it up again first.")
 
 
 def _signal_is_raised(context: Context) -> None:

@@ -233,24 +233,26 @@ class Guard(StrEnum):
 # Beyond these an area is taken for a slip of units: a mu is 667 square metres, a hectare 10 000.
 AREA_FACTOR = 10
 RESTORATION_FACTOR = 2
+# A photo of the ground may be taken from the next ridge, metres; one from elsewhere shows nothing of it.
+PHOTO_NEAR_M = 10_000.0
+MOST_PLAN_YEARS = 10
 
 GUARD_LABELS: Mapping[Guard, str] = MappingProxyType(
     {
-        Guard.positioned_evidence: "at least one photo with a position, or a field record",
+        Guard.positioned_evidence: "at least one photo with a position near the ground, or a field record",
         Guard.happened_already: "the interval of occurrence does not end in the future",
-        Guard.permit_is_known: "a named permit is in the register",
-        Guard.due_in_future: "the due date lies ahead",
+        Guard.permit_is_known: "a named permit is in the register, on the case's ground, and not revoked",
+        Guard.due_in_future: f"the due date lies ahead, at most {MOST_PLAN_YEARS} years",
         Guard.area_is_plausible: f"the area is within {AREA_FACTOR} times the ground's, or a reason is given",
         Guard.restoration_fits: f"restored is no more than {RESTORATION_FACTOR} times the case's area",
         Guard.within_the_list: "due no later than the earliest date ahead of the lists in which the case stands",
         Guard.finding_is_overtaken: "the evidence or the detection came after the finding, or the permit is revoked",
-        Guard.completion_evidence: "evidence of this case, uploaded after the plan was approved",
-        Guard.notice_is_over: "the notice period is over",
+        Guard.completion_evidence: "evidence of this case, newer than the plan's approval and any sustained objection",
+        Guard.notice_is_over: "the notice period is over, on the day of closing too",
         Guard.no_open_objection: "every objection is decided",
         Guard.objection_is_open: "an objection to this case that is not decided",
         Guard.received_in_notice: "received since the notice began, and not in the future",
-        Guard.merge_target: "the other case is a different, living one, simulated like this, and under way if this was "
-        "confirmed",
+        Guard.merge_target: "the other case is a different one that is worked on, simulated like this",
         Guard.signal_is_raised: "a named rebound signal is one of this case that nobody has decided",
         Guard.look_back_stands: "a named look-back is one of this closure and found it incomplete or rebounded",
         Guard.another_lead: "the new lead unit is not the present one",

@@ -26,7 +26,7 @@ from app.boundaries.overlay import Overlay, ground_within, judge_many
 from app.boundaries.units import newest_divisions
 from app.casework import review_ledger
 from app.casework.guards import invalid
-from app.casework.lifecycle import ReviewState
+from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import Case
 from app.casework.review_guards import Held, begin, lock_detections, settle
 from app.casework.review_lifecycle import ReviewCommand
@@ -63,6 +63,8 @@ _PUT_AWAY: Final = frozenset(
 )
 # Duplicates are seen on one ground, or this near to each other, metres.
 NEAR_M: Final = 50.0
+# In a case that is one of these nobody would look at what is merged into its detection.
+_NOT_WORKED_ON: Final = frozenset({CaseState.unfounded, CaseState.permitted, CaseState.withdrawn})
 # What a detection brings into its parts: when and by what it was seen.
 _KEPT: Final = (
     "plan_id", "run_id", "simulated", "change_type", "activity", "activities", "calibration", "confidence",
@@ -311,6 +313,9 @@ def merge(
 def _may_stand_for(session: Session, held: Held, into: Detection, theirs: Review | None) -> None:
     if theirs is not None and theirs.state in _PUT_AWAY:
         raise invalid("into_id", f"that detection is {theirs.state} itself")
+    known = select(Case.state).where(Case.id == theirs.case_id) if theirs is not None and theirs.case_id else None
+    if known is not None and (state := session.scalar(known)) in _NOT_WORKED_ON:
+        raise invalid("into_id", f"the case of that detection is {state}")
     if into.withdrawn_at is not None:
         raise invalid("into_id", "that detection was withdrawn")
     if into.simulated != held.detection.simulated:

@@ -18,7 +18,7 @@ from app.boundaries.units import LEAST_CONTACT_M2
 from app.casework.ground import circle, read_ground
 from app.casework.guards import invalid
 from app.casework.ledger import append
-from app.casework.lifecycle import CaseState
+from app.casework.lifecycle import AREA_FACTOR, CaseState
 from app.casework.models import Case, CaseLink
 from app.casework.opening import open_reported
 from app.casework.participation import find_lead, find_units
@@ -27,7 +27,7 @@ from app.casework.sources import SourceEntry
 from app.casework.transitions import lock_cases
 from app.casework.vocabulary import CaseLinkKind, CaseOrigin, Outline, SupervisionSource
 from app.foundation.errors import Conflict, Invalid
-from app.foundation.geometry import SRID, from_database
+from app.foundation.geometry import SRID, from_database, geodesic_area_m2
 
 # Enough to find the one by.
 _MOST = 20
@@ -49,6 +49,7 @@ def report(session: Session, caller: Caller, given: ReportRequest, today: date) 
         raise invalid("reported_on", "lies in the future")
     before = _offended_before(session, caller, given.new_offender_of)
     ground = _ground(given, before)
+    _check_area(given.area_m2, ground)
     known = {*given.not_duplicate_of, *([before.id] if before else ())}
     if candidates := [one for one in same_ground(session, caller, ground) if UUID(one["case_id"]) not in known]:
         raise Conflict(
@@ -104,6 +105,13 @@ def _offended_before(session: Session, caller: Caller, case_id: UUID | None) -> 
     if case.state not in (CaseState.closed, CaseState.reopened):
         raise Conflict(f"That case is {case.state}: a new offender comes after a case was closed or reopened.")
     return case
+
+
+def _check_area(stated: float | None, ground: BaseGeometry) -> None:
+    """Refuse a slip of units; an area that is stated for a point is that of its ground."""
+    measured = geodesic_area_m2(ground)
+    if stated is not None and not measured / AREA_FACTOR <= stated <= measured * AREA_FACTOR:
+        raise invalid("area_m2", f"{stated:.0f} m² is stated, the ground measures {measured:.0f} m²")
 
 
 def _ground(given: ReportRequest, before: Case | None) -> BaseGeometry:

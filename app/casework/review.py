@@ -26,6 +26,7 @@ from app.casework.vocabulary import DismissReason, SupervisionLevel
 from app.foundation.errors import Conflict, Forbidden, Invalid
 from app.foundation.geometry import from_database
 from app.foundation.identity import new_id
+from app.foundation.time import legal_day, utc_now
 from app.monitoring.models import Detection
 
 Decided = tuple[Detection, Review]
@@ -77,7 +78,8 @@ def authorise(
     second account has to affirm it.
     """
     held = begin(session, caller, detection_id, ReviewCommand.authorise, expected, note)
-    require_permit(session, caller, permit_code)
+    ground = held.detection.geom if held.review.geom is None else held.review.geom
+    require_permit(session, caller, permit_code, ground, legal_day(utc_now()))
     grave = grave_because(session, held.detection, held.review)
     payload = {"permit_code": permit_code, "legal_ground": legal_ground, "second_account": grave or None}
     reason = permit_code or legal_ground

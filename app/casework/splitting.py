@@ -30,6 +30,8 @@ from app.foundation.identity import new_id
 
 # Lines drawn twice differ: so much of the ground may be left out, added, or lie in two parts.
 _SLACK = 0.001
+# A pixel of 10 m. Slivers of no size would be closed by the dozen, and the figures count cases.
+_LEAST_M2 = 100.0
 
 
 def split(
@@ -46,6 +48,9 @@ def split(
     pieces = [read_ground(part.geometry, f"fields/parts/{place}/geometry") for place, part in enumerate(fields.parts)]
     _check_cover(from_database(case.geom), pieces)
     areas = [geodesic_area_m2(piece) for piece in pieces]
+    for place, area in enumerate(areas):
+        if area < _LEAST_M2:
+            raise invalid(f"fields/parts/{place}/geometry", f"has {area:.0f} m²; {_LEAST_M2:.0f} is the least")
     shares = [area / sum(areas) for area in areas]
     made = []
     for place in range(1, len(pieces)):

@@ -98,7 +98,7 @@ def execute(
     if case.state not in transition.sources:
         raise _impossible(case, command)
     day = _day(occurred_on, events, today)
-    context = Context(session, caller, case, given, events, other, today, notice_days)
+    context = Context(session, caller, case, given, events, other, today, day, notice_days)
     for guard in transition.guards:
         GUARDS[guard](context)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
+from app.foundation.errors import plain
 from app.monitoring.activities import human_activities
 
 
@@ -239,6 +240,6 @@ UnitCode = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{1,40}$")]
 def pointers(errors: list[Any], prefix: str) -> list[dict[str, str]]:
     """Pydantic's errors as the `errors` of a problem: where, and what to mend."""
     return [
-        {"pointer": "/".join([prefix, *(str(part) for part in error["loc"])]), "detail": str(error["msg"])}
+        {"pointer": "/".join([prefix, *(str(part) for part in error["loc"])]), "detail": plain(str(error["msg"]))}
         for error in errors
     ]

@@ -37,7 +37,6 @@ def addresses(settings: Settings) -> Iterator[Addresses]:
     if settings.database_url:
         yield Addresses(settings.database_url, settings.database_owner_url, embedded=False)
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     with EmbeddedCluster(settings.data_dir) as cluster:
         yield Addresses(cluster.urls.application, cluster.urls.owner, embedded=True)
 

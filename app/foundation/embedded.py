@@ -161,7 +161,9 @@ class EmbeddedCluster:
             self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             usable = os.access(self._home, os.R_OK | os.W_OK | os.X_OK)
         except OSError as problem:
-            raise ClusterError(f"The data directory cannot be made: {problem}.") from problem
+            raise ClusterError(
+                f"The data directory cannot be made: {problem}. Name another with REDLINE_DATA_DIR."
+            ) from problem
         if not usable:
             raise ClusterError(
                 f"{self._home} belongs to another user. Run Redline as that user, or name another data directory "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:redline:problem:"
+_MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 
 
 class Problem(Exception):
@@ -154,10 +156,16 @@ def _on_http(_: Request, exc: Exception) -> JSONResponse:
     return ProblemResponse(body, exc.status_code, headers=exc.headers)
 
 
+def plain(message: str) -> str:
+    """What pydantic says, without `Value error, …` and members of enumerations as Python writes them."""
+    return _MEMBER.sub(r"\1", message).removeprefix("Value error, ")
+
+
 def _on_validation(_: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     errors = [
-        {"pointer": "/".join(str(part) for part in error["loc"]), "detail": error["msg"]} for error in exc.errors()
+        {"pointer": "/".join(str(part) for part in error["loc"]), "detail": plain(error["msg"])}
+        for error in exc.errors()
     ]
     fields = ", ".join(error["pointer"] for error in errors)
     return problem_response(Invalid(f"Mend these fields: {fields}.", errors=errors))
@@ -192,9 +200,22 @@ def _on_unfit_value(request: Request, exc: Exception) -> JSONResponse:
 _TOO_LONG = ("55P03", "57014")
 
 
+# The server ends, crashed, or starts.
+_ENDING = ("57P01", "57P02", "57P03")
+
+
+def _is_away(exc: Exception, code: str | None) -> bool:
+    """Whether there is no server to speak to; without a code psycopg had no answer at all."""
+    return isinstance(exc, OperationalError) and (code is None or code in _ENDING or code.startswith("08"))
+
+
 def _on_database_trouble(request: Request, exc: Exception) -> JSONResponse:
     """A lock held too long, a query cut off, no connection to be had: to be tried again, nothing was changed."""
     code = getattr(getattr(exc, "orig", None), "sqlstate", None)
+    if _is_away(exc, code):
+        log.error("the database is away at %s %s: %s", request.method, request.url.path, code or "no connection")
+        words = "The database cannot be reached. If this was to change something, send it again under the same key."
+        return problem_response(Busy(words, headers={"Retry-After": "10"}))
     if code not in _TOO_LONG and not isinstance(exc, PoolTimeout):
         return _on_fault(request, exc)
     log.warning("busy at %s %s: %s", request.method, request.url.path, code or "no connection")

@@ -37,7 +37,10 @@ def dispatched(world: World, desk: Desk, **body: Any) -> dict[str, Any]:
 def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[str, Any]:
     """A case that the province entered in a later state; nobody else did anything in it."""
     plan = fields_of("submit_plan")
-    facts = {"first_due_on": date.fromisoformat(plan["due_on"]), "due_on": date.fromisoformat(plan["due_on"])}
+    facts: dict[str, Any] = {
+        "first_due_on": date.fromisoformat(plan["due_on"]),
+        "due_on": date.fromisoformat(plan["due_on"]),
+    }
     with world.database.transaction(see_all=True) as session:
         case = import_case(
             session,
@@ -47,12 +50,11 @@ def imported(world: World, desk: Desk, state: CaseState, **given: Any) -> dict[s
             geometry=GROUND,
             activity="quarry",
             supervision_source=SupervisionSource.green_shield,
-            occurred_on=today(),
             today=today(),
             facts=fields_of("confirm"),
             plan=given.pop("plan", plan),
             notice_until=today() if state is CaseState.publicised else None,
-            **(facts | given),
+            **({"occurred_on": today()} | facts | given),
         )
         case_id = case.id
     shown: dict[str, Any] = desk.get("province", f"/cases/{case_id}").json()

@@ -187,7 +187,7 @@ class Casework(RuleBasedStateMachine):
         assert (case["state"], case["version"]) == (self.model.state, self.model.version), answer.text
         assert answer.headers["ETag"] == f'"{self.model.version}"'
         self.answered.append((asked, answer))
-        if asked.command in ("approve_plan", "uphold_proposal"):
+        if asked.command in ("approve_plan", "uphold_proposal", "uphold_objection"):
             # What is shown of completion, or of another look, is newer than the decision.
             self.upload()
         if asked.command in ANSWERS | {"record_objection"}:

@@ -77,6 +77,18 @@ def test_a_setting_that_is_none(refused: Refused) -> None:
     assert "REDLINE_PORT: Input should be a valid integer" in refused("ledger", "verify", port="many")
 
 
+def test_a_setting_that_is_no_json(refused: Refused) -> None:
+    said = refused("ledger", "verify", oidc_role_map="hush-hush")
+    assert "REDLINE_OIDC_ROLE_MAP: takes JSON" in said
+    assert "hush-hush" not in said
+
+
+def test_a_data_directory_that_cannot_be_made(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", Path("/proc/nope")):
+        assert "REDLINE_DATA_DIR" in refused("ledger", "verify", data_dir=str(place))
+
+
 def test_a_folder_that_holds_something_else(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     assert "the folder is not empty" in refused("sample", "build", "--out", str(tmp_path))

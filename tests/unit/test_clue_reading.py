@@ -230,3 +230,18 @@ def test_a_csv_keeps_delimiter_encoding_and_line_ends(tmp_path: Path) -> None:
     assert whole == lines.encode("utf-8-sig")
     mine = write_csv_like(tmp_path / "list", found.layout, found.mapping, [], {4: {}}, whole=False).decode("utf-8-sig")
     assert "02" in mine and "01" not in mine
+
+
+def test_no_export_writes_over_what_the_list_says(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "图斑编号,问题类型,发现时间,备注\nA-1,采石场,9999年12月31日,\nA-2,采石场,2024-05-01,\n", encoding="utf-8"
+    )
+    over = ClueMapping(outputs={ClueOutput.state: "图斑编号"})
+    with pytest.raises(Invalid) as refused:
+        read_list(path, given=over, known=lambda _: None, crs=None)
+    assert refused.value.members["errors"][0]["pointer"] == "mapping/outputs/state"
+    # The end of the calendar is a problem of its row, and the other rows are read.
+    first, second = read_list(path, given=None, known=lambda _: None, crs=None).items
+    assert [problem["code"] for problem in first.problems if problem["code"] == "day"] == ["day"]
+    assert second.facts["found_on"] == "2024-05-01"
