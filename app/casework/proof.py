@@ -196,15 +196,17 @@ def _newest(book: Book, document: dict[str, Any], report: VerifyReport) -> tuple
     return stated["sequence"], compare
 
 
-# The rows of evidence, which the application may change, beside the events that tell of them.
+# The rows of evidence, which the application may change, beside the events that tell of them: evidence came when its
+# event was recorded, and no two events were recorded at the same instant. Payloads are searched and not read, as text.
 _EVIDENCE = text(
     "select coalesce(e.case_id, v.case_id), e.sequence, e.case_sequence, case"
-    " when v.id is null then 'the evidence that it added is gone'"
-    " when e.case_id is null then 'evidence ' || v.id || ' was put in, no event added it'"
-    " else 'the evidence that it added is another file now, or of another case' end"
-    " from (select case_id, sequence, case_sequence, payload ->> 'evidence_id' as id, payload ->> 'sha256' as sha256"
-    " from case_events where kind = 'evidence_added') e full join evidence v on v.id::text = e.id"
-    " where v.id is null or e.case_id is null or v.case_id <> e.case_id or v.sha256 <> e.sha256"
+    " when v.id is null then 'the evidence that it added is gone, or of another case or time'"
+    " when e.case_id is null then 'evidence ' || v.id || ' was put in, no event added it then'"
+    " else 'the evidence that it added is another file now' end"
+    " from (select case_id, sequence, case_sequence, recorded_at, payload::text as told from case_events"
+    " where kind = 'evidence_added') e full join evidence v on v.case_id = e.case_id and v.uploaded_at = e.recorded_at"
+    " where v.id is null or e.case_id is null or strpos(e.told, '\"sha256\":\"' || v.sha256 || '\"') = 0"
+    " or strpos(e.told, '\"evidence_id\":\"' || v.id || '\"') = 0"
     " order by e.sequence limit :most"
 )
 

@@ -114,7 +114,7 @@ def fill(
                 _detections(connection, rng, people, detections, shapes, lead, range(first, cases + waiting))
             _cases(connection, rng, people, ids, detections if reviewed else None, shapes, lead, own)
             review_events = _reviews(connection, people, ids, detections, lead, cases) if reviewed else 0
-        with _bulk(connection, ("case_events",)):
+        with _bulk(connection, ("case_events", "evidence")):
             events = _events(connection, rng, people, ids, lead, own)
         connection.execute("vacuum analyze")
     codes = tuple(code for code, _, _ in people.counties)
@@ -353,8 +353,8 @@ def _payload(rng: np.random.Generator, kind: str) -> dict[str, Any]:
         }  # fmt: skip
     if kind == "evidence_added":
         return {
-            "evidence_id": key, "kind": "photo", "filename": f"IMG_{rng.integers(1000, 9999)}.jpg",
-            "sha256": hashlib.sha256(key.encode()).hexdigest(), "taken_at": f"{day}T02:11:00Z",
+            "evidence_id": SAME_ID, "kind": "photo", "filename": f"IMG_{rng.integers(1000, 9999)}.jpg",
+            "sha256": SAME_HASH, "taken_at": f"{day}T02:11:00Z",
             "longitude": round(float(rng.uniform(122, 131)), 6), "latitude": round(float(rng.uniform(41, 46)), 6),
             "distance_m": round(float(rng.uniform(0, 300)), 1), "position_from": "exif",
         }  # fmt: skip
@@ -465,6 +465,8 @@ def _events(
                 identity = f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}"
                 note = "现场情况与上报材料一致" if pick % 4 == 0 else None
                 payload, day, previous = payloads[kind][pick], at[:10], last[k]
+                if kind == "evidence_added":
+                    payload = payload.replace(SAME_ID, identity).replace(SAME_HASH, raw + raw)
                 text = (
                     f'{{"actor_id":"{actor}","actor_role":"{role}","actor_unit_id":"{unit}","case_id":"{texts[k]}",'
                     f'"case_sequence":{j + 1},"id":"{identity}","kind":"{kind}","note":{_quoted(note)},'
@@ -479,10 +481,17 @@ def _events(
                 )
             copy.write("".join(rows))
     _set_head(connection, 1, "case_events")
+    connection.execute(
+        "insert into evidence (id, case_id, kind, filename, media_type, size_bytes, sha256, uploaded_by, uploaded_at)"
+        " select (payload ->> 'evidence_id')::uuid, case_id, 'photo', payload ->> 'filename', 'image/jpeg', 2000000,"
+        " payload ->> 'sha256', actor_id, recorded_at from case_events where kind = 'evidence_added'"
+    )
     return len(order)
 
 
 NULL = "\\N"
+# In the payloads of evidence, to be replaced by the event's own.
+SAME_ID, SAME_HASH = "00000000-0000-0000-0000-000000000000", "f" * 64
 
 
 def _quoted(value: str | None) -> str:
