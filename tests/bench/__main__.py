@@ -18,6 +18,7 @@ from pathlib import Path
 
 from detectors.registry import make_monitor
 from tests.bench import (
+    bench_casework,
     bench_forest_cut,
     bench_import,
     bench_ledger,
@@ -82,6 +83,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "import": lambda options: bench_import.run(),
     "overlay": lambda options: bench_overlay.run(),
     "ledger": lambda options: bench_ledger.run(options.events),
+    "casework": lambda options: bench_casework.main(),
 }
 NAMES = tuple(BENCHMARKS)
 

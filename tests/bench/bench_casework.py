@@ -326,7 +326,3 @@ def table(http_times: Times, bare: Times) -> None:
              f"{allowed:.1f}", ratio(p95, allowed)]
         )  # fmt: skip
     show(("step, ms", "asked", "p50", "p95", "SQL p50", "SQL p95", "3 SQL + 10", "of that"), rows)
-
-
-if __name__ == "__main__":
-    main()
