@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -12,7 +12,7 @@ from app.access.models import Account, Role, Unit
 from app.access.schemas import UnitAnswer
 from app.access.service import Caller, in_jurisdiction
 from app.casework.lifecycle import REVIEW_STATE_LABELS, STATE_LABELS, ReviewState
-from app.casework.models import Case, CaseEvent, CaseLink
+from app.casework.models import Case, CaseEvent, CaseLink, Participation
 from app.casework.participation import parts_today
 from app.casework.review_guards import claim_holds
 from app.casework.review_lifecycle import CLAIM_LASTS
@@ -34,6 +34,7 @@ from app.foundation.time import utc_now
 from app.monitoring.models import Detection, DetectionChange
 
 Units = dict[UUID, UnitAnswer]
+Parts = Mapping[tuple[Participation, UUID], frozenset[UUID]]
 
 
 def load_units(session: Session, ids: Iterable[UUID | None]) -> Units:
@@ -176,7 +177,14 @@ def _summary(row: Case, units: Units) -> CaseSummary:
 
 def participation_answers(session: Session, case: Case) -> list[ParticipationAnswer]:
     parts = parts_today(session, case)
-    units = load_units(session, {unit for (_, recorded), today in parts.items() for unit in (recorded, *today)})
+    return _participations(parts, load_units(session, _of_parts(parts)))
+
+
+def _of_parts(parts: Parts) -> set[UUID]:
+    return {unit for (_, recorded), today in parts.items() for unit in (recorded, *today)}
+
+
+def _participations(parts: Parts, units: Units) -> list[ParticipationAnswer]:
     return [
         ParticipationAnswer(
             kind=kind,
@@ -188,16 +196,18 @@ def participation_answers(session: Session, case: Case) -> list[ParticipationAns
 
 
 def case_answer(session: Session, row: Case) -> CaseAnswer:
-    summary = case_summaries(session, [row])[0]
+    parts = parts_today(session, row)
+    # Once for both: a page of a case is asked for all day.
+    units = load_units(session, {*_of_parts(parts), row.lead_unit_id, row.accepting_unit_id, row.dispatching_unit_id})
     return CaseAnswer(
-        **dict(summary),
+        **dict(_summary(row, units)),
         geometry=geojson(from_database(row.geom)),
         outline=row.outline,
         description=row.description,
         reported_on=row.reported_on,
         facts=row.facts,
         plan=row.plan,
-        participations=participation_answers(session, row),
+        participations=_participations(parts, units),
     )
 
 

@@ -1,5 +1,7 @@
 """The queue, the case page and a transition, at 20 users, beside the bare statements that each needs.
 
+A case page is three requests, each a step of its own here: the case, its events, and what may be done with it.
+
 200,000 cases with 4 million events and 50,000 detections that wait (casework_data.py) in an embedded cluster, two API
 processes. County clerks look through their open cases, open one, and report progress; officers look through what
 waits on the desk, open a detection and claim it. Each thinks for a second between requests. The same users then do the
@@ -41,7 +43,8 @@ CLERKS, OFFICERS = 14, 6
 SECONDS, WARM_SECONDS, THINKING = 60.0, 10.0, 1.0
 PAGE = 50
 CLERK, OFFICER = "county clerk", "officer"
-KINDS = ("queue", "case page", "transition", "desk", "detection", "claim")
+KINDS = ("queue", "case page", "its events", "what may be done", "transition", "desk", "detection", "claim")
+OF_CLERKS = 5
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Http:
 
 
 def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
-    """The steps of a user. A case page is the case, its events and what may be done with it."""
+    """The steps of a user."""
     client = Http(user, port)
     at: dict[str, Any] = {}
 
@@ -92,7 +95,11 @@ def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
     def page(rng: random.Random) -> None:
         at["id"] = rng.choice(user.work)
         at["tag"] = client.ask("GET", f"/cases/{at['id']}")[0]
+
+    def events(_: random.Random) -> None:
         client.ask("GET", f"/cases/{at['id']}/events?limit=100")
+
+    def possible(_: random.Random) -> None:
         client.ask("GET", f"/cases/{at['id']}/transitions")
 
     def transition(_: random.Random) -> None:
@@ -109,11 +116,13 @@ def over_http(user: User, port: int, role: str) -> Mapping[str, Step]:
     def claim(_: random.Random) -> None:
         client.ask("POST", f"/detections/{at['id']}/start-review", {}, **{"If-Match": str(at["tag"])})
 
-    return _steps(role, (queue, page, transition), (desk, detection, claim))
+    return _steps(role, (queue, page, events, possible, transition), (desk, detection, claim))
 
 
 def _steps(role: str, clerk: Sequence[Step], officer: Sequence[Step]) -> Mapping[str, Step]:
-    return dict(zip(KINDS[:3], clerk, strict=True)) if role == CLERK else dict(zip(KINDS[3:], officer, strict=True))
+    return dict(
+        zip(KINDS[:OF_CLERKS] if role == CLERK else KINDS[OF_CLERKS:], clerk if role == CLERK else officer, strict=True)
+    )
 
 
 # -- in SQL alone ----------------------------------------------------------------------------------------------------
@@ -192,11 +201,15 @@ def in_sql(user: User, url: str, role: str) -> Mapping[str, Step]:
             assert row
             connection.execute(PARTS, (at["id"],)).fetchall()
             connection.execute(UNITS, (list(row[9:12]),)).fetchall()
+
+    def events(_: random.Random) -> None:
         with client.transaction() as connection:
             connection.execute("select 1 from cases where id = %s", (at["id"],)).fetchall()
             rows = connection.execute(EVENTS, (at["id"],)).fetchall()
             actors = list({event[5] for event in rows})
             connection.execute("select id, display_name from accounts where id = any(%s)", (actors,)).fetchall()
+
+    def possible(_: random.Random) -> None:
         with client.transaction() as connection:
             connection.execute("select state, version from cases where id = %s", (at["id"],)).fetchall()
             connection.execute(HISTORY, (at["id"],)).fetchall()
@@ -254,7 +267,7 @@ def in_sql(user: User, url: str, role: str) -> Mapping[str, Step]:
             values = (head[0], new_id(), at["id"], user.account, user.unit, head[1], bytes(32), bytes(32))
             connection.execute(REVIEWED, values)
 
-    return _steps(role, (queue, page, transition), (desk, detection, claim))
+    return _steps(role, (queue, page, events, possible, transition), (desk, detection, claim))
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
