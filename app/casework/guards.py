@@ -247,7 +247,9 @@ def _merge_target(context: Context) -> None:
         raise invalid("fields/into_case_id", "one of both cases rests on simulated imagery")
     # Else a problem that nobody solved would count as one that was.
     if other.state in (CaseState.closed, CaseState.unfounded, CaseState.permitted):
-        raise Conflict(f"Case {other.number} is {other.state}: reopen it or take it up again first.")
+        raise Conflict(
+            f"Case {other.number} is {other.state}: reopen it or take it up again first.", state=other.state.value
+        )
 
 
 def _signal_is_raised(context: Context) -> None:

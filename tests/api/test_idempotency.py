@@ -182,7 +182,7 @@ def test_death_between_work_and_commit_leaves_neither(
 
     with monkeypatch.context() as patch:
         patch.setattr(Named, "remember", cut_off)
-        assert dispatch(desk, detection).status_code == 500
+        assert dispatch(desk, detection).status_code == 503
     assert [count(desk.world, table) for table in ("case_events", "cases", "idempotency_keys")] == [0, 0, 0]
     answer = dispatch(desk, detection)
     assert (answer.status_code, "idempotency-replayed" in answer.headers) == (201, False)

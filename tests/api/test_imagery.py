@@ -296,7 +296,6 @@ def test_values_that_no_column_holds_are_the_senders_to_mend(world: World, clien
         assert answer.headers["content-type"] == "application/problem+json"
         assert "select" not in answer.text.lower()
         assert "psycopg" not in answer.text.lower()
-    assert "NUL" in answers["sign-in"].json()["detail"]
     assert client.get("/api/v1/redlines?on=0001-01-01", headers=officer).status_code == 200
     assert client.get("/api/v1/redlines?on=9999-12-31", headers=officer).status_code == 200
 

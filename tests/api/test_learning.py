@@ -77,7 +77,7 @@ def test_every_decision_is_a_label(world: World, desk: Desk) -> None:
     desk.dispatch(found["as_named"])
     desk.dispatch(found["corrected"], activity="mining")
     case = desk.done("county", desk.dispatch(found["confirmed"]), "start_verification")
-    assert desk.upload("county", case["id"]).status_code == 201
+    assert desk.upload("county", case["id"], kind="field_record").status_code == 201
     desk.done("county", case, "confirm", activity="construction")
     for name in ("unfounded", "disputed"):
         case = desk.done("county", desk.dispatch(found[name]), "start_verification")

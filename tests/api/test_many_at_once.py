@@ -99,4 +99,4 @@ def test_a_transition_reads_no_unit_twice(world: World) -> None:
     event.listen(world.database.engine, "before_cursor_execute", count)
     assert desk.post("county", f"/cases/{case}/transitions", {"command": "start_verification"}, 1).status_code == 200
     event.remove(world.database.engine, "before_cursor_execute", count)
-    assert read and set(read.values()) == {1}, read
+    assert set(read.values()) <= {1}, read

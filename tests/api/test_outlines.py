@@ -307,7 +307,7 @@ def test_a_grave_site_is_merged_into_nothing_that_ended(world: World, desk: Desk
     assert merge(desk, grave, allowed).status_code == 422
     with world.database.transaction(see_all=True) as session:
         session.get_one(Case, UUID(case["id"])).state = CaseState.unfounded
-    assert merge(desk, grave, known).status_code == 409
+    assert merge(desk, grave, known).status_code == 422
     with world.database.transaction(see_all=True) as session:
         session.get_one(Case, UUID(case["id"])).state = CaseState.verifying
     assert merge(desk, grave, known).status_code == 200

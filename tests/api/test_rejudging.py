@@ -216,7 +216,7 @@ def test_a_permit_that_comes_later_and_goes_again_ends_no_case(world: World, des
         first, second = run(site(FIRST, THEN), site(SECOND, THEN))
         work_off(session)
     case = desk.dispatch(first.id)
-    desk.upload("county", case["id"])
+    desk.upload("county", case["id"], kind="field_record")
     desk.done("county", desk.done("county", case, "start_verification"), "confirm")
     case = desk.get("county", f"/cases/{case['id']}").json()
 

@@ -130,7 +130,7 @@ def test_the_history_goes_with_the_county(jilin_world: World, move: Callable[[],
     seen, waiting = detect(jilin_world, BEFORE), detect(jilin_world, BEFORE)
     case = desk.dispatch(seen, username="siping-officer")  # type: ignore[arg-type]
     assert case["number"].startswith(f"RL-{BEFORE}-")
-    desk.upload("old-county", case["id"])
+    desk.upload("old-county", case["id"], kind="field_record")
     case = desk.done("old-county", desk.done("old-county", case, "start_verification"), "confirm")
     assert desk.get("changchun", f"/cases/{case['id']}").status_code == 404
     move()

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from app.casework import case_routes, evidence_routes
 from app.casework.ledger import verify
 from app.foundation.time import utc_now
-from tests.casework_steps import API, add_detection, fields_of, photo, today
+from tests.casework_steps import API, add_detection, add_signal, fields_of, photo, today
 from tests.conftest import World
 from tests.ogc_server import serving
 from tests.unit.test_lifecycle import SPEAKS_FOR, expected
@@ -137,6 +137,7 @@ class Casework(RuleBasedStateMachine):
         self.http = httpx2.Client(timeout=60)
         self.model, self.proof = Model(), ""
         self.objections: list[str] = []
+        self.signal = ""
         self.answered: list[tuple[Asked, httpx2.Response]] = []
         self.case, self.other = self.two_officers_dispatch(), self.two_officers_dispatch()
         self.upload()
@@ -171,6 +172,8 @@ class Casework(RuleBasedStateMachine):
             fields["into_case_id"] = self.other
         if command in ("request_closure", "take_up_again"):
             fields["evidence_id"] = self.proof
+        if command == "reopen":
+            fields["signal_id"] = self.signal or self.case
         if command in ANSWERS:
             fields["objection_id"] = self.objections[0] if self.objections else self.case
         if command == "record_objection":
@@ -190,6 +193,10 @@ class Casework(RuleBasedStateMachine):
         if asked.command in ("approve_plan", "uphold_proposal", "uphold_objection"):
             # What is shown of completion, or of another look, is newer than the decision.
             self.upload()
+        if asked.command == "close":
+            # As the worker raises it; its event is not this machine's.
+            with self.world.database.transaction(see_all=True) as session:
+                self.signal = add_signal(session, self.case)
         if asked.command in ANSWERS | {"record_objection"}:
             address = f"{self.address}{API}/cases/{self.case}/objections"
             rows = self.http.get(address, headers=self.tokens["inspector"]).json()["items"]
