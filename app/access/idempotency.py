@@ -193,7 +193,9 @@ def _recalling(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         annotation=Annotated[Named | None, Depends(_named, scope="function")],
     )
     signature = inspect.signature(endpoint)
-    recalling.__signature__ = signature.replace(parameters=[*signature.parameters.values(), last])  # type: ignore[attr-defined]
+    signature = signature.replace(parameters=[*signature.parameters.values(), last])
+    # What `inspect.signature`, and so FastAPI, looks at first (PEP 362); typeshed has no such attribute of a function.
+    recalling.__signature__ = signature  # type: ignore[attr-defined]
     return recalling
 
 

@@ -39,6 +39,77 @@ VISIBLE_IN_ORDER = """
 """
 REVIEW_STATES = ("new", "reviewing", "dismissed", "authorised", "linked", "dispatched")
 MORE_REVIEW_STATES = ("dismissal_proposed", "authorisation_proposed", "merged", "split")
+# In the order in which the models have them.
+ALL_REVIEW_STATES = (
+    "new",
+    "reviewing",
+    "dismissal_proposed",
+    "authorisation_proposed",
+    "dismissed",
+    "authorised",
+    "linked",
+    "dispatched",
+    "merged",
+    "split",
+)
+SOURCES = (
+    "satellite_monitoring",
+    "green_shield",
+    "central_inspection_1",
+    "central_inspection_1_look_back",
+    "central_inspection_2",
+    "provincial_inspection",
+    "provincial_inspection_look_back",
+    "grand_survey",
+    "national_platform",
+    "forest_inspection",
+    "public_report",
+    "media",
+    "routine_patrol",
+)
+DISMISS_REASONS = (
+    "cloud",
+    "shadow",
+    "snow",
+    "phenology",
+    "water_level",
+    "crop",
+    "fire",
+    "misregistration",
+    "other",
+)
+OUTCOMES = (
+    "upheld",
+    "overturned",
+)
+LINK_KINDS = (
+    "split_from",
+    "new_offender",
+    "merged_into",
+)
+OUTLINES = (
+    "drawn",
+    "circle",
+)
+CLUE_STATES = (
+    "pending",
+    "opened",
+    "linked",
+    "rejected",
+)
+ORIGINS = (
+    "detection",
+    "clue_list",
+    "report",
+    "split",
+    "new_offender",
+    "imported",
+)
+LEVELS = (
+    "ordinary",
+    "prefecture",
+    "province",
+)
 # Orders of the work queue.
 QUEUE = {
     "ix_detections_by_severity": "(case severity when 'high' then 3 when 'medium' then 2 when 'low' then 1 else 0 end)",
@@ -46,6 +117,10 @@ QUEUE = {
     "ix_detections_by_area": "area_m2",
     "ix_detections_by_age": "first_seen_on",
 }
+
+
+def _choice(name: str, values: tuple[str, ...]) -> sa.Enum:
+    return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=40)
 
 
 def upgrade() -> None:
@@ -64,29 +139,7 @@ def _tables() -> None:
         "clue_lists",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column(
-            "source",
-            sa.Enum(
-                "satellite_monitoring",
-                "green_shield",
-                "central_inspection_1",
-                "central_inspection_1_look_back",
-                "central_inspection_2",
-                "provincial_inspection",
-                "provincial_inspection_look_back",
-                "grand_survey",
-                "national_platform",
-                "forest_inspection",
-                "public_report",
-                "media",
-                "routine_patrol",
-                name="source",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("source", _choice("source", SOURCES), nullable=False),
         sa.Column("round", sa.Text(), nullable=True),
         sa.Column("due_on", sa.Date(), nullable=True),
         sa.Column("filename", sa.Text(), nullable=False),
@@ -106,32 +159,10 @@ def _tables() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("detection_id", sa.Uuid(), nullable=False),
         sa.Column("review_version", sa.Integer(), nullable=False),
-        sa.Column(
-            "reason",
-            sa.Enum(
-                "cloud",
-                "shadow",
-                "snow",
-                "phenology",
-                "water_level",
-                "crop",
-                "fire",
-                "misregistration",
-                "other",
-                name="reason",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("reason", _choice("reason", DISMISS_REASONS), nullable=False),
         sa.Column("dismissed_by", sa.Uuid(), nullable=False),
         sa.Column("drawn_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column(
-            "outcome",
-            sa.Enum("upheld", "overturned", name="outcome", native_enum=False, create_constraint=True, length=40),
-            nullable=True,
-        ),
+        sa.Column("outcome", _choice("outcome", OUTCOMES), nullable=True),
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
@@ -161,46 +192,8 @@ def _tables() -> None:
         sa.Column("actor_role", sa.Text(), nullable=False),
         sa.Column("actor_unit_id", sa.Uuid(), nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "state_before",
-            sa.Enum(
-                "new",
-                "reviewing",
-                "dismissal_proposed",
-                "authorisation_proposed",
-                "dismissed",
-                "authorised",
-                "linked",
-                "dispatched",
-                "merged",
-                "split",
-                name="state_before",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
-        sa.Column(
-            "state_after",
-            sa.Enum(
-                "new",
-                "reviewing",
-                "dismissal_proposed",
-                "authorisation_proposed",
-                "dismissed",
-                "authorised",
-                "linked",
-                "dispatched",
-                "merged",
-                "split",
-                name="state_after",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("state_before", _choice("state_before", ALL_REVIEW_STATES), nullable=False),
+        sa.Column("state_after", _choice("state_after", ALL_REVIEW_STATES), nullable=False),
         sa.Column("note", sa.Text(), nullable=True),
         sa.Column("payload", postgresql.JSON(astext_type=sa.Text()), nullable=False),
         sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
@@ -220,19 +213,7 @@ def _tables() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.Column("other_case_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "kind",
-            sa.Enum(
-                "split_from",
-                "new_offender",
-                "merged_into",
-                name="kind",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("kind", _choice("kind", LINK_KINDS), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_case_links_case_id")),
         sa.ForeignKeyConstraint(["other_case_id"], ["cases.id"], name=op.f("fk_case_links_other_case_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_case_links")),
@@ -258,30 +239,13 @@ def _tables() -> None:
             ),
             nullable=True,
         ),
-        sa.Column(
-            "outline",
-            sa.Enum("drawn", "circle", name="outline", native_enum=False, create_constraint=True, length=40),
-            nullable=True,
-        ),
+        sa.Column("outline", _choice("outline", OUTLINES), nullable=True),
         sa.Column("area_m2", sa.Double(), nullable=True),
         sa.Column("lead_unit_id", sa.Uuid(), nullable=True),
         sa.Column("facts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("corrections", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("problems", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column(
-            "state",
-            sa.Enum(
-                "pending",
-                "opened",
-                "linked",
-                "rejected",
-                name="state",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("state", _choice("state", CLUE_STATES), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -303,29 +267,7 @@ def _tables() -> None:
         "case_sources",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "source",
-            sa.Enum(
-                "satellite_monitoring",
-                "green_shield",
-                "central_inspection_1",
-                "central_inspection_1_look_back",
-                "central_inspection_2",
-                "provincial_inspection",
-                "provincial_inspection_look_back",
-                "grand_survey",
-                "national_platform",
-                "forest_inspection",
-                "public_report",
-                "media",
-                "routine_patrol",
-                name="source",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            nullable=False,
-        ),
+        sa.Column("source", _choice("source", SOURCES), nullable=False),
         sa.Column("round", sa.Text(), nullable=True),
         sa.Column("item_number", sa.Text(), nullable=True),
         sa.Column("due_on", sa.Date(), nullable=True),
@@ -345,51 +287,17 @@ def _tables() -> None:
 def _columns() -> None:
     op.add_column(
         "cases",
-        sa.Column(
-            "origin",
-            sa.Enum(
-                "detection",
-                "clue_list",
-                "report",
-                "split",
-                "new_offender",
-                "imported",
-                name="origin",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            server_default="detection",
-            nullable=False,
-        ),
+        sa.Column("origin", _choice("origin", ORIGINS), server_default="detection", nullable=False),
     )
     op.add_column(
         "cases",
-        sa.Column(
-            "supervision_level",
-            sa.Enum(
-                "ordinary",
-                "prefecture",
-                "province",
-                name="supervision_level",
-                native_enum=False,
-                create_constraint=True,
-                length=40,
-            ),
-            server_default="ordinary",
-            nullable=False,
-        ),
+        sa.Column("supervision_level", _choice("supervision_level", LEVELS), server_default="ordinary", nullable=False),
     )
     op.add_column("cases", sa.Column("protected_area_level", sa.Text(), nullable=True))
     op.add_column("cases", sa.Column("chain", sa.Text(), server_default="2020-01", nullable=False))
     op.add_column(
         "cases",
-        sa.Column(
-            "outline",
-            sa.Enum("drawn", "circle", name="outline", native_enum=False, create_constraint=True, length=40),
-            server_default="drawn",
-            nullable=False,
-        ),
+        sa.Column("outline", _choice("outline", OUTLINES), server_default="drawn", nullable=False),
     )
     op.add_column("cases", sa.Column("description", sa.Text(), nullable=True))
     op.add_column("cases", sa.Column("reported_on", sa.Date(), nullable=True))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,12 +18,12 @@ from uuid import UUID
 import numpy as np
 import psycopg
 import shapely
-from psycopg import sql
 
 from app.casework.hash_chain import canonical
 from app.foundation.database_setup import connect
 from app.foundation.geometry import SRID
 from app.foundation.identity import new_id, new_ids
+from tests.bench.bulk import bulk
 
 PASSWORD = "benchmark-only"
 FIRST = datetime(2021, 1, 4, tzinfo=UTC)
@@ -108,13 +107,13 @@ def fill(
         walks = {(int(n), int(s)): _walk(int(n), STOPS[int(s)]) for n in set(lengths) for s in range(len(STOPS))}
         own = [walks[int(n), int(s)] for n, s in zip(lengths, stops, strict=True)]
         ids, detections = _ids(cases), _ids(cases + waiting)
-        with _bulk(connection, ("detections", "reviews", "review_events", "cases", "case_participations")):
+        with bulk(connection, ("detections", "reviews", "review_events", "cases", "case_participations")):
             if reviewed or waiting:
                 first = 0 if reviewed else cases
                 _detections(connection, rng, people, detections, shapes, lead, range(first, cases + waiting))
             _cases(connection, rng, people, ids, detections if reviewed else None, shapes, lead, own)
             review_events = _reviews(connection, people, ids, detections, lead, cases) if reviewed else 0
-        with _bulk(connection, ("case_events", "evidence")):
+        with bulk(connection, ("case_events", "evidence")):
             events = _events(connection, rng, people, ids, lead, own)
         connection.execute("vacuum analyze")
     codes = tuple(code for code, _, _ in people.counties)
@@ -209,35 +208,6 @@ def _shapes(rng: np.random.Generator, count: int) -> list[str]:
     return list(
         shapely.to_wkb(shapely.set_srid(shapely.multipolygons(boxes[:, None]), SRID), hex=True, include_srid=True)
     )
-
-
-@contextmanager
-def _bulk(connection: psycopg.Connection[Any], tables: Sequence[str]) -> Iterator[None]:
-    """Without foreign keys, secondary indexes and row-level security, under which COPY is refused."""
-    keys = connection.execute(
-        "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint"
-        " where contype = 'f' and conrelid = any(%s::regclass[])",
-        (list(tables),),
-    ).fetchall()
-    indexes = connection.execute(
-        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index i"
-        " where indrelid = any(%s::regclass[])"
-        " and not exists (select 1 from pg_constraint c where c.conindid = i.indexrelid)",
-        (list(tables),),
-    ).fetchall()
-    for table in tables:
-        connection.execute(sql.SQL("alter table {} no force row level security").format(sql.Identifier(table)))
-    for table, name, _ in keys:
-        connection.execute(f"alter table {table} drop constraint {name}")
-    for name, _ in indexes:
-        connection.execute(f"drop index {name}")
-    yield
-    for _, definition in indexes:
-        connection.execute(definition)
-    for table, name, definition in keys:
-        connection.execute(f"alter table {table} add constraint {name} {definition}")
-    for table in tables:
-        connection.execute(sql.SQL("alter table {} force row level security").format(sql.Identifier(table)))
 
 
 def _area(shape: str) -> float:
