@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.access.service import unit_by_code
-from app.casework import case_routes
+from app.casework import audits, case_routes
 from app.casework.ledger import verify
 from app.casework.lifecycle import CHAIN
 from app.foundation.geometry import to_database
@@ -22,7 +22,9 @@ from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 
 @pytest.fixture
-def desk(world: World) -> Desk:
+def desk(world: World, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # Chance has tests of its own (test_desk_audits).
+    monkeypatch.setattr(audits, "is_drawn", lambda: False)
     return Desk(world)
 
 
