@@ -243,3 +243,35 @@ def pointers(errors: list[Any], prefix: str) -> list[dict[str, str]]:
         {"pointer": "/".join([prefix, *(str(part) for part in error["loc"])]), "detail": plain(str(error["msg"]))}
         for error in errors
     ]
+
+
+class DeadlineState(StrEnum):
+    """`met`: the step was taken, in time or late; `ended`: it is no longer waited for."""
+
+    running = "running"
+    paused = "paused"
+    met = "met"
+    ended = "ended"
+
+
+class RequestKind(StrEnum):
+    """What is asked for on a deadline: 延期, 中止, 扣除期间."""
+
+    extension = "extension"
+    pause = "pause"
+    exclusion = "exclusion"
+
+
+class RequestState(StrEnum):
+    open = "open"
+    approved = "approved"
+    refused = "refused"
+    withdrawn = "withdrawn"
+
+
+class NoticeKind(StrEnum):
+    """到期提醒, 逾期, 逾期上报"""
+
+    reminder = "reminder"
+    overdue = "overdue"
+    escalation = "escalation"
