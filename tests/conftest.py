@@ -19,6 +19,7 @@ from app.foundation.database import Database
 from app.foundation.embedded import ClusterUrls, EmbeddedCluster
 from app.foundation.migrate import upgrade
 from app.settings import REPOSITORY, Settings
+from tests.s3_server import S3Server, s3_server
 
 # The files that take longest go first, so that the workers end together.
 LONGEST = ("test_demo.py", "test_runs.py")
@@ -132,6 +133,22 @@ class World:
     def caller(self, username: str) -> access.Caller:
         with self.database.transaction() as session:
             return access.caller_of(session, access.account_by_name(session, username))
+
+
+@pytest.fixture(scope="session")
+def one_s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(one_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A running S3-compatible server, and the environment that leads to it."""
+    for name, value in one_s3.environment.items():
+        monkeypatch.setenv(name, value)
+    if not one_s3.runs:
+        one_s3.start()
+    return one_s3
 
 
 @pytest.fixture

@@ -7,25 +7,43 @@ shows an object only when it is whole.
 from __future__ import annotations
 
 import hashlib
+import io
+import logging
 import mmap
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from app.foundation.errors import TooLarge
+from app.foundation import object_store
+from app.foundation.errors import Problem, TooLarge
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 # Uploads in the making; never a key, never listed.
 _ASIDE = ".aside"
+
+
+class StorageAway(Problem, OSError):
+    """The storage of files cannot be used now"""
+
+    status, code = 503, "storage-unavailable"
+
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        detail = detail or (
+            "The storage of files cannot be reached or refuses the service; the operators' log has the cause. "
+            "Nothing was changed. If this was to change something, send it again under the same key."
+        )
+        super().__init__(detail, headers={"Retry-After": "10"}, **members)
 
 
 @dataclass(frozen=True)
@@ -46,59 +64,90 @@ def blob_key(sha256: str) -> str:
 
 
 class Storage:
-    """Keys are relative POSIX paths below one address.
+    """Keys are relative POSIX paths below one address. Threads may share it, and it lives on in a forked process.
+
+    Every method raises `StorageAway` where the storage cannot be reached, is full or refuses. Whatever was to be
+    written then stands there as a whole or not at all, and to write it again is safe.
 
     Args:
         url: `file:///folder`, `s3://bucket/prefix` or another address that fsspec opens.
     """
 
     def __init__(self, url: str) -> None:
-        self._files, root = fsspec.core.url_to_fs(url)
-        self._root = str(root).rstrip("/")
-        self._local = isinstance(self._files, LocalFileSystem)
+        self._url = url
+        self._is_s3 = url.startswith(("s3://", "s3a://"))
+        files, root = self._open_files()
+        self._opened = os.getpid(), files
+        self._root = root.rstrip("/")
+        self._local = isinstance(files, LocalFileSystem)
+
+    def _open_files(self) -> tuple[Any, str]:
+        files, root = fsspec.core.url_to_fs(self._url, **(object_store.OPTIONS if self._is_s3 else {}))
+        if self._is_s3:
+            files.retries = object_store.TRIES
+        return files, str(root)
+
+    @property
+    def _files(self) -> Any:
+        """The driver. Its connections belong to the process that opened them, so a forked one opens its own."""
+        if self._opened[0] != os.getpid():
+            self._opened = os.getpid(), self._open_files()[0]
+        return self._opened[1]
 
     def put_stream(self, stream: BinaryIO, limit: int) -> StoredBlob:
         """Keep a stream by its content, in bounded memory; the same content is kept once.
 
+        An object store wants to know the key first: a stream that can be rewound is read twice; another one passes
+        through a file among the system's temporary ones (TMPDIR).
+
         Raises:
             TooLarge: it is longer than `limit` bytes; nothing is kept.
         """
-        aside = self._make_aside()
-        try:
-            digest, size = hashlib.sha256(), 0
-            with aside.open("xb") as target:
-                while chunk := stream.read(CHUNK):
-                    size += len(chunk)
-                    if size > limit:
-                        raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
-                    digest.update(chunk)
-                    target.write(chunk)
-                _sync(target)
-            blob = StoredBlob(digest.hexdigest(), size)
-            if not self.exists(blob.key):
-                self._settle(aside, blob.key)
+        if self._local:
+            with self._aside() as (aside, target):
+                blob = self._measure(stream, limit, target)
+                if self._size(blob.key) != blob.size:
+                    self._settle(aside, target, blob.key)
             return blob
-        finally:
-            aside.unlink(missing_ok=True)
+        if not stream.seekable():
+            with tempfile.TemporaryFile(prefix="redline-") as passing:
+                self._measure(stream, limit, passing)
+                passing.seek(0)
+                return self.put_stream(cast(BinaryIO, passing), limit)
+        start = stream.tell()
+        blob = self._measure(stream, limit)
+        if self._size(blob.key) != blob.size:
+            stream.seek(start)
+            self._put_parts(blob.key, object_store.parts_of_stream(stream))
+        return blob
+
+    def _measure(self, stream: BinaryIO, limit: int, target: IO[bytes] | None = None) -> StoredBlob:
+        """Read a stream to its end, and write it on to `target`."""
+        digest, size = hashlib.sha256(), 0
+        while chunk := stream.read(CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
+            digest.update(chunk)
+            if target is not None:
+                with self._writing():
+                    target.write(chunk)
+        return StoredBlob(digest.hexdigest(), size)
 
     def put_named(self, key: str, *data: bytes | bytearray | memoryview) -> None:
         """Write or replace what stands under a key; readers see the old or the new content, whole.
 
         Args:
-            data: the content, or its parts in order; a local file takes them without a copy.
+            data: the content, or its parts in order; they are taken without a copy of the whole.
         """
+        self._path(key)
         if not self._local:
-            # An object store shows an object once it is whole; there is no need for a copy aside.
-            self._files.pipe_file(self._path(key), data[0] if len(data) == 1 else b"".join(data))
+            self._put_parts(key, object_store.parts_of(data))
             return
-        aside = self._make_aside()
-        try:
-            with aside.open("xb") as target:
+        with self._aside() as (aside, target):
+            with self._writing():
                 target.writelines(data)
-                _sync(target)
-            self._settle(aside, key)
-        finally:
-            aside.unlink(missing_ok=True)
+            self._settle(aside, target, key)
 
     def open(self, key: str) -> BinaryIO:
         """What stands under a key, to read; close it.
@@ -106,7 +155,10 @@ class Storage:
         Raises:
             FileNotFoundError: nothing does.
         """
-        return cast(BinaryIO, self._files.open(self._path(key), "rb"))
+        path = self._path(key)
+        with self._reading():
+            stream = self._files.open(path, "rb")
+        return cast(BinaryIO, stream if self._local else _Reader(self, stream))
 
     def read(self, key: str) -> bytes:
         """All bytes under a key.
@@ -127,35 +179,54 @@ class Storage:
         """
         if not self._local:
             return memoryview(self.read(key)).toreadonly()
-        with Path(self._path(key)).open("rb") as file:
+        with self._reading(), Path(self._path(key)).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def modified(self, key: str) -> datetime | None:
         """When a key was written, or None when nothing stands there (any more)."""
-        with suppress(FileNotFoundError):
-            written: datetime = self._files.modified(self._path(key))
+        path = self._path(key)
+        with suppress(FileNotFoundError), self._reading():
+            written: datetime = self._files.modified(path)
             return written if written.tzinfo else written.replace(tzinfo=UTC)
         return None
 
     def exists(self, key: str) -> bool:
-        return bool(self._files.isfile(self._path(key)))
+        return self._size(key) is not None
+
+    def _size(self, key: str) -> int | None:
+        """Bytes under a key; None: nothing stands there. (fsspec's own `isfile` takes a store that is away for that.)"""
+        path = self._path(key)
+        with suppress(FileNotFoundError), self._reading():
+            info = self._files.info(path)
+            return int(info["size"]) if info["type"] == "file" else None
+        return None
 
     def delete(self, key: str) -> None:
         """Remove a key; harmless when nothing stands there."""
-        if self.exists(key):
-            self._files.rm_file(self._path(key))
+        path = self._path(key)
+        with suppress(FileNotFoundError), self._reading():
+            self._files.rm_file(path)
 
     def drop_unfinished(self, older_than: datetime) -> int:
-        """Delete what writers that died left aside, and no key names; how many files that were.
+        """Delete what writers that died left aside, and no key names; how many files or uploads that were.
 
         Args:
-            older_than: spare what was written to at or after this instant: a writer may still be at it.
+            older_than: spare what was written to (in an object store: begun) at or after this instant: a writer may
+                still be at it.
         """
+        if self._is_s3:
+            try:
+                with self._reading():
+                    return object_store.end_unfinished(self._files, self._root, older_than)
+            except StorageAway:
+                # Some stores lack the call, and some rights do: what is left costs room, and is nobody's content.
+                log.warning("unfinished uploads could not be listed or ended")
+                return 0
         gone = 0
         for path in Path(self._root, _ASIDE).glob("*") if self._local else ():
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), self._reading():
                 if path.stat().st_mtime < older_than.timestamp():
                     path.unlink()
                     gone += 1
@@ -164,13 +235,24 @@ class Storage:
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below a folder, sorted."""
         folder = self._path(prefix)
-        # A store's driver may remember an older listing, and others write here, too.
-        self._files.invalidate_cache(folder)
-        if not self._files.isdir(folder):
-            return
-        below = len(self._root) + 1
-        for path in sorted(self._files.find(folder)):
-            yield str(path)[below:]
+        with self._reading():
+            # A store's driver may remember an older listing, and others write here, too.
+            self._files.invalidate_cache(folder)
+            found = sorted(str(path) for path in self._files.find(folder))
+        for path in found:
+            # Of a folder that is none, the driver finds the file of that name.
+            if path != folder:
+                yield path[len(self._root) + 1 :]
+
+    def check(self) -> None:
+        """Whether the storage answers, in seconds. Raises: StorageAway."""
+        with self._writing():
+            if self._is_s3:
+                object_store.ask(self._files, self._root)
+            elif self._local:
+                Path(self._root).mkdir(parents=True, exist_ok=True)
+                if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
+                    raise PermissionError("the folder of the storage cannot be written to")
 
     def _path(self, key: str) -> str:
         parts = PurePosixPath(key).parts
@@ -178,28 +260,109 @@ class Storage:
             raise ValueError(f"not a storage key: {key!r}")
         return f"{self._root}/{'/'.join(parts)}"
 
-    def _make_aside(self) -> Path:
-        """A new file name: beside the keys when they are local, so that a rename is enough."""
-        folder = Path(self._root) / _ASIDE if self._local else Path(tempfile.gettempdir())
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"redline-{secrets.token_hex(16)}"
+    def _put_parts(self, key: str, parts: Iterator[bytes]) -> None:
+        with self._writing():
+            if self._is_s3:
+                object_store.put(self._files, self._path(key), parts)
+            else:
+                self._files.pipe_file(self._path(key), b"".join(parts))
 
-    def _settle(self, aside: Path, key: str) -> None:
-        path = self._path(key)
-        if not self._local:
-            self._files.put_file(str(aside), path)
-            return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside.replace(target)
-        # The rename itself lasts only once the folder is synced.
-        folder = os.open(target.parent, os.O_RDONLY)
+    @contextmanager
+    def _aside(self) -> Iterator[tuple[Path, BinaryIO]]:
+        """A new local file beside the keys, so that a rename is enough; gone at the end unless it was settled."""
+        folder = Path(self._root) / _ASIDE
+        aside = folder / f"redline-{secrets.token_hex(16)}"
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            target = aside.open("xb")
         try:
-            os.fsync(folder)
+            with target:
+                yield aside, target
         finally:
-            os.close(folder)
+            aside.unlink(missing_ok=True)
+
+    def _settle(self, aside: Path, written: BinaryIO, key: str) -> None:
+        with self._writing():
+            written.flush()
+            os.fsync(written.fileno())
+            target = Path(self._path(key))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.replace(target)
+            # The rename itself lasts only once the folder is synced.
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn the trouble of a driver into `StorageAway`. FileNotFoundError stays: nothing stands under the key."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not self._is_s3 or not object_store.lacks_bucket(error):
+                raise
+            raise self._away(error) from error
+        except Exception as error:
+            # Drivers of object stores raise errors of their own, of their HTTP client and of their account's provider.
+            if self._local and not isinstance(error, OSError):
+                raise
+            raise self._away(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """As `_reading`; where nothing is looked for, nothing found is trouble, too."""
+        try:
+            with self._reading():
+                yield
+        except FileNotFoundError as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> StorageAway:
+        if isinstance(error, StorageAway):
+            return error
+        log.error("the storage fails: %s: %s", type(error).__name__, error)
+        away = StorageAway()
+        if self._local and isinstance(error, OSError):
+            # A full disk or a lack of rights, which a run tells without a path.
+            away.errno, away.strerror = error.errno, error.strerror
+        return away
 
 
-def _sync(stream: BinaryIO) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
+class _Reader(io.RawIOBase):
+    """A driver's reader whose trouble is `StorageAway`."""
+
+    def __init__(self, storage: Storage, stream: Any) -> None:
+        self._storage, self._stream = storage, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # Deleted meanwhile is trouble, too: a reader was promised the whole.
+        with self._storage._writing():
+            return bytes(self._stream.read(-1 if size is None else size))
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()

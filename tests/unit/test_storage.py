@@ -12,12 +12,16 @@ import pytest
 from app.foundation.errors import TooLarge
 from app.foundation.storage import Storage, StoredBlob, blob_key
 from app.foundation.time import utc_now
+from tests.s3_server import S3Server
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "file":
         return Storage((tmp_path / "a folder").as_uri().replace("%20", " "))
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return Storage(server.new_url())
     return Storage(f"memory://{tmp_path.name}")
 
 
@@ -76,6 +80,22 @@ def test_content_may_come_in_parts(storage: Storage) -> None:
     assert storage.view("state") == b""
     with pytest.raises(FileNotFoundError):
         storage.view("nothing")
+
+
+def test_a_reader_may_go_back(storage: Storage) -> None:
+    storage.put_named("state", b"0123456789")
+    with storage.open("state") as stream:
+        assert (stream.read(4), stream.tell(), stream.seek(2), stream.read()) == (b"0123", 4, 2, b"23456789")
+        stream.seek(-1, 2)
+        assert (stream.read(5), stream.read(5)) == (b"9", b"")
+
+
+def test_what_stands_there_is_asked_of_the_storage(storage: Storage) -> None:
+    storage.put_named("a/b", b"x")
+    assert storage.exists("a/b")
+    assert [storage.exists(key) for key in ("a", "a/c", "b")] == [False, False, False]
+    assert list(storage.list("a/b")) == list(storage.list("nothing")) == []
+    storage.check()
 
 
 def test_when_a_key_was_written(storage: Storage) -> None:
