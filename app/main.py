@@ -1,7 +1,7 @@
 """The HTTP service."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -23,7 +23,7 @@ from app.foundation.errors import Problem, install_error_handlers, problem_respo
 from app.foundation.limits import BodyLimit
 from app.foundation.logging import install_request_log
 from app.foundation.migrate import is_current
-from app.foundation.storage import Storage
+from app.foundation.storage import Storage, StorageAway
 from app.imagery import routes as imagery
 from app.maps import export_routes, ogc_routes, tile_routes
 from app.maps.tile_cache import TileCache
@@ -139,16 +139,21 @@ def _add_health(app: FastAPI) -> None:
 
     @app.get("/readyz", tags=["health"], responses=problem_responses(503))
     def check_ready() -> dict[str, Any]:
-        """The database answers, its tables are of this version, spatial indexes work behind row-level security."""
+        """The database answers, its tables are of this version, spatial indexes work behind row-level security; the
+        storage of files answers."""
         checks: dict[str, Callable[[Database], bool]] = {
             "database": _answers,
             "tables": lambda database: is_current(database.engine),
             "spatial_index": _overlap_is_leakproof,
         }
         failed = [name for name, check in checks.items() if not _passes(check, app.state.database)]
+        answers = _storage_answers(app.state.storage)
         if failed:
+            failed += [] if answers else ["storage"]
             raise DatabaseNotReady("Not ready: " + ", ".join(failed) + ".", checks=failed)
-        return {"status": "ok", "checks": list(checks)}
+        if not answers:
+            raise StorageAway("Not ready: storage.", checks=["storage"])
+        return {"status": "ok", "checks": [*checks, "storage"]}
 
 
 def _passes(check: Callable[[Database], bool], database: Database) -> bool:
@@ -158,6 +163,13 @@ def _passes(check: Callable[[Database], bool], database: Database) -> bool:
         raise
     except Exception:  # whatever it was, the answer is "not ready"
         return False
+
+
+def _storage_answers(storage: Storage) -> bool:
+    with suppress(StorageAway):
+        storage.check()
+        return True
+    return False
 
 
 def _answers(database: Database) -> bool:

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     database_owner_url: str | None = Field(
         None, description="Login of the role that owns the tables; used by `redline db upgrade` only"
     )
-    storage_url: str | None = Field(None, description="Evidence and monitor state, an fsspec address; file://")
+    storage_url: str | None = Field(
+        None, description="Evidence and monitor state: file:///folder, or s3://bucket/prefix with AWS_* beside it"
+    )
     dem: str | None = Field(
         None, description="Path or address of a height model (GeoTIFF or VRT, metres, any CRS) for slope and drainage"
     )
@@ -96,6 +98,19 @@ class Settings(BaseSettings):
             if value.startswith(prefix):
                 return "postgresql+psycopg://" + value.removeprefix(prefix)
         return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _bare_address(cls, value: str | None) -> str | None:
+        """It is logged, and sent to the workers of a cluster."""
+        if value and value.startswith(("s3://", "s3a://")):
+            parts = urlsplit(value)
+            if not parts.netloc or "@" in parts.netloc or ":" in parts.netloc or parts.query or parts.fragment:
+                raise ValueError(
+                    "it is s3://bucket/prefix; who signs in, and where the store is, "
+                    "say AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+                )
+        return value or None
 
     @field_validator("oidc_issuer", "oidc_jwks_url")
     @classmethod

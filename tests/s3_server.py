@@ -17,7 +17,7 @@ BUCKET = "redline-test"
 
 
 class S3Server:
-    """`start` and `kill` may be called in turn; what was stored is gone with the process, so `start` makes the bucket."""
+    """`start` and `kill` may be called in turn; it forgets what it held, and `start` makes the bucket anew."""
 
     def __init__(self) -> None:
         with socket.socket() as free:

@@ -40,6 +40,9 @@ def parts_of(data: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
     """Buffers one after another in parts of one size, without a copy of the whole."""
     part = bytearray()
     for buffer in data:
+        if not memoryview(buffer).nbytes:
+            # An array of no length cannot be looked at as bytes.
+            continue
         with memoryview(buffer).cast("B") as view:
             for start in range(0, len(view), PART):
                 part += view[start : start + PART]

@@ -196,7 +196,7 @@ class Storage:
         return self._size(key) is not None
 
     def _size(self, key: str) -> int | None:
-        """Bytes under a key; None: nothing stands there. (fsspec's own `isfile` takes a store that is away for that.)"""
+        """Bytes under a key; None: nothing stands there. fsspec's own `isfile` takes a store that is away for that."""
         path = self._path(key)
         with suppress(FileNotFoundError), self._reading():
             info = self._files.info(path)
@@ -304,6 +304,8 @@ class Storage:
             if not self._is_s3 or not object_store.lacks_bucket(error):
                 raise
             raise self._away(error) from error
+        except Problem:
+            raise
         except Exception as error:
             # Drivers of object stores raise errors of their own, of their HTTP client and of their account's provider.
             if self._local and not isinstance(error, OSError):
@@ -320,8 +322,6 @@ class Storage:
             raise self._away(error) from error
 
     def _away(self, error: Exception) -> StorageAway:
-        if isinstance(error, StorageAway):
-            return error
         log.error("the storage fails: %s: %s", type(error).__name__, error)
         away = StorageAway()
         if self._local and isinstance(error, OSError):

@@ -15,6 +15,7 @@ from app.foundation.time import utc_now
 from app.monitoring.states import Checkpoint, LogEntry, StateLost, StatePointer, StateStore, live_keys, sweep
 from detectors.state import MonitorState
 from detectors.types import Grid
+from tests.s3_server import S3Server
 
 DAY = date(2024, 5, 1)
 
@@ -43,8 +44,11 @@ def pointer_to(store: StateStore, number: int, earlier: int) -> StatePointer:
     return StatePointer(1, *fixed, *dynamic, DAY + timedelta(days=1), DAY, log, (checkpoint,))
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        return Storage(server.new_url())
     return Storage(tmp_path.as_uri() if request.param == "file" else f"memory://{tmp_path.name}")
 
 

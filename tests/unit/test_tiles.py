@@ -21,6 +21,7 @@ from app.imagery.pixels import AssetRef, Pixels, SceneRef
 from app.monitoring import blocks
 from app.monitoring.blocks import Gaps, read_day
 from app.monitoring.looks import Looks
+from app.monitoring.pools import Failure, attempt
 from app.monitoring.scene_log import brief, scene_days
 from app.monitoring.scratch import ScratchHistory
 from app.monitoring.states import StatePointer, StateStore, live_keys
@@ -35,6 +36,7 @@ from app.monitoring.tiles import (
 )
 from detectors.registry import make_monitor
 from detectors.types import CLEAR, HIDDEN, NONE, NOTHING, SNOW, BlockHistory, Grid, RasterBlock
+from tests.s3_server import S3Server
 from tests.series import FOREST, Series, write_series
 
 SIZE = 48
@@ -81,9 +83,9 @@ def parts(url: str, pointer: StatePointer) -> tuple[bytes, bytes]:
     return Storage(url).read(pointer.fixed_key), Storage(url).read(pointer.dynamic_key)
 
 
-@pytest.mark.parametrize("kind", ["file", "memory"])
-def test_a_late_scene_gives_what_order_gives(series: Series, tmp_path: Path, kind: str) -> None:
-    url, other = (f"{tmp_path.as_uri()}/{n}" if kind == "file" else f"memory://{tmp_path.name}/{n}" for n in "ab")
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_late_scene_gives_what_order_gives(series: Series, tmp_path: Path, s3: S3Server, kind: str) -> None:
+    url, other = (f"{tmp_path.as_uri()}/{name}" if kind == "file" else s3.new_url() for name in "ab")
     scenes = refs(series.folder)
     late = scenes[-2]
     first = compute_tile(job([s for s in scenes if s is not late], url))
@@ -99,6 +101,15 @@ def test_a_late_scene_gives_what_order_gives(series: Series, tmp_path: Path, kin
     assert (found.confirmed > NONE).sum() > 300
     assert found.row.min() >= 100
     assert found.col.min() >= 200
+
+
+def test_a_tile_is_tried_again_when_the_storage_was_away(series: Series, s3: S3Server) -> None:
+    asked = job(refs(series.folder)[:60], s3.new_url())
+    s3.kill()
+    failed = attempt(asked)
+    assert isinstance(failed, Failure)
+    assert not failed.final
+    assert "storage error" in failed.reason
 
 
 def test_what_a_tile_saw(series: Series, tmp_path: Path) -> None:
