@@ -111,14 +111,19 @@ def list_access_events(
     page: PageDep,
     request: Request,
     response: Response,
-    kind: Annotated[AccessKind | None, Query()] = None,
+    kind: Annotated[list[AccessKind] | None, Query(description="May be given several times")] = None,
+    case_id: Annotated[UUID | None, Query(description="Reads of this case: its evidence, its history")] = None,
     account_id: Annotated[UUID | None, Query(description="By or to this account")] = None,
     since: Annotated[Instant | None, Query(description="Recorded then or later")] = None,
     until: Annotated[Instant | None, Query(description="Recorded before")] = None,
 ) -> Page[AccessEventAnswer]:
-    """Who signed in or failed to, and who changed whose account or token, newest first."""
+    """Who signed in or failed to, who changed whose account or token, and who took which evidence or export, newest
+    first.
+    """
     caller.require(Role.admin, Role.inspector)
-    rows, cursor = fetch_page(session, audit.select_events(kind, account_id, since, until), page, AccessEvent.id)
+    rows, cursor = fetch_page(
+        session, audit.select_events(kind or (), account_id, since, until, case_id), page, AccessEvent.id
+    )
     link_next(request, response, cursor)
     return Page(items=[AccessEventAnswer.model_validate(row) for row in rows])
 

@@ -1,7 +1,11 @@
-"""What is kept of who came in, and of who changed whose account or token (`access_events`, written once)."""
+"""What is kept of who came in, who changed whose account or token, and who took what away (`access_events`).
+
+Rows are written once: the database refuses update and delete.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -41,14 +45,20 @@ def shown_name(typed: str) -> str:
 
 
 def select_events(
-    kind: AccessKind | None, account_id: UUID | None, since: datetime | None, until: datetime | None
+    kinds: Sequence[AccessKind],
+    account_id: UUID | None,
+    since: datetime | None,
+    until: datetime | None,
+    case_id: UUID | None = None,
 ) -> Select[AccessEvent]:
-    """Events of a kind, by or to an account, recorded from `since` and before `until`."""
+    """Events of these kinds (none: of all), by or to an account, of a case, recorded from `since`, before `until`."""
     statement = select(AccessEvent)
-    if kind is not None:
-        statement = statement.where(AccessEvent.kind == kind.value)
+    if kinds:
+        statement = statement.where(AccessEvent.kind.in_([kind.value for kind in kinds]))
     if account_id is not None:
         statement = statement.where((AccessEvent.account_id == account_id) | (AccessEvent.actor_id == account_id))
+    if case_id is not None:
+        statement = statement.where(AccessEvent.details["case_id"].astext == str(case_id))
     if since is not None:
         statement = statement.where(AccessEvent.recorded_at >= since)
     if until is not None:

@@ -35,7 +35,7 @@ class Scope(StrEnum):
 
 
 class AccessKind(StrEnum):
-    """What is kept of who came in, and of who changed whose account or token."""
+    """What is kept of who came in, of who changed whose account or token, and of who took what away."""
 
     sign_in = "sign_in"
     sign_in_failed = "sign_in_failed"
@@ -46,3 +46,5 @@ class AccessKind(StrEnum):
     password_reset = "password_reset"  # noqa: S105  # a word, not a secret
     token_created = "token_created"  # noqa: S105  # a word, not a secret
     token_revoked = "token_revoked"  # noqa: S105  # a word, not a secret
+    evidence_read = "evidence_read"
+    export_taken = "export_taken"

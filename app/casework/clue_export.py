@@ -48,6 +48,8 @@ class Exported:
     content: bytes
     filename: str
     media_type: str
+    # Items that the caller sees.
+    row_count: int
 
 
 def export_list(session: Session, storage: Storage, caller: Caller, made: ClueList) -> Exported:
@@ -79,7 +81,7 @@ def export_list(session: Session, storage: Storage, caller: Caller, made: ClueLi
     media_type = MEDIA_TYPES[kind]
     if kind == "csv":
         media_type += f"; charset={'gb18030' if layout['encoding'] == 'gb18030' else 'utf-8'}"
-    return Exported(content, f"{name}{_SUFFIXES[kind]}", media_type)
+    return Exported(content, f"{name}{_SUFFIXES[kind]}", media_type, len(results))
 
 
 def results_of(session: Session, caller: Caller, made: ClueList) -> dict[int, dict[ClueOutput, Any]]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.access.idempotency import IdempotentRoute
 from app.access.models import Unit
+from app.access.reads import record_export
 from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed, in_jurisdiction, units_below
 from app.casework import clue_export, clue_import, clues
@@ -355,6 +356,9 @@ def export_clue_list(list_id: UUID, request: Request, session: SessionDep, calle
     """The list as it came, with the rows that I may see, and what became of them."""
     made: ClueList = get_placed(session, caller, ClueList, list_id)
     exported = clue_export.export_list(session, request.app.state.storage, caller, made)
+    record_export(
+        session, request, caller, "clue-list", list_id=str(made.id), sha256=made.sha256, rows=exported.row_count
+    )
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(exported.filename)}",
         "X-Content-Type-Options": "nosniff",

@@ -8,10 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.access.idempotency import IdempotentRoute
+from app.access.reads import record_read
 from app.access.routes import CallerDep
-from app.access.service import get_placed
+from app.access.service import Caller, get_placed
+from app.access.vocabulary import AccessKind
 from app.casework import evidence
 from app.casework.models import Case, Evidence, EvidenceKind
 from app.casework.schemas import EvidenceAnswer
@@ -91,6 +94,7 @@ def show_evidence_content(
         stream = storage.open(blob_key(row.sha256))
     except FileNotFoundError:
         raise NotFound("The file is not in the storage; tell the operators.") from None
+    record_reading(session, request, caller, row)
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.filename)}",
         "Content-Length": str(row.size_bytes),
@@ -99,6 +103,20 @@ def show_evidence_content(
         "Cache-Control": "private, no-store",
     }
     return StreamingResponse(_chunks(stream), media_type=row.media_type, headers=headers)
+
+
+def record_reading(session: Session, request: Request, caller: Caller, row: Evidence, part: str = "content") -> None:
+    """Record that the caller is handed a file, or the `part` of it that is named."""
+    record_read(
+        session,
+        request,
+        caller,
+        AccessKind.evidence_read,
+        case_id=str(row.case_id),
+        evidence_id=str(row.id),
+        sha256=row.sha256,
+        part=part,
+    )
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from app.access.models import Role
+from app.access.reads import record_export
 from app.access.routes import CallerDep
 from app.access.service import get_placed
 from app.casework import seals
@@ -114,6 +115,7 @@ def export_seal(number: SealNumber, session: SessionDep, caller: CallerDep, requ
     row = seals.by_number(session, number)
     caller.require(Role.inspector, Role.province, Role.admin)
     path = seals.file_of(request.app.state.database, request.app.state.settings, row.number)
+    record_export(session, request, caller, "ledger-seal", seal=row.number)
     return FileResponse(path, media_type="application/gzip", filename=path.name)
 
 
@@ -168,4 +170,6 @@ def export_case_history(case_id: UUID, session: SessionDep, caller: CallerDep, r
     """The case with every event of its ledger, signed, for a check without this service (`redline ledger check`)."""
     case: Case = get_placed(session, caller, Case, case_id)
     signer = seals.open_signer(session, request.app.state.settings)
-    return CaseExport(**export_case(session, caller, case, signer))
+    export = CaseExport(**export_case(session, caller, case, signer))
+    record_export(session, request, caller, "case-history", case_id=str(case.id), rows=len(export.document["events"]))
+    return export

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 # One part of an upload; S3 takes 5 MiB at least and 10,000 parts, so 80 GiB at most.
 PART = 8 * 1024 * 1024
 # A request of a person waits for these; a tile that fails for them is computed again.
-_CONNECT_S, _READ_S, _ANSWER_S = 4, 15, 8
+_CONNECT_S, _READ_S, _ANSWER_S = 4, 15, 4
 OPTIONS: dict[str, Any] = {
     # Others write here, too.
     "use_listings_cache": False,

@@ -56,10 +56,11 @@ class Wanted:
 
 @dataclass
 class Notes:
-    """What a format could not hold, cell by cell."""
+    """What a format could not hold, cell by cell; and how many features went into the file."""
 
     lines: list[str] = field(default_factory=list)
     count: int = 0
+    rows: int = 0
 
     def add(self, line: str) -> None:
         self.count += 1

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
+from app.access.reads import record_export
 from app.access.routes import CallerDep
 from app.foundation.database import SessionDep
 from app.foundation.errors import BadRequest, problem_responses
@@ -107,6 +108,7 @@ def _export_route(collection: Collection) -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(passing_folder("redline-export-"))
             path, notes = write_export(session, collection, caller, conditions, wanted, folder)
+            record_export(session, request, caller, collection.id, rows=notes.rows)
             holder = stack.pop_all()
         headers = {"X-Redline-Warnings": str(notes.count), "Cache-Control": "no-store"}
         return _OnceResponse(holder, path, media_type=_media_type(wanted), filename=path.name, headers=headers)

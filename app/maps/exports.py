@@ -60,13 +60,13 @@ def write_export(
     columns = columns_of(collection, wanted)
     if wanted.format is Format.geojson:
         feature = feature_text(collection, columns[1:])
-        _write_geojson(path, (row[0] for row in _rows(session, collection, caller, conditions, [feature])))
+        _write_geojson(path, (row[0] for row in _rows(session, collection, caller, conditions, [feature], notes)))
         return path, notes
     as_text = wanted.format is Format.csv
     geometry = [func.ST_AsText(collection.geom, 9) if as_text else func.ST_AsBinary(collection.geom)]
     values = [_value(column, as_text) for column in columns]
     selected = [*values, *(geometry if wanted.geometry or not as_text else [])]
-    rows = _rows(session, collection, caller, conditions, selected)
+    rows = _rows(session, collection, caller, conditions, selected, notes)
     if as_text:
         _write_csv(path, [column.name for column in columns], rows, wanted)
     elif wanted.format is Format.shp:
@@ -89,9 +89,12 @@ def _rows(
     caller: Caller,
     conditions: Sequence[ColumnElement[bool]],
     selected: Sequence[ColumnElement[Any]],
+    notes: Notes,
 ) -> Iterator[Sequence[Any]]:
     statement = base_statement(collection, caller, *selected).where(*conditions).order_by(collection.row_id)
-    yield from session.execute(statement, execution_options={"yield_per": 200})
+    for row in session.execute(statement, execution_options={"yield_per": 200}):
+        notes.rows += 1
+        yield row
 
 
 def _write_geojson(path: Path, features: Iterable[str]) -> None:

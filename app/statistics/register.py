@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _versions(
         .order_by(LayerVersion.valid_from, LayerVersion.number)
     ).all()
     versions, by_version = [], []
-    for version, later in zip(ordered, [*ordered[1:], None], strict=True):
+    for version, later in zip_longest(ordered, ordered[1:]):
         patches = _patches(_features(session, caller, BoundaryFeature.version_id == version.id, ground), ground)
         until = later.valid_from - timedelta(days=1) if later else None
         row = RegisterVersion(
