@@ -81,8 +81,9 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.database = database or stack.enter_context(open_database(settings))
-            check_exposure(app.state.database, settings.host)
+            if app.state.database is None:
+                app.state.database = stack.enter_context(open_database(settings))
+            check_exposure(app.state.database, app.state.settings.host)
             yield
 
     # The documentation page comes with its own scripts: an office network may reach no other host.
@@ -93,10 +94,7 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.settings = settings
-    app.state.oidc = Provider(settings) if settings.oidc_issuer else None
-    app.state.storage = Storage(settings.storage)
-    app.state.tile_cache = TileCache(settings.tile_cache_bytes)
+    equip(app, settings, database)
     install_error_handlers(app)
     # A form's headers and boundaries come on top of the file that it carries.
     app.add_middleware(
@@ -113,6 +111,15 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     _add_health(app)
     _describe_scopes(app, settings)
     return app
+
+
+def equip(app: FastAPI, settings: Settings, database: Database | None) -> None:
+    """Give an app that does not run what its endpoints work with. Largest bodies and the provider that the OpenAPI
+    document names were built into it when it was made."""
+    app.state.settings, app.state.database = settings, database
+    app.state.oidc = Provider(settings) if settings.oidc_issuer else None
+    app.state.storage = Storage(settings.storage)
+    app.state.tile_cache = TileCache(settings.tile_cache_bytes)
 
 
 def _describe_scopes(app: FastAPI, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
@@ -156,13 +157,27 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", tile_retry_s=0.05, _env_file=None)
 
 
+# One app for all worlds that build the same into it: its 180 routes take half a second to make.
+_apps: dict[tuple[object, ...], FastAPI] = {}
+
+
+def app_for(settings: Settings, database: Database) -> FastAPI:
+    """The service as `create_app` makes it, for a test that runs no second one beside it."""
+    from app.main import create_app, equip
+
+    built_in = settings.max_upload_bytes, settings.max_layer_bytes, settings.oidc_issuer
+    if built_in not in _apps:
+        _apps[built_in] = create_app(settings)
+    app = _apps[built_in]
+    equip(app, settings, database)
+    return app
+
+
 @pytest.fixture
 def world(cluster: EmbeddedCluster, world_template: str, settings: Settings) -> Iterator[World]:
-    from app.main import create_app
-
     for urls in _clone(cluster, world_template):
         database = Database(urls.application)
-        with TestClient(create_app(settings, database=database), raise_server_exceptions=False) as client:
+        with TestClient(app_for(settings, database), raise_server_exceptions=False) as client:
             yield World(urls, database, settings, client)
         database.dispose()
 
