@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,6 +20,7 @@ from app.foundation.errors import Problem
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import COUNTY, PREFECTURE, PROVINCE, World
+from tests.openapi import document, operations
 
 UNSAFE = ("post", "put", "patch", "delete")
 # One endpoint that changes something, for each scope; asked with what is refused as soon as the scope is not.
@@ -37,13 +36,6 @@ ACCOUNTS = {
 }  # fmt: skip
 
 
-def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    document = create_app(Settings(_env_file=None)).openapi()
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield path, method, operation
-
-
 def test_every_endpoint_that_changes_something_has_its_scope_decided() -> None:
     """A new room's first word belongs into the table of app/access/scopes.py."""
     unsafe = [(method, path) for path, method, _ in operations() if method in UNSAFE]
@@ -55,7 +47,7 @@ def test_every_endpoint_that_changes_something_has_its_scope_decided() -> None:
 
 
 def test_the_document_says_which_scope_an_operation_needs() -> None:
-    schemes = create_app(Settings(_env_file=None)).openapi()["components"]["securitySchemes"]
+    schemes = document()["components"]["securitySchemes"]
     assert set(schemes) == {"OAuth2PasswordBearer", "ApiToken"}
     assert set(schemes["OAuth2PasswordBearer"]["flows"]["password"]["scopes"]) == set(Scope)
     for path, method, operation in operations():

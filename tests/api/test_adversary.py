@@ -22,18 +22,16 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.boundaries.models import Layer
-from app.main import create_app
 from app.maps.collections import COLLECTIONS
-from app.settings import Settings
-from tests.api.test_jurisdiction import PUBLIC, Ids, _fill, _foreign, _parameters, operations
+from tests.api.test_jurisdiction import PUBLIC, Ids, _fill, _foreign, _parameters
 from tests.api.test_tiles import tile_at
 from tests.casework_steps import API, Desk, add_detection
 from tests.conftest import COUNTY2, World
+from tests.openapi import document, operations
 from tests.walls import owner, walls
 
 __all__ = ["owner", "walls"]
 
-DOCUMENT = create_app(Settings(_env_file=None)).openapi()
 # What stands in every free text of the neighbour's rows.
 MARK = "xq7neighbour"
 ELSEWHERE = "222401"
@@ -189,7 +187,7 @@ def _values(path: str, parameter: dict[str, Any], neighbour: Neighbour) -> Itera
 def _kinds(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What a parameter may be: the branches of its schema, without references, lists as what is in them."""
     if "$ref" in schema:
-        yield from _kinds(DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
+        yield from _kinds(document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
     elif schema.get("type") == "array":
         yield from _kinds(schema["items"])
     elif "anyOf" in schema:

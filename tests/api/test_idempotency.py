@@ -17,11 +17,10 @@ from app.access import idempotency
 from app.access.idempotency import IdempotentRoute, Named
 from app.access.service import unit_by_code
 from app.casework import audits
-from app.main import create_app
-from app.settings import Settings
 from app.worker import all_jobs
 from tests.casework_steps import API, Desk, add_detection, photo, wait_for_a_lock
 from tests.conftest import World
+from tests.openapi import document
 
 # They answer with a secret that is shown once and never kept, or are done once by their nature.
 WITHOUT_KEYS = ("/api/v1/auth/", "/api/v1/accounts")
@@ -55,7 +54,7 @@ def count(world: World, table: str = "case_events") -> int:
 
 def test_every_unsafe_endpoint_takes_a_key() -> None:
     """Without anyone remembering: a new router that takes none fails here."""
-    for path, methods in create_app(Settings(_env_file=None)).openapi()["paths"].items():
+    for path, methods in document()["paths"].items():
         for method, operation in methods.items():
             named = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
             takes = "idempotency-key" in named

@@ -6,7 +6,6 @@ The test walks the OpenAPI document: an endpoint with a path parameter that nobo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -46,7 +45,6 @@ from app.casework.supervision_models import LookBack, Objection, ReboundSignal, 
 from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
-from app.main import create_app
 from app.monitoring.models import (
     Confidence,
     Detection,
@@ -61,12 +59,12 @@ from app.monitoring.models import (
     RunTile,
     TileState,
 )
-from app.settings import Settings
 from app.tables import metadata
 from tests.conftest import COUNTY2, World
+from tests.openapi import document, operations
 from tests.walls import owner, walls
 
-__all__ = ["owner", "walls"]
+__all__ = ["operations", "owner", "walls"]
 
 # Open to everyone, signed in or not.
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
@@ -78,23 +76,16 @@ Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
 
-def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    document = create_app(Settings(_env_file=None)).openapi()
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield path, method, operation
-
-
 OPERATIONS = [(path, method) for path, method, _ in operations()]
 
 
-def _body(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+def _body(operation: dict[str, Any]) -> dict[str, Any]:
     """A valid request body made from the document: keyword arguments for the client."""
     content = operation.get("requestBody", {}).get("content", {})
     if "application/json" in content:
-        return {"json": _instance(content["application/json"]["schema"], document)}
+        return {"json": _instance(content["application/json"]["schema"])}
     if "multipart/form-data" in content:
-        form = _instance(content["multipart/form-data"]["schema"], document)
+        form = _instance(content["multipart/form-data"]["schema"])
         return {
             "files": {"file": ("a.jpg", b"\xff\xd8\xff\xe0")},
             "data": {k: v for k, v in form.items() if k != "file"},
@@ -102,13 +93,13 @@ def _body(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
     return {}
 
 
-def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
+def _instance(schema: dict[str, Any]) -> Any:
     """The smallest value that a schema of the document takes, by its own examples where it has them."""
     if "$ref" in schema:
-        return _instance(document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]], document)
+        return _instance(document()["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]])
     for key in ("oneOf", "anyOf", "allOf"):
         if key in schema:
-            return _instance(schema[key][0], document)
+            return _instance(schema[key][0])
     if schema.get("examples"):
         return schema["examples"][0]
     if "const" in schema or "default" in schema:
@@ -117,9 +108,9 @@ def _instance(schema: dict[str, Any], document: dict[str, Any]) -> Any:
         return schema["enum"][0]
     if schema.get("type") == "object":
         properties = schema.get("properties", {})
-        return {name: _instance(properties[name], document) for name in schema.get("required", [])}
+        return {name: _instance(properties[name]) for name in schema.get("required", [])}
     if schema.get("type") == "array":
-        return [_instance(schema["items"], document)] * schema.get("minItems", 0)
+        return [_instance(schema["items"])] * schema.get("minItems", 0)
     formats = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z", "uuid": str(uuid4())}
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
@@ -318,14 +309,13 @@ def _fill(path: str, ids: Ids) -> str:
 
 
 def test_without_a_token_every_endpoint_answers_401(world: World) -> None:
-    document = world.client.app.openapi()
     for path, method, operation in operations():
         if path in PUBLIC:
             continue
         target = path
         for name in _parameters(path):
             target = target.replace(f"{{{name}}}", str(uuid4()))
-        answer = world.client.request(method, target, headers={"If-Match": '"1"'}, **_body(operation, document))
+        answer = world.client.request(method, target, headers={"If-Match": '"1"'}, **_body(operation))
         assert answer.status_code == 401, f"{method} {path}: {answer.status_code} {answer.text}"
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -334,12 +324,11 @@ def test_without_a_token_every_endpoint_answers_401(world: World) -> None:
 @pytest.mark.parametrize("username", ["county", "prefecture-other"])
 @pytest.mark.usefixtures("walls")
 def test_a_neighbours_rows_do_not_exist(world: World, foreign: Ids, username: str) -> None:
-    document = world.client.app.openapi()
     headers = world.headers(username) | {"If-Match": '"1"'}
     for path, method, operation in operations():
         if path in PUBLIC or not _parameters(path) or path in LISTS:
             continue
-        body = _body(operation, document)
+        body = _body(operation)
         answer = world.client.request(method, _fill(path, foreign), headers=headers, **body)
         layers = {key: value for key, value in foreign.items() if key in ((VERSIONED, "layer"), ("tiles", "layer"))}
         nobodys = {key: uuid4() for key in foreign} | layers
