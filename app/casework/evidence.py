@@ -6,6 +6,7 @@ A file is taken in three steps: `admit` looks at the caller and the case, `keep`
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
@@ -27,7 +28,7 @@ from app.casework.models import Case, Evidence, EvidenceKind
 from app.casework.participation import actors_of
 from app.casework.scanning import scan
 from app.casework.transitions import lock_cases
-from app.foundation.errors import Conflict, Forbidden, NotFound
+from app.foundation.errors import Conflict, Forbidden, NotFound, TooLarge
 from app.foundation.identity import new_id
 from app.foundation.storage import Storage, StoredBlob, blob_key
 from app.foundation.time import legal_day
@@ -95,6 +96,8 @@ def keep(settings: Settings, storage: Storage, stream: BinaryIO, kind: EvidenceK
         TooLarge, Invalid: the file.
         Busy: the scanner fails, or many pictures are being read.
     """
+    if stream.seek(0, io.SEEK_END) > limit:
+        raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
     facts = contents.read_facts(stream, kind)
     scanned_with = scan(settings, stream)
     # A file that is stored and then not recorded is harmless: it is kept by its content, and nothing points to it.

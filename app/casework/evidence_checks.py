@@ -54,8 +54,8 @@ def earliest_day(session: Session, case: Case) -> tuple[date, str]:
 def days_off(taken_on: date | None, earliest: date, today: date) -> int | None:
     """Signed whole days by which a recording lies outside the days from `earliest` to its upload.
 
-    Negative: so many days before `earliest`; positive: so many days after the upload, by a clock that is fast; 0: within
-    both, each included; None: it says no time. Days are those of Asia/Shanghai.
+    Negative: so many days before `earliest`; positive: so many days after the upload, by a clock that is fast; 0:
+    within both, each included; None: it says no time. Days are those of Asia/Shanghai.
     """
     if taken_on is None:
         return None

@@ -63,7 +63,8 @@ def read_jpeg(stream: BinaryIO) -> FileFacts:
     position, odd_position = _position(exif.get(IFD.GPSInfo, {}))
     taken_at, odd_time = _instant(exif.get(IFD.Exif, {}))
     odd = ((Note.position_ignored, odd_position), (Note.time_ignored, odd_time))
-    return FileFacts(JPEG, *(position or (None, None)), taken_at, frozenset(note for note, is_so in odd if is_so))
+    longitude, latitude = position or (None, None)
+    return FileFacts(JPEG, longitude, latitude, taken_at, frozenset(note for note, is_so in odd if is_so))
 
 
 def read_png(stream: BinaryIO) -> FileFacts:

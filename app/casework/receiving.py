@@ -111,7 +111,7 @@ class Piece:
     @property
     def end(self) -> int:
         """Where what is stored ends."""
-        return self.offset + sum(part["size"] for part in self.pending)
+        return self.offset + sum(int(part["size"]) for part in self.pending)
 
     async def look(self) -> None:
         """See that there is such an upload.

@@ -437,8 +437,8 @@ class EvidenceWarning(BaseModel):
 
     code: str = Field(
         description=(
-            "position_ignored, time_ignored, metadata_unreadable, no_position, position_stated, far_from_site, no_time, "
-            "before_the_change, after_the_upload"
+            "position_ignored, time_ignored, metadata_unreadable, no_position, position_stated, far_from_site, "
+            "no_time, before_the_change, after_the_upload"
         ),
         examples=["far_from_site"],
     )

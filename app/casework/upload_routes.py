@@ -113,8 +113,8 @@ def create_upload(
         str | None,
         Header(
             description=(
-                "`key base64(value)`, comma-separated: filename, kind (photo, video, document, field_record), and, where "
-                "wanted, description, longitude, latitude"
+                "`key base64(value)`, comma-separated: filename, kind (photo, video, document, field_record), and, "
+                "where wanted, description, longitude, latitude"
             )
         ),
     ] = None,

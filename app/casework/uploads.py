@@ -1,8 +1,8 @@
 """Resumable uploads of evidence: what has come so far, and what is done once a file is whole.
 
-Pieces lie in storage as `uploads/<id>/<offset>-<random>`, so that every process of the service, whatever storage it has,
-goes on where another left off. A piece holds once the upload's row names it: what was written by a process that died,
-or by the second of two that sent the same piece, is named by none and goes with the upload.
+Pieces lie in storage as `uploads/<id>/<offset>-<random>`, so that every process of the service goes on where another
+left off. A piece holds once the upload's row names it: what was written by a process that died, or by the second of two
+that sent the same piece, is named by none and goes with the upload.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def read_video(stream: BinaryIO) -> FileFacts:
     taken_at, odd_time = _created(stream, parts)
     position, odd_position = _position(stream, parts, budget)
     odd = ((Note.position_ignored, odd_position), (Note.time_ignored, odd_time))
-    notes = frozenset(note for note, is_so in odd if is_so)
-    return FileFacts(media_type, *(position or (None, None)), taken_at, notes)
+    longitude, latitude = position or (None, None)
+    return FileFacts(media_type, longitude, latitude, taken_at, frozenset(note for note, is_so in odd if is_so))
 
 
 def _boxes(stream: BinaryIO, start: int, end: int, budget: Iterator[int]) -> Iterator[_Box]:
