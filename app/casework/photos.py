@@ -37,6 +37,7 @@ THUMBNAIL_PIXELS = 512
 _BLOCK = 2**20
 _OFFSET = re.compile(r"[+-]\d\d:\d\d")
 _DAMAGED = "The picture is damaged: it cannot be read to its end."
+_BESIDE = f"The picture carries more than {MOST_METADATA_BYTES:,} bytes beside its pixels."
 # Start of frame, by which a picture's size is told (ITU T.81, table B.1); SOF2 and its like are progressive.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -81,7 +82,7 @@ def read_png(stream: BinaryIO) -> FileFacts:
         if kind != b"IDAT":
             beside += length
             if beside > MOST_METADATA_BYTES:
-                raise Invalid(f"The picture carries more than {MOST_METADATA_BYTES:,} bytes beside its pixels.")
+                raise Invalid(_BESIDE)
         if kind == b"IEND":
             break
     with _readable(stream, "PNG"):
@@ -117,8 +118,10 @@ def _check_jpeg(stream: BinaryIO) -> None:
         while head == b"\xff\xff":
             # Fill bytes may stand before a marker.
             head = b"\xff" + stream.read(1)
-        if len(head) < 2 or head[0] != 0xFF or stream.tell() > MOST_METADATA_BYTES:
+        if len(head) < 2 or head[0] != 0xFF:
             raise Invalid(_DAMAGED)
+        if stream.tell() > MOST_METADATA_BYTES:
+            raise Invalid(_BESIDE)
         marker, length = head[1], int.from_bytes(stream.read(2), "big")
         if length < 2:
             raise Invalid(_DAMAGED)
@@ -160,6 +163,8 @@ def _readable(stream: BinaryIO, kind: str) -> Iterator[Image.Image]:
                 yield image
     except (Invalid, NotFound):
         raise
+    except Image.DecompressionBombError:
+        raise Invalid(f"The picture has more than {MOST_PIXELS:,} pixels.") from None
     except Exception as error:  # a decoder fails at what is broken in more ways than can be listed
         raise Invalid(_DAMAGED) from error
     finally:
