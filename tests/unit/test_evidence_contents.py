@@ -109,7 +109,7 @@ def test_sound_files(data: bytes, kind: EvidenceKind, media_type: str) -> None:
         (png_of(60_000, 60_000), PHOTO, "pixels"),
         (claiming(photo(), 60_000, 60_000), PHOTO, "pixels"),
         (claiming(progressive(), 8_000, 8_000), PHOTO, "progressive"),
-        (progressive()[:-2] + b"\xff\xda\x00\x08" * 120 + b"\xff\xd9", PHOTO, "passes"),
+        (photo()[:-2] + b"\xff\xda\x00\x08" * 120 + b"\xff\xd9", PHOTO, "passes"),
         (jpeg_with((b"\xff\xe2\xff\xff" + bytes(65533)) * 300), PHOTO, "beside its pixels"),
         (png_of(8, 8, *[png_chunk(b"teSt", bytes(2**20))] * 17), PHOTO, "beside its pixels"),
         # Archives.
