@@ -98,7 +98,10 @@ def create_app(settings: Settings | None = None, *, database: Database | None = 
     install_error_handlers(app)
     # A form's headers and boundaries come on top of the file that it carries.
     app.add_middleware(
-        BodyLimit, limit=settings.max_upload_bytes + 2**20, import_limit=settings.max_layer_bytes + 2**20
+        BodyLimit,
+        limit=settings.max_upload_bytes + 2**20,
+        import_limit=settings.max_layer_bytes + 2**20,
+        piece_limit=settings.max_evidence_bytes,
     )
     install_request_log(app)
     # First what is asked for most often: routes are tried in turn.

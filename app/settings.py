@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -73,7 +74,19 @@ class Settings(BaseSettings):
     tile_cache_bytes: int = Field(
         32 * 2**20, ge=0, description="Vector tiles of boundary layers that an API process keeps; 0: none"
     )
-    max_upload_bytes: int = Field(64 * 2**20, gt=0, description="Largest evidence file, and any other request")
+    max_upload_bytes: int = Field(
+        64 * 2**20, gt=0, description="Largest evidence file sent in one request, and any other request"
+    )
+    max_evidence_bytes: int = Field(2 * 2**30, gt=0, description="Largest evidence file sent by a resumable upload")
+    max_case_files: int = Field(1000, gt=0, description="Evidence files of one case")
+    max_case_bytes: int = Field(50 * 2**30, gt=0, description="Evidence of one case, all files together")
+    upload_hours: float = Field(24.0, gt=0, le=720, description="Life of an unfinished upload after its last piece")
+    scan_command: str | None = Field(
+        None,
+        description="Malware scanner; the file's path is appended, no shell. Exit status 0: clean, 1: infected, "
+        "other: failed",
+    )
+    scan_timeout_s: float = Field(60.0, gt=0, le=3600, description="How long the scanner may take for one file")
     max_layer_bytes: int = Field(512 * 2**20, gt=0, description="Largest file of a boundary layer sent over HTTP")
     max_unpacked_bytes: int = Field(2**30, gt=0, description="Largest content of an uploaded archive")
 
@@ -121,6 +134,12 @@ class Settings(BaseSettings):
         if not is_safe_address(value):
             raise ValueError("it is an https:// address without a user, query or fragment; http:// on loopback only")
         return value
+
+    @field_validator("scan_command")
+    @classmethod
+    def _arguments(cls, value: str | None) -> str | None:
+        # An open quotation mark is found when the service starts, not when the first file comes.
+        return value if value and shlex.split(value) else None
 
     @model_validator(mode="after")
     def _provider_is_whole(self) -> Settings:

@@ -1,5 +1,6 @@
 """Evidence over HTTP: files come in measured as they arrive, and go out as downloads that no browser runs."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
@@ -16,44 +17,55 @@ from app.access.routes import CallerDep
 from app.access.service import Caller, get_placed
 from app.access.vocabulary import AccessKind
 from app.casework import evidence
+from app.casework.contents import download_name
 from app.casework.models import Case, Evidence, EvidenceKind
+from app.casework.photos import JPEG, THUMBNAIL_PIXELS
 from app.casework.schemas import EvidenceAnswer
 from app.casework.vocabulary import Words
 from app.foundation.database import SessionDep
-from app.foundation.errors import Invalid, NotFound, problem_responses
+from app.foundation.errors import Invalid, NotFound, Problem, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.storage import CHUNK, Storage, blob_key
 from app.foundation.time import legal_day, utc_now
+from app.settings import Settings
+
+
+class NotThere(Problem):
+    """The file has no such part"""
+
+    status, code = 416, "range-not-satisfiable"
+
 
 router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"], route_class=IdempotentRoute)
 
 
-@router.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422))
+@router.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422, 503))
 def create_evidence(
     case_id: UUID,
     request: Request,
     session: SessionDep,
     caller: CallerDep,
     response: Response,
-    file: Annotated[UploadFile, File(description="JPEG, PNG or PDF; its content counts, not its name")],
+    file: Annotated[
+        UploadFile, File(description="JPEG, PNG, PDF, DOCX, XLSX, MP4 or QuickTime; its content counts, not its name")
+    ],
     kind: Annotated[EvidenceKind, Form()],
     description: Annotated[Words | None, Form()] = None,
     longitude: Annotated[float | None, Form(ge=-180, le=180, description="When the file carries no position")] = None,
     latitude: Annotated[float | None, Form(ge=-90, le=90)] = None,
 ) -> EvidenceAnswer:
-    """Add a file to a case. A photo's own position and time are read from it."""
+    """Add a file to a case in one request; a large one is better sent by a resumable upload.
+
+    A photo's or video's own position and time are read from it and held against the case: see `warnings`.
+    """
     if (longitude is None) != (latitude is None):
         raise Invalid("Mend these fields: longitude, latitude. Give both or neither.")
-    upload = evidence.Upload(file.file, file.filename or "", kind, description, longitude, latitude)
-    added = evidence.add_evidence(
-        session,
-        request.app.state.storage,
-        caller,
-        case_id,
-        upload,
-        limit=request.app.state.settings.max_upload_bytes,
-        today=legal_day(utc_now()),
-    )
+    settings: Settings = request.app.state.settings
+    sent = evidence.Sent(file.filename or "", kind, description, longitude, latitude)
+    evidence.admit(session, settings, caller, case_id, file.size or 0)
+    limit = min(settings.max_upload_bytes, settings.max_evidence_bytes)
+    kept = evidence.keep(settings, request.app.state.storage, file.file, kind, limit=limit)
+    added = evidence.record(session, settings, caller, case_id, sent, kept, today=legal_day(utc_now()))
     location = request.url_for("show_evidence", case_id=case_id, evidence_id=added.id)
     response.headers["Location"] = location.path
     return EvidenceAnswer.model_validate(added)
@@ -81,28 +93,40 @@ def show_evidence(case_id: UUID, evidence_id: UUID, session: SessionDep, caller:
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        **problem_responses(401, 404),
+        206: {"description": "The part of the file that `Range` names"},
+        304: {"description": "As `If-None-Match` has it"},
+        **problem_responses(401, 404, 416),
     },
 )
 def show_evidence_content(
     case_id: UUID, evidence_id: UUID, request: Request, session: SessionDep, caller: CallerDep
-) -> StreamingResponse:
-    """The file itself, as it was sent."""
+) -> Response:
+    """The file itself, as it was sent; `Range` asks for one part of it. It is a download, which no browser shows."""
     row = evidence.get_evidence(session, caller, case_id, evidence_id)
+    etag = f'"{row.sha256}"'
+    name = download_name(row.filename, row.media_type)
+    headers = {
+        **_SAFE,
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}",
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+    }
+    if _names(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    first, last, status = 0, row.size_bytes - 1, 200
+    if (asked := request.headers.get("range")) and request.headers.get("if-range", etag) == etag:
+        part = read_range(asked, row.size_bytes)
+        if part is not None:
+            (first, last), status = part, 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{row.size_bytes}"
     storage: Storage = request.app.state.storage
     try:
         stream = storage.open(blob_key(row.sha256))
     except FileNotFoundError:
         raise NotFound("The file is not in the storage; tell the operators.") from None
     record_reading(session, request, caller, row)
-    headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.filename)}",
-        "Content-Length": str(row.size_bytes),
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-store",
-    }
-    return StreamingResponse(_chunks(stream), media_type=row.media_type, headers=headers)
+    headers["Content-Length"] = str(last - first + 1)
+    return StreamingResponse(_chunks(stream, first, last), status, media_type=row.media_type, headers=headers)
 
 
 def record_reading(session: Session, request: Request, caller: Caller, row: Evidence, part: str = "content") -> None:
@@ -119,7 +143,70 @@ def record_reading(session: Session, request: Request, caller: Caller, row: Evid
     )
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+@router.get(
+    "/{evidence_id}/thumbnail",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "As `If-None-Match` has it"},
+        **problem_responses(401, 404, 422, 503),
+    },
+)
+def show_evidence_thumbnail(
+    case_id: UUID, evidence_id: UUID, request: Request, session: SessionDep, caller: CallerDep
+) -> Response:
+    """A picture as a JPEG of at most 512 pixels a side, upright, without what its file says of place and time."""
+    row = evidence.get_evidence(session, caller, case_id, evidence_id)
+    drawn = evidence.read_thumbnail(request.app.state.storage, row)
+    headers = {**_SAFE, "ETag": f'"{row.sha256}-{THUMBNAIL_PIXELS}"'}
+    if _names(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    record_reading(session, request, caller, row, "thumbnail")
+    return Response(drawn, media_type=JPEG, headers=headers)
+
+
+# Nothing that somebody sent is ever run, framed or taken for another type by a browser, nor kept by a cache between.
+_SAFE = {
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+def read_range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte that `Range` asks for (RFC 9110, section 14.2); None where the whole file is the answer.
+
+    Raises:
+        NotThere: the part lies beyond the file.
+    """
+    match = _RANGE.fullmatch(header.replace(" ", ""))
+    if match is None or match.groups() == ("", ""):
+        # Several parts, or another unit: the header may be left out of account.
+        return None
+    first, last = match.groups()
+    if not first:
+        # The last so many bytes.
+        start, end = max(0, size - int(last)), size - 1
+    else:
+        start, end = int(first), min(int(last), size - 1) if last else size - 1
+        if last and int(last) < start:
+            return None
+    if start >= size or start > end:
+        raise NotThere(f"The file has {size} bytes.", headers={"Content-Range": f"bytes */{size}"})
+    return start, end
+
+
+def _names(header: str, etag: str) -> bool:
+    """Whether `If-None-Match` names this content."""
+    return etag in (part.strip().removeprefix("W/") for part in header.split(","))
+
+
+def _chunks(stream: BinaryIO, first: int, last: int) -> Iterator[bytes]:
+    left = last - first + 1
     with stream:
-        while chunk := stream.read(CHUNK):
+        stream.seek(first)
+        while left and (chunk := stream.read(min(CHUNK, left))):
+            left -= len(chunk)
             yield chunk

@@ -33,6 +33,7 @@ class EvidenceKind(StrEnum):
     photo = "photo"
     document = "document"
     field_record = "field_record"
+    video = "video"
 
 
 class CaseSequence(Base):
@@ -177,6 +178,12 @@ class Evidence(Base):
     latitude: Mapped[float | None] = mapped_column()
     # Distance of the photo's position from the case's ground, metres; None without a position.
     distance_m: Mapped[float | None] = mapped_column()
+    # Whole days by which the file's own time lies outside the days that make sense (`evidence_checks.days_off`).
+    days_off: Mapped[int | None] = mapped_column()
+    # `{code, detail, …}`: what is odd about place and time, as it was found at the upload.
+    warnings: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default=text("'[]'"))
+    # The program that found it clean; None: no scanner was set.
+    scanned_with: Mapped[str | None] = mapped_column(Text)
     uploaded_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
     uploaded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

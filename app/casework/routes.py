@@ -14,6 +14,7 @@ from app.casework import (
     repeat_routes,
     sample_routes,
     track_routes,
+    upload_routes,
 )
 
 # What stands beside the single detections goes before them: `audits` is no id.
@@ -23,6 +24,9 @@ routers = (
     judgement_routes.router,
     outline_routes.router,
     case_routes.router,
+    # `uploads` is no id of evidence.
+    upload_routes.router,
+    upload_routes.piece_router,
     evidence_routes.router,
     track_routes.router,
     look_back_routes.router,

@@ -432,6 +432,21 @@ class PossibleCommand(BaseModel):
     conditions: list[str] = Field(description="What is checked besides")
 
 
+class EvidenceWarning(BaseModel):
+    """Something odd about a file's place or time. It is no refusal: whoever accepts the case judges it."""
+
+    code: str = Field(
+        description=(
+            "position_ignored, time_ignored, metadata_unreadable, no_position, position_stated, far_from_site, "
+            "no_time, before_the_change, after_the_upload"
+        ),
+        examples=["far_from_site"],
+    )
+    detail: str = Field(description="In words, with the numbers")
+    distance_m: float | None = Field(None, description="Of far_from_site, metres")
+    days_off: int | None = Field(None, description="Of before_the_change (negative) and after_the_upload")
+
+
 class EvidenceAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
@@ -447,4 +462,12 @@ class EvidenceAnswer(BaseModel):
     longitude: float | None
     latitude: float | None
     distance_m: float | None = Field(description="From the position to the case's ground, metres")
+    days_off: int | None = Field(
+        description=(
+            "Whole days by which the file's own time lies before the change can have happened (negative) or after the "
+            "upload (positive); 0: within; null: it says no time"
+        )
+    )
+    warnings: list[EvidenceWarning]
+    scanned_with: str | None = Field(description="The malware scanner that found it clean; null: none was set")
     uploaded_at: datetime

@@ -9,25 +9,26 @@ from app.foundation.errors import TooLarge, problem_response
 
 
 class BodyLimit:
-    """ASGI middleware: a body over `limit` bytes is answered 413, whether its length is declared or not; over
-    `import_limit` where a path ends in `/imports` and somebody says who they are.
+    """ASGI middleware: a body over `limit` bytes is answered 413, whether its length is declared or not; where
+    somebody says who they are, over `import_limit` at a path that ends in `/imports`, and over `piece_limit` at a piece
+    of a resumable upload, which goes to storage as it arrives.
 
     Forms are read, and spooled to disk, before the endpoint or even the sign-in is looked at; an endpoint's own limit
     comes too late to spare the disk.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, import_limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, import_limit: int, piece_limit: int) -> None:
         self.app = app
         self.limit = limit
         self.import_limit = import_limit
+        self.piece_limit = piece_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        imports = scope["path"].endswith("/imports") and b"authorization" in headers
-        limit = self.import_limit if imports else self.limit
+        limit = self._limit_of(scope) if b"authorization" in headers else self.limit
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await problem_response(_problem(limit))(scope, receive, send)
@@ -44,6 +45,13 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+    def _limit_of(self, scope: Scope) -> int:
+        if scope["path"].endswith("/imports"):
+            return self.import_limit
+        if scope["method"] == "PATCH" and "/evidence/uploads/" in scope["path"]:
+            return self.piece_limit
+        return self.limit
 
 
 def _problem(limit: int) -> TooLarge:

@@ -67,7 +67,7 @@ def test_a_photo_comes_back_as_it_went_in(desk: Desk, case: dict[str, Any]) -> N
     assert event["recorded_at"] == body["uploaded_at"]
 
 
-@pytest.mark.parametrize("data", [PDF, b"%PDF-"])
+@pytest.mark.parametrize("data", [PDF, b"%PDF-%%EOF"])
 def test_a_document_comes_back_as_it_went_in(desk: Desk, case: dict[str, Any], data: bytes) -> None:
     answer = desk.upload("county", case["id"], data=data, kind="document")
     body = answer.json()

@@ -29,6 +29,7 @@ from app.boundaries.models import (
 )
 from app.casework import review_ledger
 from app.casework.clue_models import ClueItem, ClueList
+from app.casework.evidence_models import Upload
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import (
@@ -160,6 +161,11 @@ def _foreign(session: Session) -> Ids:
         uploaded_by=account.id,
     )  # fmt: skip
     session.add(evidence)
+    # Of an account of the neighbour's: even its own county's other accounts do not see it.
+    upload = Upload(
+        case_id=case.id, account_id=account_by_name(session, "county2").id, kind=EvidenceKind.photo, filename="f",
+        metadata_header="", length=9, expires_at=datetime(2100, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
     caller = access.caller_of(session, account)
     event = append(session, caller, case, "dispatch", state_before=None, occurred_on=date(2024, 1, 1))
     clue_list = ClueList(
@@ -219,7 +225,7 @@ def _foreign(session: Session) -> Ids:
     )
     hanging = (
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
-        *(entry, tie, objection, track, sampled, look_back, signal),
+        *(entry, tie, objection, track, sampled, look_back, signal, upload),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
@@ -263,6 +269,7 @@ def _foreign(session: Session) -> Ids:
             ("detections", "feature_id"): detection.id,
             ("cases", "feature_id"): case.id,
             ("cases", "evidence_id"): evidence.id,
+            ("cases", "upload_id"): upload.id,
             ("rebounds", "signal_id"): signal.id,
             ("cases", "track_id"): track.id,
             ("look-backs", "look_back_id"): look_back.id,

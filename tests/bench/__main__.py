@@ -19,6 +19,7 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_casework,
+    bench_evidence,
     bench_forest_cut,
     bench_import,
     bench_ledger,
@@ -84,6 +85,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "overlay": lambda options: bench_overlay.run(),
     "ledger": lambda options: bench_ledger.run(options.events),
     "casework": lambda options: bench_casework.main(),
+    "evidence": lambda options: bench_evidence.run(options.photos),
 }
 NAMES = tuple(BENCHMARKS)
 
@@ -112,6 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--events", type=int, default=bench_ledger.EVENTS, help="of cases in `ledger`, 20 a case; default 400,000"
+    )
+    parser.add_argument(
+        "--photos", type=int, default=bench_evidence.PHOTOS, help="of 4 MB in `evidence`; default 1,000"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(NAMES):
