@@ -12,7 +12,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.access import idempotency, throttling
-from app.casework import attaching, pickup, proof, rebounds
+from app.casework import attaching, deadline_notices, pickup, proof, rebounds
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -42,6 +42,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *pickup.timetable(),
         *rebounds.timetable(),
         *attaching.timetable(),
+        *deadline_notices.timetable(),
         *idempotency.timetable(),
         *throttling.timetable(),
         *proof.timetable(settings),

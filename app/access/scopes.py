@@ -17,6 +17,7 @@ _ROOMS: dict[Scope, tuple[str, ...]] = {
         "cases",
         "clue-lists",
         "clue-items",
+        "deadlines",
         "look-backs",
         "objections",
         "rebounds",

@@ -3,6 +3,7 @@
 from app.casework import (
     case_routes,
     clue_routes,
+    deadline_request_routes,
     desk_routes,
     detection_routes,
     evidence_routes,
@@ -10,6 +11,7 @@ from app.casework import (
     ledger_routes,
     look_back_routes,
     outline_routes,
+    overdue_routes,
     rebound_routes,
     repeat_routes,
     sample_routes,
@@ -32,4 +34,6 @@ routers = (
     clue_routes.router,
     rebound_routes.router,
     repeat_routes.router,
+    deadline_request_routes.router,
+    overdue_routes.router,
 )
