@@ -114,6 +114,14 @@ class DeadlineRule:
         return self.terms[Priority.ordinary].is_named
 
     @property
+    def counts(self) -> str:
+        """What it counts, in words."""
+        term = self.terms[Priority.ordinary]
+        if term.is_named:
+            return "named"
+        return "hours" if term.hours else "working days" if term.working else "days"
+
+    @property
     def works(self) -> bool:
         """Whether it counts working days."""
         return self.terms[Priority.ordinary].working

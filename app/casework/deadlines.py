@@ -175,7 +175,7 @@ def recompute(session: Session, deadline: Deadline) -> bool:
     if deadline.state not in OPEN:
         return False
     changes = changes_of(session, deadline)
-    due = _due_now(session, deadline, changes)
+    due = due_now(session, deadline, changes)
     is_paused = any(one.kind is RequestKind.pause and one.to_on is None for one in changes)
     state = DeadlineState.paused if is_paused else DeadlineState.running
     before = (deadline.due_on, deadline.due_at, deadline.is_provisional, deadline.state)
@@ -189,7 +189,13 @@ def recompute(session: Session, deadline: Deadline) -> bool:
     return True
 
 
-def _due_now(session: Session, deadline: Deadline, changes: Sequence[Change], paused_until: date | None = None) -> Due:
+def due_now(
+    session: Session,
+    deadline: Deadline,
+    changes: Sequence[Change] | None = None,
+    paused_until: date | None = None,
+) -> Due:
+    """By when an open clock runs by its changes (None: read them) and the calendar as it is."""
     rule = rule_of(deadline.rule, deadline.rule_version)
     if deadline.due_at is not None:
         return Due(deadline.due_on, deadline.due_at)
@@ -199,7 +205,7 @@ def _due_now(session: Session, deadline: Deadline, changes: Sequence[Change], pa
         deadline.started_on,
         # What is named is kept as the first day.
         named=deadline.first_due_on,
-        requests=changes,
+        requests=changes_of(session, deadline) if changes is None else changes,
         priority=Priority(session.get_one(Case, deadline.case_id).priority),
         paused_until=paused_until,
     )
@@ -278,7 +284,7 @@ def follow(session: Session, case: Case, event: CaseEvent) -> None:
     handed_over = event.kind == Command.transfer.value and case.state is CaseState.dispatched
     if event.state_before is not event.state_after or handed_over:
         for deadline in _open(session, case, Starts.case_state):
-            _finish(session, deadline, event)
+            end(session, deadline, event)
         session.flush()
         start_of_state(session, case, event)
     _follow_objections(session, case, event)
@@ -335,14 +341,14 @@ def _open(session: Session, case: Case, starts: Starts) -> list[Deadline]:
     return [one for one in found if rule_of(one.rule, one.rule_version).starts is starts]
 
 
-def _finish(session: Session, deadline: Deadline, event: CaseEvent, instant: datetime | None = None) -> None:
+def end(session: Session, deadline: Deadline, event: CaseEvent, instant: datetime | None = None) -> None:
     """End a clock by an event: met, late or in time, if it is the step that was waited for."""
     rule = rule_of(deadline.rule, deadline.rule_version)
     is_met = event.kind in rule.met_by
     day = event.occurred_on
     if deadline.state is DeadlineState.paused:
         # The pause ends with what it paused.
-        due = _due_now(session, deadline, changes_of(session, deadline), day)
+        due = due_now(session, deadline, paused_until=day)
         deadline.due_on, deadline.is_provisional = due.due_on, due.is_provisional
     if is_met:
         is_past = instant is not None and deadline.due_at is not None and instant > deadline.due_at
@@ -357,13 +363,13 @@ def _follow_objections(session: Session, case: Case, event: CaseEvent) -> None:
     running = next(iter(_open(session, case, Starts.objection)), None)
     if case.state is not CaseState.publicised:
         if running is not None:
-            _finish(session, running, event)
+            end(session, running, event)
         return
     oldest = oldest_objection(session, case.id)
     if running is not None and event.kind == Command.dismiss_objection.value:
         decided = session.get_one(Objection, UUID(event.payload["objection_id"]))
         if oldest is None or (decided.recorded_at, decided.id) < (oldest.recorded_at, oldest.id):
-            _finish(session, running, event)
+            end(session, running, event)
             session.flush()
             running = None
     if oldest is not None and running is None:
@@ -388,7 +394,7 @@ def follow_look_back(session: Session, case: Case, look_back: LookBack, event: C
     running = _one(session, case, mine)
     if look_back.outcome is not None:
         if running is not None:
-            _finish(session, running, event)
+            end(session, running, event)
     elif running is None:
         rule = rule_in_force("look_back", event.occurred_on)
         day = event.occurred_on
@@ -427,7 +433,7 @@ def follow_track(session: Session, case: Case, track: Track, event: CaseEvent, i
     clock: str | None = track.details.get("clock") if track.due_on else None
     running = _one(session, case, Deadline.track_id == track.id)
     if running is not None and running.rule != clock:
-        _finish(session, running, event, instant)
+        end(session, running, event, instant)
         session.flush()
         running = None
     if clock is None:
@@ -438,14 +444,22 @@ def follow_track(session: Session, case: Case, track: Track, event: CaseEvent, i
     start_of_track(session, case, track, event)
 
 
-def start_of_track(session: Session, case: Case, track: Track, event: CaseEvent) -> Deadline | None:
-    """Start the clock that stands in a track's details."""
+def start_of_track(
+    session: Session, case: Case, track: Track, event: CaseEvent, *, as_shown: bool = False
+) -> Deadline | None:
+    """Start the clock that stands in a track's details.
+
+    Args:
+        as_shown: with the day that the track shows, whatever it would be by the calendar of today.
+    """
     told = track.details.get("due_at")
     hours = CLOCKS[track.details["clock"]].hours
     began = datetime.fromisoformat(told) - timedelta(hours=hours) if told else None
     due = due_of_track(session, track, named=track.due_on, instant=began)
     if due is None:
         return None
+    if as_shown and track.due_on is not None:
+        due = Due(track.due_on, due.due_at, due.is_provisional)
     day = date.fromisoformat(track.details["clock_started_on"])
     rule = rule_in_force(track.details["clock"], day)
     return _start(session, case, rule, event, day, track_id=track.id, due=due)
@@ -482,7 +496,7 @@ def copy_clocks(session: Session, case: Case, child: Case, event: CaseEvent) -> 
     session.flush()
 
 
-def not_counted_days(calendar: WorkingCalendar, rule: DeadlineRule, started_on: date, changes: Sequence[Change]) -> int:
+def days_not_counted(calendar: WorkingCalendar, rule: DeadlineRule, started_on: date, changes: Sequence[Change]) -> int:
     """How many days of the rule's counting are taken out so far by pauses and exclusions whose end is known."""
     spans = _not_counted(changes, started_on + _DAY, None)
     return sum(count_days(calendar, rule.term(), first, last) for first, last in spans)

@@ -3,6 +3,7 @@
 from app.casework import (
     case_routes,
     clue_routes,
+    deadline_routes,
     desk_routes,
     detection_routes,
     evidence_routes,
@@ -25,6 +26,7 @@ routers = (
     case_routes.router,
     evidence_routes.router,
     track_routes.router,
+    deadline_routes.router,
     look_back_routes.router,
     sample_routes.router,
     ledger_routes.router,
