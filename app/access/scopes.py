@@ -29,6 +29,7 @@ _ROOMS: dict[Scope, tuple[str, ...]] = {
         "{layer}",
         "accounts",
         "biodiversity-priority-areas",
+        "calendars",
         "calibrations",
         "column-mappings",
         "divisions",

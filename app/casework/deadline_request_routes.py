@@ -13,9 +13,7 @@ from app.access.routes import CallerDep
 from app.access.service import Caller
 from app.casework import deadline_notices, deadline_requests
 from app.casework.deadline_permissions import Act
-from app.casework.deadline_requests import Asked
-from app.casework.deadline_rules import GROUNDS
-from app.casework.deadline_schemas import (
+from app.casework.deadline_request_schemas import (
     AskBody,
     DecisionBody,
     NoticeAnswer,
@@ -23,6 +21,8 @@ from app.casework.deadline_schemas import (
     ResumeBody,
     WithdrawBody,
 )
+from app.casework.deadline_requests import Asked
+from app.casework.deadline_rules import GROUNDS
 from app.foundation.database import SessionDep
 from app.foundation.errors import problem_responses
 from app.foundation.paging import Page

@@ -21,8 +21,8 @@ from app.casework.calendars import calendar_of
 from app.casework.deadline_limits import OPEN, check_limits, counted_days
 from app.casework.deadline_models import Deadline, DeadlineRequest
 from app.casework.deadline_permissions import Act, refusal
+from app.casework.deadline_request_schemas import AskBody, AskExtension
 from app.casework.deadline_rules import DeadlineRule, rule_of
-from app.casework.deadline_schemas import AskBody, AskExtension
 from app.casework.deadlines import recompute
 from app.casework.guards import invalid
 from app.casework.ledger import append

@@ -1,197 +1,146 @@
-"""What the API of deadlines' pauses, extensions, excluded time, overdue lists and notices takes and gives."""
+"""What the API of deadlines gives."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, Field
 
-from app.casework.deadline_rules import GROUNDS
-from app.casework.vocabulary import DeadlineState, NoticeKind, RequestKind, RequestState, TrackKind, Words
+from app.casework.calendars import WorkingCalendar
+from app.casework.deadline_models import Deadline
+from app.casework.deadline_rules import GROUNDS, DeadlineRule, Starts, rule_of
+from app.casework.deadlines import OPEN, Change, acting_part, days_left, days_not_counted
+from app.casework.lifecycle import CaseState
+from app.casework.models import Case
+from app.casework.vocabulary import DeadlineState, Priority, RequestKind, TrackKind
 
-
-def _ground(value: str) -> str:
-    if value not in GROUNDS:
-        raise ValueError(f"there is no ground {value!r}; there are {', '.join(GROUNDS)}")
-    return value
-
-
-# Why a clock is to be changed, out of the table of rules; each rule says which of them it takes for what.
-Ground = Annotated[
-    str, AfterValidator(_ground), WithJsonSchema({"type": "string", "enum": list(GROUNDS), "title": "Ground"})
-]
+Part = Literal["lead", "accepting", "dispatching", "province"]
 
 
-class _Ask(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    ground: Ground
-    reason: Words = Field(description="In words; stands in the ledger", examples=["冬季土壤封冻，无法补植"])
-
-
-class AskExtension(_Ask):
-    """延期: more days, or a new day where the day was named and not computed (`rectification`)"""
-
-    kind: Literal[RequestKind.extension]
-    days: int | None = Field(None, ge=1, le=366, description="Days more, counted as the clock counts", examples=[10])
-    new_due_on: date | None = Field(None, description="The new last day of a clock whose day was named")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> AskExtension:
-        if (self.days is None) == (self.new_due_on is None):
-            raise ValueError("give either days or new_due_on")
-        return self
-
-
-class AskPause(_Ask):
-    """中止: from a day on the clock stands still; without `to_on` until it is resumed"""
-
-    kind: Literal[RequestKind.pause]
-    from_on: date = Field(description="First day that does not count")
-    to_on: date | None = Field(None, description="Last day that does not count; none: open until resumed")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> AskPause:
-        if self.to_on is not None and self.from_on > self.to_on:
-            raise ValueError("from_on lies after to_on")
-        return self
-
-
-class AskExclusion(_Ask):
-    """扣除期间: time that is over and does not count (a hearing, an appraisal)"""
-
-    kind: Literal[RequestKind.exclusion]
-    from_on: date = Field(description="First day that does not count")
-    to_on: date = Field(description="Last day that does not count")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> AskExclusion:
-        if self.from_on > self.to_on:
-            raise ValueError("from_on lies after to_on")
-        return self
-
-
-AskBody = Annotated[AskExtension | AskPause | AskExclusion, Field(discriminator="kind")]
-
-
-class DecisionBody(BaseModel):
-    """What the unit above says to a request"""
-
-    model_config = ConfigDict(extra="forbid")
-
-    opinion: Words = Field(examples=["情况属实，同意"])
-
-
-class WithdrawBody(BaseModel):
-    """Why a request is taken back"""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: Words | None = None
-
-
-class ResumeBody(BaseModel):
-    """恢复: the clock of a pause goes on"""
-
-    model_config = ConfigDict(extra="forbid")
-
-    resumed_on: date | None = Field(None, description="The first day that counts again; today unless given")
-    note: Words | None = None
-
-
-class RequestAnswer(BaseModel):
-    """What was asked for on a deadline, and what became of it"""
+class DeadlineAnswer(BaseModel):
+    """期限: a clock of a case, of one of its side tracks or of a look-back"""
 
     id: UUID
-    case_id: UUID
-    deadline_id: UUID
-    rule: str = Field(examples=["verification"])
-    kind: RequestKind
-    ground: str
-    ground_label: str = Field(examples=["补植季节"])
-    reason: str
-    from_on: date | None
-    to_on: date | None
-    days: int | None
-    new_due_on: date | None
-    state: RequestState
     version: int
-    unit: str = Field(description="The unit that asked, by code", examples=["220621"])
-    requested_by: UUID
-    requested_at: datetime
-    decided_by: UUID | None
-    decided_at: datetime | None
-    opinion: str | None
-    due_on: date = Field(description="The clock's last day as it stands now")
-    may: list[str] = Field(description="What I may do with it now", examples=[["approve", "refuse"]])
-
-
-class ListedDeadline(BaseModel):
-    """A clock among others, with how late it is"""
-
-    id: UUID
     case_id: UUID
-    case_number: str = Field(examples=["RL-220621-2024-0001"])
-    rule: str
-    rule_label: str
     track_id: UUID | None
-    track_kind: TrackKind | None
     look_back_id: UUID | None
-    state: DeadlineState
+    rule: str
+    rule_version: str
+    label: str
+    step: str = Field(description="What has to happen by then")
+    acts: str = Field(description="Who has to act: lead, accepting, dispatching, province")
+    awaits: str | None = Field(description="Who takes the step, where it is none of ours")
     started_on: date
-    first_due_on: date
-    due_on: date
-    due_at: datetime | None
-    is_provisional: bool
-    acting_unit: str = Field(description="The unit that has to act, by code", examples=["220621"])
-    lead_unit: str = Field(description="The case's lead unit, by code", examples=["220621"])
+    first_due_on: date = Field(description="As first computed or approved")
+    due_on: date = Field(description="The last day, Asia/Shanghai")
+    due_at: datetime | None = Field(description="The last instant, where hours count")
+    is_provisional: bool = Field(description="A year on its way has no published calendar yet")
+    state: DeadlineState
     overdue: bool
-    days_overdue: int = Field(description="As the rule counts: working days or calendar days; 0: not overdue")
-    calendar_days_overdue: int
+    days_left: int | None = Field(
+        description="After today, as the rule counts; negative: days past it. Null: it does not run"
+    )
+    counts: str = Field(description="working days, days, hours, or named: the day was named and not computed")
+    extended_days: int
+    days_not_counted: int = Field(description="Taken out by pauses and exclusions whose end is known")
+    ended_on: date | None
+    was_late: bool | None = Field(description="Of a step that was taken; null: it was not")
+    source: str
+    checked: bool = Field(description="Whether the text of the law was read when the rule was written")
 
 
-class DeadlineCounts(BaseModel):
-    """Clocks of one unit or of one rule; each number has the address of its list"""
+class AllowanceAnswer(BaseModel):
+    """What may be asked for, why, and how much of it"""
 
-    running: int
-    due_soon: int = Field(description="Running, and due within the days asked for, today included")
-    overdue: int
-    paused: int
-    worst_days_overdue: int = Field(description="Calendar days of the clock that is the latest")
-    links: dict[str, str] = Field(description="The list behind each number")
+    kind: RequestKind
+    grounds: dict[str, str]
+    most: int | None
+    most_days: int | None
 
 
-class UnitDeadlines(DeadlineCounts):
-    unit: str = Field(description="The unit that has to act, by code", examples=["220621"])
-    unit_name: str
+class TermAnswer(BaseModel):
+    """The length of a clock; all 0: its last day is named"""
+
+    days: int
+    months: int
+    hours: int
+    working: bool
 
 
-class RuleDeadlines(DeadlineCounts):
-    rule: str
-    rule_label: str
+class DeadlineRuleAnswer(BaseModel):
+    """A row of the table of deadlines"""
+
+    name: str
+    version: str
+    valid_from: date
+    label: str
+    starts: Starts
+    state: CaseState | None
+    track: TrackKind | None
+    step: str
+    met_by: list[str] = Field(description="Events of the ledger that are the step")
+    terms: dict[Priority, TermAnswer]
+    acts: str
+    awaits: str | None
+    rolls: bool = Field(description="A last day of rest moves to the next working day (Civil Code art. 203)")
+    lapses: bool = Field(description="A right that is lost, not a duty that is late")
+    allows: list[AllowanceAnswer]
+    remind_before: list[int]
+    escalate_after: int | None
+    source: str
+    checked: bool
 
 
-class DeadlineSummary(BaseModel):
-    """Clocks that run, by the unit that has to act and by rule"""
+def rule_answer(rule: DeadlineRule) -> DeadlineRuleAnswer:
+    terms = {priority: TermAnswer(**_fields(rule.term(priority))) for priority in Priority}
+    allows = [
+        AllowanceAnswer(
+            kind=kind,
+            grounds={ground: GROUNDS[ground] for ground in allowed.grounds},
+            most=allowed.most,
+            most_days=allowed.most_days,
+        )
+        for kind, allowed in rule.allows.items()
+    ]
+    same = ("name", "version", "valid_from", "label", "starts", "state", "track", "step", "awaits", "rolls", "lapses",
+            "escalate_after", "source", "checked")  # fmt: skip
+    return DeadlineRuleAnswer(
+        **{name: getattr(rule, name) for name in same},
+        met_by=sorted(rule.met_by),
+        terms=terms,
+        acts=rule.acts.value,
+        allows=allows,
+        remind_before=list(rule.remind_before),
+    )
 
-    on: date = Field(description="The day that they are counted on, Asia/Shanghai")
-    due_within_days: int
-    total: DeadlineCounts
-    units: list[UnitDeadlines]
-    rules: list[RuleDeadlines]
+
+def _fields(term: Any) -> dict[str, Any]:
+    return {name: getattr(term, name) for name in ("days", "months", "hours", "working")}
 
 
-class NoticeAnswer(BaseModel):
-    """What the timetable noticed of a clock"""
-
-    sequence: int
-    deadline_id: UUID
-    rule: str
-    kind: NoticeKind
-    unit: str = Field(description="To whom, by code", examples=["220600"])
-    due_on: date
-    days: int = Field(description="Days before the last one, or past it, as the clock counts; overdue: 0")
-    noticed_on: date
-    recorded_at: datetime
+def deadline_answer(
+    calendar: WorkingCalendar, case: Case, deadline: Deadline, changes: list[Change], now: datetime, today: date
+) -> DeadlineAnswer:
+    """A clock with what its rule says of it; `today` is the legal day of `now`."""
+    rule = rule_of(deadline.rule, deadline.rule_version)
+    runs = deadline.state in OPEN
+    past = deadline.due_on < today or (deadline.due_at is not None and deadline.due_at < now)
+    same = ("id", "version", "case_id", "track_id", "look_back_id", "rule", "rule_version", "started_on",
+            "first_due_on", "due_on", "due_at", "is_provisional", "state", "ended_on", "was_late")  # fmt: skip
+    return DeadlineAnswer(
+        **{name: getattr(deadline, name) for name in same},
+        label=rule.label,
+        step=rule.step,
+        acts=acting_part(case, rule),
+        awaits=rule.awaits,
+        overdue=deadline.state is DeadlineState.running and past and not rule.lapses,
+        days_left=days_left(calendar, rule, deadline.due_on, today) if runs else None,
+        counts=rule.counts,
+        extended_days=sum(change.days or 0 for change in changes if change.kind is RequestKind.extension),
+        days_not_counted=days_not_counted(calendar, rule, deadline.started_on, changes),
+        source=rule.source,
+        checked=rule.checked,
+    )

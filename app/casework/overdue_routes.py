@@ -10,7 +10,7 @@ from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep
 from app.casework import overdue as deadlines
 from app.casework.calendars import calendar_of
-from app.casework.deadline_schemas import (
+from app.casework.deadline_request_schemas import (
     DeadlineCounts,
     DeadlineSummary,
     ListedDeadline,

@@ -16,7 +16,7 @@ from app.access.models import Role
 from app.casework import deadline_requests
 from app.casework.deadline_models import Deadline, DeadlineRequest
 from app.casework.deadline_permissions import Act
-from app.casework.deadline_schemas import AskExclusion, AskExtension, AskPause
+from app.casework.deadline_request_schemas import AskExclusion, AskExtension, AskPause
 from app.casework.models import Case, CaseSource
 from app.casework.supervision_models import LookBack
 from app.casework.vocabulary import RequestKind, SupervisionSource
