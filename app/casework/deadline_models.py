@@ -126,6 +126,7 @@ class DeadlineNotice(Base):
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[UUID] = mapped_column(unique=True, default=new_id)
     case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
     deadline_id: Mapped[UUID] = mapped_column(ForeignKey("deadlines.id"))
     kind: Mapped[NoticeKind] = mapped_column(text_enum(NoticeKind, "kind"))

@@ -78,6 +78,7 @@ def upgrade() -> None:
     op.create_table(
         "deadline_notices",
         sa.Column("sequence", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.Column("deadline_id", sa.Uuid(), nullable=False),
         sa.Column(
@@ -96,6 +97,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["deadline_id"], ["deadlines.id"], name=op.f("fk_deadline_notices_deadline_id")),
         sa.ForeignKeyConstraint(["unit_id"], ["units.id"], name=op.f("fk_deadline_notices_unit_id")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_deadline_notices")),
+        sa.UniqueConstraint("id", name=op.f("uq_deadline_notices_id")),
         sa.UniqueConstraint(
             "deadline_id",
             "kind",

@@ -248,9 +248,8 @@ def _foreign(session: Session) -> Ids:
         case_id=case.id, deadline_id=deadline.id, kind=NoticeKind.overdue, unit_id=unit.id, due_on=deadline.due_on,
         days=0, noticed_on=date(2024, 1, 23),
     )  # fmt: skip
-    session.add(notice)
     hanging = (
-        *(deadline, request),
+        *(deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal),
     )
