@@ -73,7 +73,7 @@ class AskExclusion(_Ask):
         return self
 
 
-AskBody = Annotated[AskExtension | AskPause | AskExclusion, Field(discriminator="kind")]
+AskBody = Annotated[AskPause | AskExclusion | AskExtension, Field(discriminator="kind")]
 
 
 class DecisionBody(BaseModel):
