@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -15,8 +15,6 @@ from app.casework.deadlines import OPEN, Change, acting_part, days_left, days_no
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case
 from app.casework.vocabulary import DeadlineState, Priority, RequestKind, TrackKind
-
-Part = Literal["lead", "accepting", "dispatching", "province"]
 
 
 class DeadlineAnswer(BaseModel):
