@@ -30,7 +30,6 @@ from app.boundaries.models import (
 )
 from app.casework import review_ledger
 from app.casework.clue_models import ClueItem, ClueList
-from app.casework.deadline_models import Deadline
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import (
@@ -215,10 +214,6 @@ def _foreign(session: Session) -> Ids:
     session.flush()
     sampled = SampledCase(sample_id=sample.id, position=1, case_id=case.id)
     look_back = LookBack(case_id=case.id, reason="r", due_on=date(2024, 1, 1), ordered_by=account.id)
-    deadline = Deadline(
-        case_id=case.id, rule="dispatched", rule_version="2026-01", started_sequence=event.sequence,
-        started_on=date(2024, 1, 1), first_due_on=date(2024, 1, 9), due_on=date(2024, 1, 9),
-    )  # fmt: skip
     younger = Case(
         number="RL-2", state=CaseState.publicised, activity="mining", priority="ordinary",
         supervision_source="media", lead_unit_id=unit.id, accepting_unit_id=unit.id,
@@ -233,7 +228,7 @@ def _foreign(session: Session) -> Ids:
     )
     hanging = (
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
-        *(entry, tie, objection, track, sampled, look_back, signal, deadline),
+        *(entry, tie, objection, track, sampled, look_back, signal),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
