@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import Engine, delete, select, update
 from typer.testing import CliRunner
 
-from app import cli_calendar
+from app import cli as app_cli
 from app.casework import calendars, case_routes, deadline_jobs
 from app.casework.calendars import WorkingCalendar, library_years
 from app.casework.deadline_models import Deadline, DeadlineRequest
@@ -26,6 +26,7 @@ from tests.casework_steps import Desk, add_detection, add_signal, today
 from tests.conftest import COUNTY, COUNTY2, World
 from tests.look_back_steps import imported, ordered, report
 from tests.track_steps import opening, step_fields
+from tests.walls import owner as owner
 
 CALENDAR = WorkingCalendar(library_years())
 KNOWN = {year: known for year, known in library_years().items() if year < 2025}
@@ -125,18 +126,15 @@ def test_a_step_that_comes_late_is_met_late(desk: Desk) -> None:
     [case] = imported(desk.world, state=CaseState.verifying, on=date(2024, 9, 13))
     row = running(desk, case)["verifying"]
     # Mid-Autumn from the 15th to the 17th, the 14th and the 29th worked for it and for National Day.
-    assert (row["due_on"], row["overdue"]) == ("2024-10-09", True)
-    assert row["days_left"] == -CALENDAR.working_days(date(2024, 10, 10), today())
+    assert (row["due_on"], row["overdue"]) == ("2024-10-11", True)
+    assert row["days_left"] == -CALENDAR.working_days(date(2024, 10, 12), today())
     case = desk.done("county", case, "propose_unfounded")
     [met] = [row for row in clocks(desk, case) if row["state"] == "met"]
     assert (met["was_late"], met["ended_on"], met["days_left"]) == (True, today().isoformat(), None)
 
 
 def test_a_merged_case_ends_its_own_clocks_and_a_handed_over_one_starts_anew(desk: Desk, case: dict[str, Any]) -> None:
-    with desk.world.database.transaction(see_all=True) as session:
-        other = desk.dispatch(add_detection(session).id) if False else None
-        first = running(desk, case)["dispatched"]["id"]
-        assert other is None
+    first = running(desk, case)["dispatched"]["id"]
     case = desk.done("province", case, "transfer", lead_unit=COUNTY2)
     rows = {row["id"]: row for row in clocks(desk, case, "province")}
     assert rows[first]["state"] == "ended" and rows[first]["was_late"] is None
@@ -196,7 +194,7 @@ def test_tracks_run_their_clocks_and_show_the_same_day(desk: Desk, case: dict[st
 
     def step(command: str, **fields: Any) -> dict[str, Any]:
         body = {"command": command, "fields": step_fields("penalty", command) | fields}
-        answer = desk.post("county", f"{path}/{track['id']}/steps", body, track["version"])
+        answer = desk.post("county", f"{path}/{track['id']}/transitions", body, track["version"])
         assert answer.status_code == 200, answer.text
         after: dict[str, Any] = answer.json()
         return after
@@ -228,14 +226,14 @@ def test_hours_run_from_the_instant(desk: Desk, case: dict[str, Any]) -> None:
     with desk.world.database.transaction(see_all=True) as session:
         row = session.get_one(Track, UUID(track["id"]))
         row.details = row.details | {"stepped_on": "2020-01-01"}
-    answer = desk.post("county", f"{path}/{track['id']}/steps", body, track["version"])
+    answer = desk.post("county", f"{path}/{track['id']}/transitions", body, track["version"])
     assert answer.status_code == 200, answer.text
     sending = running(desk, case)["transfer_sending"]
     assert sending["due_at"][:19] == answer.json()["due_at"][:19]
     assert (sending["overdue"], sending["counts"]) == (True, "hours")
     assert sending["due_on"] == legal_day(approved + timedelta(hours=24)).isoformat()
     body = {"command": "send", "fields": step_fields("transfer", "send") | {"sent_at": utc_now().isoformat()}}
-    assert desk.post("county", f"{path}/{track['id']}/steps", body, answer.json()["version"]).status_code == 200
+    assert desk.post("county", f"{path}/{track['id']}/transitions", body, answer.json()["version"]).status_code == 200
     [sent] = [row for row in clocks(desk, case) if row["rule"] == "transfer_sending"]
     assert (sent["state"], sent["was_late"]) == ("met", True)
 
@@ -307,12 +305,12 @@ def test_a_calendar_that_comes_counts_provisional_clocks_anew_once(desk: Desk, m
     for one in (case, other):
         after = running(desk, one)["verifying"]
         # The holidays from 28 January to 4 February, the 26th and the 8th worked for them.
-        assert (after["due_on"], after["is_provisional"]) == ("2025-02-14", False)
+        assert (after["due_on"], after["is_provisional"]) == ("2025-02-13", False)
         assert (after["first_due_on"], after["version"]) == ("2025-02-07", 2)
         [event] = _recomputed(desk, one)
         assert event["payload"] == {
             "deadline_id": after["id"], "rule": "verifying", "rule_version": after["rule_version"],
-            "day_before": "2025-02-07", "day_after": "2025-02-14", "provisional_before": True,
+            "day_before": "2025-02-07", "day_after": "2025-02-13", "provisional_before": True,
             "provisional_after": False, "calendars": {"2025": "imported 2025 version 1"},
         }  # fmt: skip
     assert _recomputed(desk, quiet) == []
@@ -322,7 +320,7 @@ def test_a_calendar_that_comes_counts_provisional_clocks_anew_once(desk: Desk, m
     corrected["days"] = [*corrected["days"], {"day": "2025-02-12", "kind": "rest"}]
     assert desk.post("admin", "/calendars", corrected, None).json()["version"] == 2
     assert _recount(desk) == 2
-    assert running(desk, case)["verifying"]["due_on"] == "2025-02-17"
+    assert running(desk, case)["verifying"]["due_on"] == "2025-02-14"
     [year] = [row for row in desk.get("county", "/calendars").json()["items"] if row["year"] == 2025]
     assert (year["status"], year["source"]) == ("imported", "更正")
     assert [row["version"] for row in year["versions"]] == [2, 1]
@@ -335,7 +333,7 @@ def test_a_new_release_of_the_library_does_so_too(desk: Desk, monkeypatch: pytes
     [case] = imported(desk.world, state=CaseState.verifying, on=date(2025, 1, 17))
     monkeypatch.undo()
     assert _recount(desk) == 1
-    assert running(desk, case)["verifying"]["due_on"] == "2025-02-14"
+    assert running(desk, case)["verifying"]["due_on"] == "2025-02-13"
 
 
 def _recount(desk: Desk) -> int:
@@ -378,23 +376,20 @@ def test_bad_calendars_are_refused_and_named(desk: Desk) -> None:
 
 
 def test_the_command_line_imports_files(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    from app.cli import app
-
-    monkeypatch.setenv("REDLINE_DATABASE_URL", desk.world.urls.application)
-    monkeypatch.setenv("REDLINE_DATA_DIR", str(tmp_path / "data"))
+    settings = desk.world.settings.model_copy(update={"database_url": desk.world.urls.application})
+    monkeypatch.setattr(app_cli, "load_settings", lambda: settings)
     good = _file(2025)
     csv = tmp_path / "2025.csv"
     csv.write_text("day,kind\n" + "".join(f"{row['day']},{row['kind']}\n" for row in good["days"]), encoding="utf-8")
     run = CliRunner().invoke
-    assert cli_calendar.calendar.info.help
-    assert run(app, ["calendar", "import", str(csv)]).exit_code == 2
-    done = run(app, ["calendar", "import", str(csv), "--year", "2025", "--source", "国办"])
+    assert run(app_cli.app, ["calendar", "import", str(csv)]).exit_code == 2
+    done = run(app_cli.app, ["calendar", "import", str(csv), "--year", "2025", "--source", "国办"])
     assert done.exit_code == 0, done.output
     [year] = [row for row in desk.get("county", "/calendars").json()["items"] if row["year"] == 2025]
     assert (year["status"], year["source"], len(year["days"])) == ("imported", "国办", len(good["days"]))
 
 
-def test_clocks_that_are_missing_are_started_from_the_ledger(desk: Desk, case: dict[str, Any]) -> None:
+def test_clocks_that_are_missing_are_started_from_the_ledger(desk: Desk, case: dict[str, Any], owner: Engine) -> None:
     penalty = desk.post("county", f"/cases/{case['id']}/tracks", opening("penalty"), None)
     assert penalty.status_code == 201
     [closed, publicised] = [
@@ -411,8 +406,9 @@ def test_clocks_that_are_missing_are_started_from_the_ledger(desk: Desk, case: d
     before = told()
     assert [len(rows) for rows in before] == [2, 1, 2]
     assert _mend(desk) == 0
-    with desk.world.database.transaction(see_all=True) as session:
-        session.execute(delete(Deadline))
+    # Nobody but the owner of the tables can make them go.
+    with owner.begin() as connection:
+        connection.execute(delete(Deadline))
     while _mend(desk, 2):
         pass
     assert told() == before

@@ -185,7 +185,7 @@ def test_csv_is_read_and_its_bad_lines_are_named() -> None:
     text = "\ufeffDay, Kind\r\n2027-01-01, rest\r\n\r\n2027-02-14,work\r\n"
     assert read_csv(text) == [days_2027()[0], CalendarDay(day=date(2027, 2, 14), kind="work")]
     for wrong, said in (("2027-01-01,rest", "no heading"), ("", "no heading"), ('day,kind\n"2027', "no CSV")):
-        with pytest.raises(Invalid, match=".") as caught:
+        with pytest.raises(Invalid) as caught:
             read_csv(wrong)
         assert said in str(caught.value.members["errors"])
     with pytest.raises(Invalid) as caught:
