@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.boundaries.vocabulary import AxisOrder, Layer, OffsetSaid
 from app.cli_access import token, user
 from app.cli_boundaries import versions
+from app.cli_calendar import calendar
 from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
 from app.cli_ledger import ledger
@@ -42,6 +43,7 @@ app.add_typer(sample, name="sample")
 app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
 app.add_typer(rules, name="rules")
+app.add_typer(calendar, name="calendar")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 

@@ -12,7 +12,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.access import idempotency, throttling
-from app.casework import attaching, pickup, proof, rebounds, uploads
+from app.casework import attaching, deadline_jobs, deadline_notices, pickup, proof, rebounds, uploads
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -43,8 +43,10 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *rebounds.timetable(),
         *attaching.timetable(),
         *uploads.timetable(settings),
+        *deadline_notices.timetable(),
         *idempotency.timetable(),
         *throttling.timetable(),
+        *deadline_jobs.timetable(),
         *proof.timetable(settings),
     ]
 

@@ -215,15 +215,15 @@ class _Parts:
         return self._by_chain(actor)
 
     def _by_chain(self, actor: Actor) -> ColumnElement[bool]:
-        by_province = _judged_by(actor, ChainParty.province) if self.is_province else Case.id.is_(None)
+        by_province = judged_by(actor, ChainParty.province) if self.is_province else Case.id.is_(None)
         lead_is_below = Case.lead_unit_id.in_(self.led_below)
-        return or_(by_province, and_(_judged_by(actor, ChainParty.accepting_unit), lead_is_below))
+        return or_(by_province, and_(judged_by(actor, ChainParty.accepting_unit), lead_is_below))
 
 
 _STEP = {Actor.publicising: "publicises", Actor.closing: "closes", Actor.rechecking: "rechecks"}
 
 
-def _judged_by(actor: Actor, party: ChainParty) -> ColumnElement[bool]:
+def judged_by(actor: Actor, party: ChainParty) -> ColumnElement[bool]:
     """Cases whose rule gives a step of the chain to a party."""
     all_of_them = [
         (version, source.value, level)

@@ -103,6 +103,8 @@ class DeadlineRequest(Base):
     reason: Mapped[str] = mapped_column(Text)
     state: Mapped[RequestState] = mapped_column(text_enum(RequestState, "state"), default=RequestState.open)
     version: Mapped[int] = mapped_column(default=1)
+    # The unit that asked: no account of it decides.
+    unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     requested_by: Mapped[UUID] = mapped_column(ForeignKey("accounts.id"))
     requested_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("accounts.id"))
@@ -120,15 +122,18 @@ class DeadlineNotice(Base):
     __table_args__ = (
         Index("ix_deadline_notices_case_id", "case_id"),
         # A due day that was moved is noticed anew.
-        UniqueConstraint("deadline_id", "kind", "unit_id", "due_on"),
+        UniqueConstraint("deadline_id", "kind", "unit_id", "due_on", "days"),
     )
 
     sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[UUID] = mapped_column(unique=True, default=new_id)
     case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))
     deadline_id: Mapped[UUID] = mapped_column(ForeignKey("deadlines.id"))
     kind: Mapped[NoticeKind] = mapped_column(text_enum(NoticeKind, "kind"))
     # To whom: the unit that has to act, or the one above it.
     unit_id: Mapped[UUID] = mapped_column(ForeignKey("units.id"))
     due_on: Mapped[date] = mapped_column()
+    # Which row of the rule it is for: days before the last one, or past it (overdue: 0), as the rule counts.
+    days: Mapped[int] = mapped_column()
     noticed_on: Mapped[date] = mapped_column()
     recorded_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

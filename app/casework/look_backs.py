@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, in_jurisdiction
+from app.casework.deadlines import follow_look_back
 from app.casework.duties import CLOSED_IT
 from app.casework.guards import invalid
 from app.casework.ledger import append, history
@@ -113,6 +114,7 @@ def _order(
     row.ordered_at = event.recorded_at
     session.add(row)
     session.flush()
+    follow_look_back(session, case, row, event)
     return row
 
 
@@ -156,7 +158,7 @@ def report(
         "due_on": row.due_on.isoformat(),
         "late": body.looked_on > row.due_on,
     }
-    append(
+    event = append(
         session,
         caller,
         case,
@@ -166,6 +168,7 @@ def report(
         note=body.note,
         payload=payload,
     )
+    follow_look_back(session, case, row, event)
     return row, case
 
 

@@ -18,6 +18,7 @@ from app.access.models import Role, Unit
 from app.access.service import Caller, followers
 from app.casework.chain import chain_version
 from app.casework.commands import ConfirmFields, PlanFields
+from app.casework.deadlines import follow
 from app.casework.ground import judge_ground, judgement_payload, protected_area_level
 from app.casework.guards import invalid
 from app.casework.ledger import append
@@ -248,7 +249,8 @@ def _open(
     enter_case(session, case, lead, joining, occurred_on.year)
     enter_source(session, case, source, primary=True)
     payload = source.payload() | first_payload(case) | dict(more or {})
-    append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
+    event = append(session, caller, case, kind, state_before=None, occurred_on=occurred_on, note=note, payload=payload)
+    follow(session, case, event)
     return case
 
 

@@ -3,6 +3,8 @@
 from app.casework import (
     case_routes,
     clue_routes,
+    deadline_request_routes,
+    deadline_routes,
     desk_routes,
     detection_routes,
     evidence_routes,
@@ -10,6 +12,7 @@ from app.casework import (
     ledger_routes,
     look_back_routes,
     outline_routes,
+    overdue_routes,
     rebound_routes,
     repeat_routes,
     sample_routes,
@@ -29,6 +32,7 @@ routers = (
     upload_routes.piece_router,
     evidence_routes.router,
     track_routes.router,
+    deadline_routes.router,
     look_back_routes.router,
     sample_routes.router,
     ledger_routes.router,
@@ -36,4 +40,6 @@ routers = (
     clue_routes.router,
     rebound_routes.router,
     repeat_routes.router,
+    deadline_request_routes.router,
+    overdue_routes.router,
 )

@@ -15,6 +15,7 @@ from app.access.models import Unit
 from app.access.service import Caller
 from app.boundaries.overlay import Overlay
 from app.casework.commands import SplitFields
+from app.casework.deadlines import copy_clocks
 from app.casework.duties import deeds_of
 from app.casework.ground import judge_ground, judgement_payload, protected_area_level, read_ground
 from app.casework.guards import invalid
@@ -78,7 +79,8 @@ def split(
     _keep(case, pieces[0], shares[0])
     for child, _, overlay, share in made:
         payload = first_payload(child) | past | {"share": share, "judged": judgement_payload(overlay)}
-        append(session, caller, child, "split", state_before=None, occurred_on=today, payload=payload)
+        event = append(session, caller, child, "split", state_before=None, occurred_on=today, payload=payload)
+        copy_clocks(session, case, child, event)
     return {
         "area_before_m2": before,
         "area_m2": case.area_m2,

@@ -26,8 +26,8 @@ Made from the tables in `app/casework/track_lifecycle.py`. Do not edit; write it
 
 What runs beside the main line of a case, each with its own clock and outcome. A step changes its track and writes one
 event into the case's ledger (`penalty.decide`); the case's state stays. Several tracks of a kind may run, also after
-closure; a case that is merged or withdrawn takes no new ones. `due_on` is counted in calendar days from the day after
-the event; a month ends on the corresponding day. "Unchecked" marks what was written from knowledge of the field: read
+closure; a case that is merged or withdrawn takes no new ones. `due_on` is counted from the day after the event, as
+[deadlines](deadlines.md) says. "Unchecked" marks what was written from knowledge of the field: read
 it against the text of the law before you rely on it.
 """
 

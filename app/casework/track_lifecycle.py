@@ -5,7 +5,7 @@ text of the law, or a report of it, was read when the row was written; the rest 
 read against the text before anyone relies on it.
 
 Days of the law count from the day after the event, months end on the corresponding day or the month's last (Civil Code
-arts. 201 and 202). Working days, rests and reminders are read from these rows elsewhere; `due_on` here is the calendar.
+arts. 201 and 202). `deadline_rules` makes a rule of each clock, `deadlines` counts it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -116,10 +116,6 @@ class Clock:
     @property
     def is_named(self) -> bool:
         return not (self.days or self.months or self.hours)
-
-    def due_on(self, start: date) -> date:
-        """The last day, counted in calendar days from the day after `start`."""
-        return add_months(start, self.months) + timedelta(days=self.days)
 
 
 def add_months(day: date, months: int) -> date:

@@ -7,7 +7,7 @@ own state and version stay.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +16,11 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, get_placed, in_jurisdiction
+from app.casework.deadlines import due_of_track, follow_track
 from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import Actor, CaseState
-from app.casework.models import Case
+from app.casework.models import Case, CaseEvent
 from app.casework.participation import actors_of
 from app.casework.supervision_models import Track
 from app.casework.track_lifecycle import (
@@ -91,10 +92,11 @@ def open_track(
     )
     due = _named_day(facts, day, "due_on")
     session.add(track)
-    _run_clock(track, day, due, None)
+    _run_clock(session, track, day, due, None)
     session.flush()
     given = {"authority": body.authority, "reference": body.reference} | facts
-    _record(session, caller, case, track, "open", None, day, body.note, given, is_late=False)
+    event = _record(session, caller, case, track, "open", None, day, body.note, given, is_late=False)
+    follow_track(session, case, track, event)
     return track, case
 
 
@@ -148,10 +150,11 @@ def execute(
     is_late = bool(instant and due_at and _text(instant) > due_at) or bool(track.due_on and day > track.due_on)
     told = given.model_dump(mode="json", exclude_none=True)
     _change(track, step, given, told, day)
-    _run_clock(track, day, _named_day(told, day, "fields/due_on"), instant)
+    _run_clock(session, track, day, _named_day(told, day, "fields/due_on"), instant)
     track.version += 1
     session.flush()
-    _record(session, caller, case, track, command.value, before, day, note, told, is_late=is_late)
+    event = _record(session, caller, case, track, command.value, before, day, note, told, is_late=is_late)
+    follow_track(session, case, track, event, instant)
     return track, case
 
 
@@ -194,7 +197,7 @@ def _excluded(track: Track, told: dict[str, Any], day: date) -> dict[str, Any]:
     return told | {"clock": track.details["clock"]}
 
 
-def _run_clock(track: Track, day: date, named: date | None, instant: datetime | None) -> None:
+def _run_clock(session: Session, track: Track, day: date, named: date | None, instant: datetime | None) -> None:
     """Set the clock of the track's state: the same goes on, with what was added to it; another starts on `day`."""
     clock = clock_of(track.kind, track.state, track.details["opening"])
     details = {key: value for key, value in track.details.items() if key != "due_at"}
@@ -204,24 +207,11 @@ def _run_clock(track: Track, day: date, named: date | None, instant: datetime | 
         return
     if details.get("clock") != clock.name:
         details |= {"clock": clock.name, "clock_started_on": str(day)}
-    if clock.hours:
-        assert instant is not None
-        due_at = instant + timedelta(hours=clock.hours)
-        details["due_at"] = _text(due_at)
-        track.due_on = legal_day(due_at)
-    elif clock.is_named:
-        track.due_on = named
-    else:
-        more = sum(row["days"] for row in details["extensions"] if row["clock"] == clock.name)
-        more += sum(_length(row) for row in details["excluded"] if row["clock"] == clock.name)
-        start = date.fromisoformat(details["clock_started_on"])
-        track.due_on = clock.due_on(start) + timedelta(days=more)
     track.details = details
-
-
-def _length(excluded: Mapping[str, str]) -> int:
-    """Days from the first to the last, both included."""
-    return (date.fromisoformat(excluded["to_on"]) - date.fromisoformat(excluded["from_on"])).days + 1
+    due = due_of_track(session, track, named=named, instant=instant)
+    track.due_on = due.due_on if due else None
+    if due and due.due_at:
+        track.details = details | {"due_at": _text(due.due_at)}
 
 
 def _text(instant: datetime) -> str:
@@ -278,7 +268,7 @@ def _record(
     told: Mapping[str, Any],
     *,
     is_late: bool,
-) -> None:
+) -> CaseEvent:
     payload = {
         "track_id": str(track.id),
         "track_kind": track.kind.value,
@@ -293,7 +283,7 @@ def _record(
         "fields": dict(told),
     }
     kind = f"{track.kind}.{command}"
-    append(session, caller, case, kind, state_before=case.state, occurred_on=day, note=note, payload=payload)
+    return append(session, caller, case, kind, state_before=case.state, occurred_on=day, note=note, payload=payload)
 
 
 def _impossible(track: Track, command: TrackCommand) -> Conflict:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from app.access.models import Role
 from app.access.service import Caller, get_placed, in_jurisdiction
 from app.casework.commands import FIELDS, Fields
+from app.casework.deadlines import follow
 from app.casework.duties import deeds_of
 from app.casework.effects import EFFECTS
 from app.casework.guards import GUARDS, Context, invalid
@@ -108,7 +109,10 @@ def execute(
     case.state = transition.leads_to(before)
     case.version += 1
     payload = given.model_dump(mode="json", exclude_none=True) | changed
-    append(session, caller, case, command.value, state_before=before, occurred_on=day, note=note, payload=payload)
+    event = append(
+        session, caller, case, command.value, state_before=before, occurred_on=day, note=note, payload=payload
+    )
+    follow(session, case, event)
     return case
 
 

@@ -78,6 +78,7 @@ def upgrade() -> None:
     op.create_table(
         "deadline_notices",
         sa.Column("sequence", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("case_id", sa.Uuid(), nullable=False),
         sa.Column("deadline_id", sa.Uuid(), nullable=False),
         sa.Column(
@@ -89,14 +90,21 @@ def upgrade() -> None:
         ),
         sa.Column("unit_id", sa.Uuid(), nullable=False),
         sa.Column("due_on", sa.Date(), nullable=False),
+        sa.Column("days", sa.Integer(), nullable=False),
         sa.Column("noticed_on", sa.Date(), nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_deadline_notices_case_id")),
         sa.ForeignKeyConstraint(["deadline_id"], ["deadlines.id"], name=op.f("fk_deadline_notices_deadline_id")),
         sa.ForeignKeyConstraint(["unit_id"], ["units.id"], name=op.f("fk_deadline_notices_unit_id")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_deadline_notices")),
+        sa.UniqueConstraint("id", name=op.f("uq_deadline_notices_id")),
         sa.UniqueConstraint(
-            "deadline_id", "kind", "unit_id", "due_on", name=op.f("uq_deadline_notices_deadline_id_kind_unit_id_due_on")
+            "deadline_id",
+            "kind",
+            "unit_id",
+            "due_on",
+            "days",
+            name=op.f("uq_deadline_notices_deadline_id_kind_unit_id_due_on_days"),
         ),
     )
     op.create_index("ix_deadline_notices_case_id", "deadline_notices", ["case_id"], unique=False)
@@ -133,6 +141,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("unit_id", sa.Uuid(), nullable=False),
         sa.Column("requested_by", sa.Uuid(), nullable=False),
         sa.Column("requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
@@ -142,6 +151,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["deadline_id"], ["deadlines.id"], name=op.f("fk_deadline_requests_deadline_id")),
         sa.ForeignKeyConstraint(["decided_by"], ["accounts.id"], name=op.f("fk_deadline_requests_decided_by")),
         sa.ForeignKeyConstraint(["requested_by"], ["accounts.id"], name=op.f("fk_deadline_requests_requested_by")),
+        sa.ForeignKeyConstraint(["unit_id"], ["units.id"], name=op.f("fk_deadline_requests_unit_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deadline_requests")),
     )
     op.create_index("ix_deadline_requests_case_id", "deadline_requests", ["case_id"], unique=False)

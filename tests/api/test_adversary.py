@@ -48,12 +48,13 @@ TOLD: dict[str, list[tuple[str, str]]] = {
     "bbox": [(BOX, EMPTY_BOX)],
     "unit": [(COUNTY2, ELSEWHERE)],
     "lead_unit": [(COUNTY2, ELSEWHERE)],
+    "acting": [(COUNTY2, ELSEWHERE)],
     "number": [("RL-1", "RL-2")],
     "username": [("county2", "nobody")],
     "datetime": [("2020-01-01/..", "1990-01-01/1990-01-02")],
 }
 # Kinds, by which everybody may ask.
-ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"], "state": ["filed"]}
+ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"], "state": ["filed"], "rule": ["verifying"]}
 FORMATS = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z"}
 # Identifiers, by the parameter's name: the kind of row that it names.
 ROWS = {

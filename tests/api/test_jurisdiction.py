@@ -29,6 +29,7 @@ from app.boundaries.models import (
 )
 from app.casework import review_ledger
 from app.casework.clue_models import ClueItem, ClueList
+from app.casework.deadline_models import Deadline, DeadlineNotice, DeadlineRequest
 from app.casework.evidence_models import Upload
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
@@ -43,7 +44,14 @@ from app.casework.models import (
 )
 from app.casework.review_models import Review, ReviewAudit
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal, Sample, SampledCase, Track
-from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
+from app.casework.vocabulary import (
+    CaseLinkKind,
+    DismissReason,
+    NoticeKind,
+    RequestKind,
+    SupervisionSource,
+    TrackKind,
+)
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.monitoring.models import (
@@ -223,7 +231,22 @@ def _foreign(session: Session) -> Ids:
     objection = Objection(
         case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
     )
+    deadline = Deadline(
+        case_id=case.id, rule="verifying", rule_version="2026-01", started_sequence=event.sequence,
+        started_on=date(2024, 1, 1), first_due_on=date(2024, 1, 22), due_on=date(2024, 1, 22),
+    )  # fmt: skip
+    session.add(deadline)
+    session.flush()
+    request = DeadlineRequest(
+        case_id=case.id, deadline_id=deadline.id, kind=RequestKind.extension, days=5, ground="weather", reason="r",
+        unit_id=unit.id, requested_by=account.id,
+    )  # fmt: skip
+    notice = DeadlineNotice(
+        case_id=case.id, deadline_id=deadline.id, kind=NoticeKind.overdue, unit_id=unit.id, due_on=deadline.due_on,
+        days=0, noticed_on=date(2024, 1, 23),
+    )  # fmt: skip
     hanging = (
+        *(deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal, upload),
     )
@@ -272,6 +295,8 @@ def _foreign(session: Session) -> Ids:
             ("cases", "upload_id"): upload.id,
             ("rebounds", "signal_id"): signal.id,
             ("cases", "track_id"): track.id,
+            ("cases", "deadline_id"): deadline.id,
+            ("cases", "request_id"): request.id,
             ("look-backs", "look_back_id"): look_back.id,
             ("samples", "sample_id"): sample.id,
             ("permits", "code"): code,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from sqlalchemy import update
 
+from app.casework.calendars import WorkingCalendar, library_years
 from app.casework.ledger import verify
 from app.casework.models import Case
 from app.foundation.time import utc_now
@@ -32,6 +33,12 @@ def case(desk: Desk) -> dict[str, Any]:
     with desk.world.database.transaction(see_all=True) as session:
         detection_id = add_detection(session).id
     return desk.dispatch(detection_id)
+
+
+def rolled(days: int) -> str:
+    """So many days after today, or the next working day (Civil Code art. 203)."""
+    calendar = WorkingCalendar(library_years())
+    return calendar.next_working_day(today() + timedelta(days=days)).isoformat()
 
 
 def open_(desk: Desk, who: str, case: dict[str, Any], kind: str, **extra: Any) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def test_a_penalty_from_filing_to_payment(desk: Desk, case: dict[str, Any]) -> N
     )
     track = done(desk, "officer", track, "decide")
     assert (track["state"], track["clock"]) == ("decided", "penalty_payment")
-    assert track["due_on"] == (today() + timedelta(days=15)).isoformat()
+    assert track["due_on"] == rolled(15)
     assert track["facts"]["decide"]["amount_yuan"] == "12000.50"
     track = done(desk, "county", track, "execute")
     assert (track["outcome"], track["ended_on"], track["due_on"]) == ("executed", today().isoformat(), None)
@@ -104,7 +111,7 @@ def test_a_penalty_from_filing_to_payment(desk: Desk, case: dict[str, Any]) -> N
     assert [event["kind"] for event in ledger[1:]] == [f"penalty.{kind}" for kind in kinds]
     told = ledger[5]["payload"]
     assert (told["track_id"], told["before"], told["after"]) == (track["id"], "investigated", "decided")
-    assert told["due_on"] == (today() + timedelta(days=15)).isoformat()
+    assert told["due_on"] == rolled(15)
     assert all(event["state_before"] == event["state_after"] for event in ledger[1:])
 
 
@@ -179,7 +186,7 @@ def test_compensation_and_accountability_are_not_the_countys(desk: Desk, case: d
     assert give(desk, "county", track, "start").status_code == 403
     for command in ("start", "report_appraisal", "negotiate"):
         track = done(desk, "officer", track, command)
-    assert track["due_on"] == (today() + timedelta(days=90)).isoformat()
+    assert track["due_on"] == rolled(90)
     assert pointers(give(desk, "officer", track, "agree", due_on=today().isoformat())) == ["fields/due_on"]
     track = done(desk, "officer", track, "agree")
     assert track["due_on"] == (today() + timedelta(days=60)).isoformat()
