@@ -7,6 +7,7 @@ from app.casework import models as casework
 from app.foundation import timetable
 from app.foundation.database import Base
 from app.imagery import models as imagery
+from app.messages import models as messages
 from app.monitoring import models as monitoring
 
 metadata = Base.metadata
@@ -18,6 +19,7 @@ __all__ = [
     "clue_models",
     "deadline_models",
     "imagery",
+    "messages",
     "metadata",
     "monitoring",
     "review_models",
