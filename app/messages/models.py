@@ -78,6 +78,7 @@ class Delivery(Base):
         UniqueConstraint("webhook_id", "origin", "source_sequence"),
         Index("ix_deliveries_due", "next_at", postgresql_where=text("state = 'pending'")),
         Index("ix_deliveries_order", "webhook_id", "case_id", "position", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_leased", "webhook_id", postgresql_where=text("leased_until is not null")),
         Index("ix_deliveries_done_at", "done_at"),
     )
 
@@ -138,7 +139,6 @@ class MailSettings(Base):
     # SHA-256 of the code that was mailed last, with the account's id.
     code_digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     code_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    code_tries: Mapped[int] = mapped_column(default=0)
     weekly_digest: Mapped[bool] = mapped_column(default=False)
     # The address was refused for good then.
     bounced_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

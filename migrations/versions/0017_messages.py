@@ -26,7 +26,6 @@ def upgrade() -> None:
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("code_digest", sa.LargeBinary(), nullable=True),
         sa.Column("code_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("code_tries", sa.Integer(), nullable=False),
         sa.Column("weekly_digest", sa.Boolean(), nullable=False),
         sa.Column("bounced_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -158,6 +157,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_deliveries_done_at", "deliveries", ["done_at"], unique=False)
     op.create_index(
+        "ix_deliveries_leased",
+        "deliveries",
+        ["webhook_id"],
+        unique=False,
+        postgresql_where=sa.text("leased_until is not null"),
+    )
+    op.create_index(
         "ix_deliveries_due", "deliveries", ["next_at"], unique=False, postgresql_where=sa.text("state = 'pending'")
     )
     op.create_index(
@@ -288,6 +294,7 @@ def downgrade() -> None:
     op.drop_table("inbox_messages")
     op.drop_index("ix_deliveries_order", table_name="deliveries", postgresql_where=sa.text("state = 'pending'"))
     op.drop_index("ix_deliveries_due", table_name="deliveries", postgresql_where=sa.text("state = 'pending'"))
+    op.drop_index("ix_deliveries_leased", table_name="deliveries", postgresql_where=sa.text("leased_until is not null"))
     op.drop_index("ix_deliveries_done_at", table_name="deliveries")
     op.drop_table("deliveries")
     op.drop_index(op.f("ix_webhooks_account_id"), table_name="webhooks")
