@@ -57,8 +57,8 @@ def read(session: Session, caller: Caller, week: str, today: date) -> Digest:
     """The figures, within the caller's jurisdiction."""
     sunday = today + timedelta(days=7 - today.isoweekday())
     since = datetime.combine(today - timedelta(days=7), datetime.min.time(), SHANGHAI)
-    grouped = select(Case.state, func.count()).where(Case.state.in_(UNDER_WAY)).group_by(Case.state)
-    counts = dict(session.execute(in_jurisdiction(grouped, caller, Case)).tuples().all())
+    grouped = select(Case.state, func.count().label("number")).where(Case.state.in_(UNDER_WAY)).group_by(Case.state)
+    counts = {row.state: row.number for row in session.execute(in_jurisdiction(grouped, caller, Case))}
     # A signal waits on a closed case.
     raised = select(ReboundSignal.id).where(ReboundSignal.case_id == Case.id, ReboundSignal.state == SignalState.raised)
     late = _due(before=today)

@@ -77,7 +77,7 @@ def _mark(session: Session, ids: Any) -> None:
 
 def answers(session: Session, messages: Sequence[InboxMessage]) -> list[InboxAnswer]:
     wanted = select(Case.id, Case.number).where(Case.id.in_({message.case_id for message in messages}))
-    numbers = dict(session.execute(wanted).tuples().all())
+    numbers = {row.id: row.number for row in session.execute(wanted)}
     return [_answer(message, numbers[message.case_id]) for message in messages]
 
 

@@ -47,6 +47,8 @@ from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSour
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
 from app.main import create_app
+from app.messages.models import Delivery, InboxMessage, Webhook
+from app.messages.vocabulary import Event, Origin
 from app.monitoring.models import (
     Confidence,
     Detection,
@@ -226,7 +228,18 @@ def _foreign(session: Session) -> Ids:
     objection = Objection(
         case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
     )
+    neighbour = account_by_name(session, "county2")
+    hook = Webhook(account_id=neighbour.id, url="https://u.example/", secret=b"s" * 32)
+    session.add(hook)
+    session.flush()
+    sent = Delivery(
+        webhook_id=hook.id, case_id=case.id, origin=Origin.ledger, source_sequence=1, event=Event.case_opened, body="b"
+    )
+    letter = InboxMessage(
+        account_id=neighbour.id, case_id=case.id, origin=Origin.ledger, source_sequence=1, event=Event.state_changed
+    )
     hanging = (
+        *(sent, letter),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal),
     )
@@ -276,6 +289,9 @@ def _foreign(session: Session) -> Ids:
             ("cases", "track_id"): track.id,
             ("look-backs", "look_back_id"): look_back.id,
             ("samples", "sample_id"): sample.id,
+            ("webhooks", "webhook_id"): hook.id,
+            ("webhooks", "delivery_id"): sent.id,
+            ("inbox", "message_id"): letter.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
@@ -405,6 +421,7 @@ def test_the_walk_covers_the_public_surface() -> None:
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
         "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger", "clue-lists",
+        "webhooks", "inbox",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):
