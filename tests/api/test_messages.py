@@ -280,7 +280,7 @@ def test_a_notice_that_commits_late_is_told(world: World) -> None:
                 due_on=today(),
                 noticed_on=today(),
                 unit_id=unit,
-            )  # fmt: skip
+            )
         )
         late.flush()
         _notice(world, case, COUNTY)
