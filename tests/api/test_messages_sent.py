@@ -74,7 +74,7 @@ def workers(world: World) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def _until(condition: Callable[[], bool], seconds: float = 40) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come about"
