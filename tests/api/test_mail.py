@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -54,9 +55,10 @@ def post() -> Post:
 
 @pytest.fixture
 def mailer(post: Post) -> Iterator[Mailer]:
-    controller = Controller(post, hostname="127.0.0.1", port=0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    controller = Controller(post, hostname="127.0.0.1", port=port)
     controller.start()
-    port = controller.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     found = Mailer.of(
         Settings(
             smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", mail_from="redline@example.org", _env_file=None
