@@ -27,6 +27,7 @@ from app.foundation.storage import Storage, StorageAway
 from app.imagery import routes as imagery
 from app.maps import export_routes, ogc_routes, tile_routes
 from app.maps.tile_cache import TileCache
+from app.messages import inbox_routes, webhook_routes
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import register_routes
@@ -45,6 +46,8 @@ ROUTERS = (
     *imagery.routers,
     *monitoring.routers,
     *casework.routers,
+    inbox_routes.router,
+    webhook_routes.router,
     statistics.router,
     register_routes.router,
     export_routes.router,

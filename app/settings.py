@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Signed with a private key that the provider alone has; never `none`, never HS*, whose key both sides hold.
@@ -97,6 +98,17 @@ class Settings(BaseSettings):
         None, description="Where seals are written for others to keep; unset: `seals` in the data directory"
     )
 
+    service_url: str | None = Field(None, description="Address of this service for links in messages; https://")
+    webhook_networks: list[IPv4Network | IPv6Network] = Field(
+        [], description="JSON list of networks (CIDR) that webhooks may be sent to though they are not public"
+    )
+    smtp_host: str | None = Field(None, description="Mail server; unset: no mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["none", "starttls", "tls"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    mail_from: str | None = Field(None, description="Sender of the service's mail, an address alone")
+
     @field_validator("data_dir", "sample_dir", "ledger_key", "seal_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -125,7 +137,7 @@ class Settings(BaseSettings):
                 )
         return value or None
 
-    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @field_validator("oidc_issuer", "oidc_jwks_url", "service_url")
     @classmethod
     def _safe_address(cls, value: str | None) -> str | None:
         """https, or this machine: whoever stands between could send keys of his own."""
@@ -157,6 +169,16 @@ class Settings(BaseSettings):
         """The file of the ledger's private key."""
         return self.ledger_key or self.data_dir / "keys" / "ledger.pem"
 
+    @model_validator(mode="after")
+    def _mail_is_whole(self) -> Settings:
+        if self.smtp_host and not (self.mail_from and is_mail_address(self.mail_from)):
+            raise ValueError("REDLINE_SMTP_HOST needs REDLINE_MAIL_FROM beside it, an address like name@example.org")
+        if self.smtp_user and self.smtp_password is None:
+            raise ValueError("REDLINE_SMTP_USER needs REDLINE_SMTP_PASSWORD beside it")
+        if self.smtp_user and self.smtp_security == "none" and not is_loopback(self.smtp_host or ""):
+            raise ValueError("a password is not sent without TLS: set REDLINE_SMTP_SECURITY to starttls or tls")
+        return self
+
     @property
     def seals(self) -> Path:
         """The folder of the seals' files."""
@@ -182,9 +204,22 @@ def is_safe_address(address: str) -> bool:
     return plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
+_MAIL_ADDRESS = re.compile(
+    r"(?=.{3,254}\Z)[A-Za-z0-9_+=~'-]+(?:\.[A-Za-z0-9_+=~'-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*"
+    r"[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
+)
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether it is a mail address in the plain form (RFC 5321 dot-string and domain), with nothing that a header or
+    a command of SMTP could take for more.
+    """
+    return _MAIL_ADDRESS.fullmatch(text) is not None and len(text.partition("@")[0]) <= 64
+
+
 @lru_cache
 def get_settings() -> Settings:
     return Settings()
 
 
-__all__ = ["REPOSITORY", "Settings", "get_settings", "is_loopback", "is_safe_address"]
+__all__ = ["REPOSITORY", "Settings", "get_settings", "is_loopback", "is_mail_address", "is_safe_address"]

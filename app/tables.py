@@ -7,6 +7,7 @@ from app.casework import models as casework
 from app.foundation import timetable
 from app.foundation.database import Base
 from app.imagery import models as imagery
+from app.messages import models as messages
 from app.monitoring import models as monitoring
 
 metadata = Base.metadata
@@ -19,6 +20,7 @@ __all__ = [
     "deadline_models",
     "evidence_models",
     "imagery",
+    "messages",
     "metadata",
     "monitoring",
     "review_models",

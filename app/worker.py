@@ -1,4 +1,4 @@
-"""The worker: turns the timetable's wheel and carries out runs."""
+"""The worker: turns the timetable's wheel, carries out runs, and sends messages."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from app.casework import attaching, deadline_jobs, deadline_notices, pickup, pro
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
+from app.messages import mailing, retention
+from app.messages.messenger import Messenger
 from app.monitoring import baselines, rejudging, sweeping
 from app.monitoring import service as monitoring
 from app.monitoring.execution import execute_next
@@ -48,6 +50,8 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *throttling.timetable(),
         *deadline_jobs.timetable(),
         *proof.timetable(settings),
+        *mailing.timetable(settings),
+        *retention.timetable(),
     ]
 
 
@@ -66,6 +70,7 @@ def work(database: Database, settings: Settings, stop: threading.Event) -> None:
 
     scheduler.add_job(turn, "interval", seconds=WHEEL_SECONDS, next_run_time=utc_now(), max_instances=1, coalesce=True)
     scheduler.start()
+    beside = _messages(database, settings, stop)
     log.info("worker %s is ready", name)
     try:
         while not stop.is_set():
@@ -78,6 +83,21 @@ def work(database: Database, settings: Settings, stop: threading.Event) -> None:
             stop.wait(pause)
     finally:
         scheduler.shutdown(wait=True)
+        # Whoever left the loop by a fault ends these, too.
+        stop.set()
+        for thread in beside:
+            thread.join()
+
+
+def _messages(database: Database, settings: Settings, stop: threading.Event) -> list[threading.Thread]:
+    """Threads of their own: a run takes hours, and neither a slow receiver nor a slow mail server holds anything up."""
+    threads = [
+        threading.Thread(target=Messenger(database, settings).run, args=(stop,), name="messenger"),
+        threading.Thread(target=mailing.run, args=(database, settings, stop), name="mail"),
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def stop_on_signals() -> threading.Event:

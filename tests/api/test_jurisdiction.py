@@ -54,6 +54,8 @@ from app.casework.vocabulary import (
 )
 from app.foundation.geometry import to_database
 from app.imagery.models import Scene, Source, SourceKind
+from app.messages.models import Delivery, InboxMessage, Webhook
+from app.messages.vocabulary import Event, Origin
 from app.monitoring.models import (
     Confidence,
     Detection,
@@ -245,8 +247,18 @@ def _foreign(session: Session) -> Ids:
         case_id=case.id, deadline_id=deadline.id, kind=NoticeKind.overdue, unit_id=unit.id, due_on=deadline.due_on,
         days=0, noticed_on=date(2024, 1, 23),
     )  # fmt: skip
+    neighbour = account_by_name(session, "county2")
+    hook = Webhook(account_id=neighbour.id, url="https://u.example/", secret=b"s" * 32)
+    session.add(hook)
+    session.flush()
+    sent = Delivery(
+        webhook_id=hook.id, case_id=case.id, origin=Origin.ledger, source_sequence=1, event=Event.case_opened, body="b"
+    )
+    letter = InboxMessage(
+        account_id=neighbour.id, case_id=case.id, origin=Origin.ledger, source_sequence=1, event=Event.state_changed
+    )
     hanging = (
-        *(deadline, request, notice),
+        *(sent, letter, deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal, upload),
     )
@@ -299,6 +311,9 @@ def _foreign(session: Session) -> Ids:
             ("cases", "request_id"): request.id,
             ("look-backs", "look_back_id"): look_back.id,
             ("samples", "sample_id"): sample.id,
+            ("webhooks", "webhook_id"): hook.id,
+            ("webhooks", "delivery_id"): sent.id,
+            ("inbox", "message_id"): letter.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
@@ -426,6 +441,7 @@ def test_the_walk_covers_the_public_surface() -> None:
         "auth", "divisions", "redlines", "protected-areas", "permits", "sources", "scenes", "plans", "runs",
         "detections", "cases", "statistics", "activities", "calibrations", "column-mappings",
         "ogc", "exports", "tiles", "tracks", "look-backs", "samples", "ledger", "clue-lists",
+        "webhooks", "inbox",
     } <= words  # fmt: skip
     paths = {path for path, _ in OPERATIONS}
     for collection in (*Layer, "detections", "cases"):
