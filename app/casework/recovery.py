@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,7 @@ from app.monitoring.jobs import plan_grid
 from app.monitoring.models import Detection
 from app.monitoring.recovery_estimate import BASELINE_YEARS, LEAST_BEFORE, Reading
 from app.monitoring.recovery_ground import (
+    Grid,
     Problem,
     Site,
     Unreadable,
@@ -45,7 +46,6 @@ from app.monitoring.recovery_ground import (
     unpack,
 )
 from app.monitoring.recovery_scenes import changed_ground, looks, plan_watching
-from detectors.types import Grid
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class _Visit:
 
 
 def days_of(session: Session, case: Case) -> Days | None:
-    """When a case's ground changed: by the imagery, by what was confirmed, or by both, the earlier baseline counting."""
+    """When a case's ground changed, by the imagery and what was confirmed; of two baselines the earlier end counts."""
     stated = [date.fromisoformat(str(day)) if (day := case.facts.get(name)) else None for name in _INTERVAL]
     detection = session.get(Detection, case.detection_id) if case.detection_id else None
     if detection is not None:
@@ -141,12 +141,13 @@ def visit(database: Database, case_id: UUID) -> int:
         site = prepared.laid or _lay(prepared)
     except Unreadable as reason:
         with database.transaction(see_all=True) as session:
-            _settle(session, prepared.site_id, {"problem": reason.problem.value})
+            _settle(session, prepared.site_id, {"problem": reason.problem.value, "is_behind": False})
         return 0
     except SceneReadError as error:
         # Without its baseline there is no ring; tomorrow the scene may be whole again.
         with database.transaction(see_all=True) as session:
-            _settle(session, prepared.site_id, {"problem": NO_HISTORY, "failures": [_failure(error)]})
+            values = {"problem": NO_HISTORY, "failures": [_failure(error)], "is_behind": False}
+            _settle(session, prepared.site_id, values)
         return 0
     wanted = [look for look in prepared.looks if prepared.known.get(_key(look)) != _digest(look)]
     found: list[tuple[Acquisition, Reading]] = []
@@ -190,7 +191,7 @@ def _prepare(session: Session, case: Case, now: datetime) -> _Visit | None:
     )  # fmt: skip
     # A site that another one has replaced is behind no more.
     session.execute(
-        RecoverySite.__table__.update()
+        update(RecoverySite)
         .where(RecoverySite.case_id == case.id, RecoverySite.subject_digest != subject)
         .values(is_behind=False)
     )
@@ -208,6 +209,8 @@ def _prepare(session: Session, case: Case, now: datetime) -> _Visit | None:
     if sum(look.day <= days.last_clear_on for look in seen) < LEAST_BEFORE:
         row.problem = NO_HISTORY
         return None
+    # A visit that dies is made good by the next tick.
+    row.is_behind = True
     readings = select(RecoveryReading).where(RecoveryReading.site_id == row.id)
     return _Visit(
         site_id=row.id,

@@ -11,6 +11,7 @@ from app.casework import (
     look_back_routes,
     outline_routes,
     rebound_routes,
+    recovery_routes,
     repeat_routes,
     sample_routes,
     track_routes,
@@ -31,5 +32,6 @@ routers = (
     ledger_routes.case_router,
     clue_routes.router,
     rebound_routes.router,
+    recovery_routes.router,
     repeat_routes.router,
 )

@@ -20,7 +20,7 @@ passing for regrowth. No database and no images here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Final
@@ -208,11 +208,11 @@ class _Spans:
 
 def _share(index: Index, inside: Floats, ring: Floats, spans: _Spans) -> Share:
     days, before, after = spans.days, spans.before, spans.after
-    counted = {"before": int(before.sum()), "after": int(after.sum())}
-    if counted["before"] < LEAST_BEFORE:
-        return Share(Reason.few_before, **counted)
+    counted = Share(before=int(before.sum()), after=int(after.sum()))
+    if counted.before < LEAST_BEFORE:
+        return replace(counted, reason=Reason.few_before)
     if float(np.median(inside[before])) < index.vegetated:
-        return Share(Reason.not_vegetated_before, **counted)
+        return replace(counted, reason=Reason.not_vegetated_before)
     apart = inside - ring
     usual = _same_season(days[before], apart[before], days)
     expected = ring + np.where(np.isnan(usual), np.median(apart[before]), usual)
@@ -221,27 +221,33 @@ def _share(index: Index, inside: Floats, ring: Floats, spans: _Spans) -> Share:
     before, after = before & np.isfinite(cover), after & np.isfinite(cover)
     scatter = 1.4826 * float(np.median(np.abs(cover[before] - np.median(cover[before]))))
     if scatter > MOST_SCATTER:
-        return Share(Reason.unsteady_before, **counted)
+        return replace(counted, reason=Reason.unsteady_before)
     where = np.flatnonzero(after)
     told = {int(i): round(float(cover[i]), 4) for i in np.flatnonzero(before | after)}
     if where.size < LEAST_AFTER:
-        return Share(Reason.few_after, cover=told, **counted)
+        return replace(counted, reason=Reason.few_after, cover=told)
     lowest = _lowest(cover, where[days[where] <= max(spans.first + AFTER_DAYS, days[where[LEAST_AFTER - 1]])])
     recent = where[-RECENT:]
     recent = recent[days[recent] > days[where[-1]] - RECENT_DAYS]
     if recent.size < LEAST_AFTER:
-        return Share(Reason.few_after, cover=told, **counted)
+        return replace(counted, reason=Reason.few_after, cover=told)
     loss = 1 - float(np.median(cover[lowest]))
     if loss < max(LEAST_LOSS, 3 * scatter):
-        return Share(Reason.no_loss_seen, loss=round(max(loss, 0.0), 4), cover=told, **counted)
+        return replace(counted, reason=Reason.no_loss_seen, loss=round(max(loss, 0.0), 4), cover=told)
     drift = _drift(days[before], cover[before])
     value = 1 - (1 - float(np.median(cover[recent]))) / loss
-    low, high = _interval(cover[lowest], cover[recent], drift, scatter / np.sqrt(counted["before"]))
+    low, high = _interval(cover[lowest], cover[recent], drift, scatter / np.sqrt(counted.before))
     first_on, last_on = (date.fromordinal(int(days[i])) for i in (recent[0], recent[-1]))
-    return Share(
-        None, round(value, 4), round(min(low, value), 4), round(max(high, value), 4), first_on, last_on,
-        round(loss, 4), cover=told, **counted,
-    )  # fmt: skip
+    return replace(
+        counted,
+        value=round(value, 4),
+        low=round(min(low, value), 4),
+        high=round(max(high, value), 4),
+        first_on=first_on,
+        last_on=last_on,
+        loss=round(loss, 4),
+        cover=told,
+    )
 
 
 def _same_season(known: Days, values: Floats, days: Days) -> Floats:

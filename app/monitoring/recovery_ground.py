@@ -21,7 +21,7 @@ from app.foundation.geometry import CRS, transformer
 from app.imagery.acquisitions import Acquisition
 from app.imagery.pixels import CLEAR, Pixels, read_acquisition
 from app.monitoring.recovery_estimate import Reading
-from detectors.types import Grid
+from detectors.types import Grid as Grid
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -94,7 +94,7 @@ def lay_site(ground: BaseGeometry, grid: Grid, others: Iterable[BaseGeometry]) -
     def burn(geometry: BaseGeometry) -> Bools:
         if geometry.is_empty:
             return np.zeros(shape, np.bool_)
-        return rasterize([geometry], shape, transform=transform, dtype=np.uint8).astype(np.bool_)
+        return np.asarray(rasterize([geometry], shape, transform=transform, dtype=np.uint8), np.bool_)
 
     inside = burn(here.buffer(-size / 2))
     if int(inside.sum()) < LEAST_INSIDE:
