@@ -42,7 +42,7 @@ from app.monitoring.recovery_ground import (
     lay_site,
     pack,
     read,
-    read_pixels,
+    read_ndvi,
     unpack,
 )
 from app.monitoring.recovery_scenes import changed_ground, looks, plan_watching
@@ -246,7 +246,7 @@ def _lay(prepared: _Visit) -> Site:
     site = lay_site(prepared.ground, prepared.grid, prepared.others)
     baseline = [look for look in prepared.looks if look.day <= prepared.days.last_clear_on]
     step = max(1, -(-len(baseline) // MOST_CHOSEN_BY))
-    return choose_ring(site, [read_pixels(site, look)[0] for look in baseline[::step]])
+    return choose_ring(site, [read_ndvi(site, look) for look in baseline[::step]])
 
 
 def _settle(session: Session, site_id: UUID, values: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any, Final
 
@@ -106,16 +107,17 @@ def lay_site(ground: BaseGeometry, grid: Grid, others: Iterable[BaseGeometry]) -
     return Site(GeoBox(shape, transform, grid.crs), inside, ring)
 
 
-def read_pixels(site: Site, acquisition: Acquisition) -> tuple[Floats, Floats | None, Bools]:
-    """NDVI, NDMI (None without `swir16`) and where the ground is clear; NaN elsewhere.
+def read_ndvi(site: Site, acquisition: Acquisition) -> Floats:
+    """NDVI of a site's window, NaN where it is not clear.
 
     Raises:
         SceneReadError: as `read_acquisition`.
     """
-    return indices(read_acquisition(acquisition, site.geobox, BANDS))
+    return indices(read_acquisition(acquisition, site.geobox, BANDS[:2]))[0]
 
 
 def indices(pixels: Pixels) -> tuple[Floats, Floats | None, Bools]:
+    """NDVI, NDMI (None without `swir16`), NaN where the ground is not clear, and where it is."""
     clear = pixels.quality == CLEAR
     if not {"red", "nir"} <= set(pixels.bands):
         return np.full(clear.shape, np.nan, np.float32), None, np.zeros_like(clear)
@@ -178,17 +180,22 @@ def read(site: Site, acquisition: Acquisition) -> Reading:
     Raises:
         SceneReadError: as `read_acquisition`.
     """
-    ndvi, ndmi, clear = read_pixels(site, acquisition)
+    return measure(site, read_acquisition(acquisition, site.geobox, BANDS), acquisition.day)
+
+
+def measure(site: Site, pixels: Pixels, day: date) -> Reading:
+    """Medians of the clear pixels inside and in the ring, and their shares."""
+    ndvi, ndmi, clear = indices(pixels)
 
     def middle(plane: Floats | None, mask: Bools) -> float | None:
-        known = _known(plane[mask]) if plane is not None else np.empty(0)
+        known = _known(plane[mask]) if plane is not None else np.empty(0, np.float32)
         return round(float(np.median(known)), 4) if known.size else None
 
     def share(mask: Bools) -> float:
         return round(float(clear[mask].mean()), 4)
 
     return Reading(
-        acquisition.day,
+        day,
         middle(ndvi, site.inside),
         middle(ndvi, site.ring),
         middle(ndmi, site.inside),
