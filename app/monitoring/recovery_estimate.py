@@ -187,11 +187,14 @@ def _undetermined(ndvi: Share) -> Estimate:
 
 
 def _verdict(ndvi: Share, ndmi: Share) -> Verdict:
-    """Recovered is said only where every index that can tell says so, with the lower end of its interval."""
-    told = [one for one in (ndvi, ndmi) if one.low is not None]
-    if all((one.low or 0.0) >= RECOVERED for one in told):
+    """By the lower end of the interval of whichever index has come back less.
+
+    Herbs green a clear cut within its first summer, while shade and wood water, which NDMI sees, are still gone.
+    """
+    lowest = min(one.low for one in (ndvi, ndmi) if one.low is not None)
+    if lowest >= RECOVERED:
         return Verdict.recovered
-    return Verdict.recovering if (ndvi.low or 0.0) >= LEAST_REGROWTH else Verdict.not_recovered
+    return Verdict.recovering if lowest >= LEAST_REGROWTH else Verdict.not_recovered
 
 
 def _numbers(readings: Sequence[Reading], name: str) -> Floats:

@@ -41,6 +41,7 @@ from app.casework.models import (
     EvidenceKind,
     Participation,
 )
+from app.casework.recovery_models import RecoveryReading, RecoverySite
 from app.casework.review_models import Review, ReviewAudit
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal, Sample, SampledCase, Track
 from app.casework.vocabulary import CaseLinkKind, DismissReason, SupervisionSource, TrackKind
@@ -226,9 +227,16 @@ def _foreign(session: Session) -> Ids:
     objection = Objection(
         case_id=case.id, objector="o", content="c", received_on=date(2024, 1, 1), recorded_by=account.id
     )
+    site = RecoverySite(case_id=case.id, subject_digest="d", problem="not_dated")
+    session.add(site)
+    session.flush()
+    reading = RecoveryReading(
+        site_id=site.id, case_id=case.id, acquired_on=date(2024, 1, 1), mission="sentinel-2", scene_ids=[], digest="d",
+        clear_inside=1, clear_ring=1,
+    )  # fmt: skip
     hanging = (
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
-        *(entry, tie, objection, track, sampled, look_back, signal),
+        *(entry, tie, objection, track, sampled, look_back, signal, site, reading),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
