@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.imagery.pixels import CLEAR, HIDDEN, Pixels
 from app.monitoring.recovery_estimate import Reading
-from app.monitoring.recovery_ground import BANDS, choose_ring, indices, lay_site, measure
+from app.monitoring.recovery_ground import BANDS, Site, choose_ring, indices, lay_site, measure
 from detectors.types import Grid
 from tests.series import CRS, ORIGIN, geographic
 
@@ -135,7 +136,7 @@ def readings(plant: Plant) -> tuple[list[Reading], int]:
     return [measure(chosen, p, day) for day, p in ours], int(chosen.ring.sum())
 
 
-def _cut(plane, site):  # type: ignore[no-untyped-def]
+def _cut(plane: NDArray[Any], site: Site) -> NDArray[Any]:
     """A plane of the series on the site's window, which lies within it."""
     row0 = round((ORIGIN[1] - site.geobox.affine.f) / 10)
     col0 = round((site.geobox.affine.c - ORIGIN[0]) / 10)
