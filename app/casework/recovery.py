@@ -61,7 +61,7 @@ TRACKED: Final = (
 MOST_READ: Final = 40
 MOST_CHOSEN_BY: Final = 40
 # A tick's work: other jobs wait for it.
-LOOK_SECONDS: Final = 40.0
+LOOK_SECONDS: Final = 20.0
 # Cases are looked at once a day: scenes come every few days.
 LOOK_AGAIN: Final = timedelta(hours=20)
 # Nobody has said when it happened; no scenes from before it are there yet.

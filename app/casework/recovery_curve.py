@@ -51,9 +51,10 @@ class Curve:
 
 
 def curve_of(session: Session, case: Case) -> Curve:
-    """The curve of a case in the caller's sight, by its newest site."""
+    """The curve of a case in the caller's sight, by the site that was looked at last."""
+    newest = (RecoverySite.looked_at.desc().nulls_last(), RecoverySite.id.desc())
     site = session.scalars(
-        select(RecoverySite).where(RecoverySite.case_id == case.id).order_by(RecoverySite.id.desc()).limit(1)
+        select(RecoverySite).where(RecoverySite.case_id == case.id).order_by(*newest).limit(1)
     ).first()
     if site is None:
         return Curve(None, (), None)

@@ -15,7 +15,7 @@ from app.foundation.identity import new_id
 class RecoverySite(Base):
     """The pixels from which a case's recovery is read, fixed once so that readings compare. Seen with its case.
 
-    Other ground, another plan or other days of the change make another row; the newest counts.
+    Other ground, another plan or other days of the change make another row; the one looked at last counts.
     """
 
     __tablename__ = "recovery_sites"

@@ -31,7 +31,7 @@ from app.imagery.schemas import SourceConfiguration, SourceRequest
 from app.imagery.service import add_source, source_by_name, sync
 from app.monitoring.models import Plan, PlanSource
 from app.worker import all_jobs
-from tests.casework_steps import Desk, fields_of, today
+from tests.casework_steps import Desk, add_detection, fields_of, today
 from tests.conftest import COUNTY, World
 from tests.recovery_steps import CUT_ON, FIRST, GRID, SIZE, Plant, polygon, write
 from tests.series import PATTERN
@@ -282,6 +282,26 @@ def test_what_is_due_and_who_may_ask(watched: World) -> None:
     shown = curve(desk, case)["items"]
     assert [row["acquired_on"] for row in rows] == [item["acquired_on"] for item in shown]
     assert desk.get("county", f"/cases/{case['id']}/recovery", format="xlsx").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("last_clear", "stated", "days"),
+    [
+        (date(2024, 4, 20), None, (date(2024, 4, 20), date(2024, 5, 1))),
+        (None, None, (date(2024, 4, 30), date(2024, 5, 1))),
+        # What people found began before the imagery showed it: the baseline must not hold the first days of it.
+        (date(2024, 4, 20), date(2024, 3, 1), (date(2024, 2, 29), date(2024, 5, 1))),
+        (date(2024, 4, 20), date(2024, 4, 28), (date(2024, 4, 20), date(2024, 5, 1))),
+    ],
+)
+def test_the_baseline_ends_before_imagery_and_people_say_it_began(
+    world: World, last_clear: date | None, stated: date | None, days: tuple[date, date]
+) -> None:
+    with world.database.transaction(see_all=True) as session:
+        detection = add_detection(session)
+        detection.last_clear_on = last_clear
+        case = Case(detection_id=detection.id, facts=confirmed(stated) if stated else {})
+        assert recovery.days_of(session, case) == recovery.Days(*days)
 
 
 def test_other_ground_makes_another_site_and_the_old_readings_stay(watched: World) -> None:
