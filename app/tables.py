@@ -2,7 +2,14 @@
 
 from app.access import models as access
 from app.boundaries import models as boundaries
-from app.casework import clue_models, deadline_models, evidence_models, review_models, supervision_models
+from app.casework import (
+    clue_models,
+    deadline_models,
+    evidence_models,
+    recovery_models,
+    review_models,
+    supervision_models,
+)
 from app.casework import models as casework
 from app.foundation import timetable
 from app.foundation.database import Base
@@ -23,6 +30,7 @@ __all__ = [
     "messages",
     "metadata",
     "monitoring",
+    "recovery_models",
     "review_models",
     "supervision_models",
     "timetable",

@@ -12,7 +12,7 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.access import idempotency, throttling
-from app.casework import attaching, deadline_jobs, deadline_notices, pickup, proof, rebounds, uploads
+from app.casework import attaching, deadline_jobs, deadline_notices, pickup, proof, rebounds, recovery, uploads
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -43,6 +43,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *rejudging.timetable(database),
         *pickup.timetable(),
         *rebounds.timetable(),
+        *recovery.timetable(database),
         *attaching.timetable(),
         *uploads.timetable(settings),
         *deadline_notices.timetable(),

@@ -34,6 +34,7 @@ from app.casework.lifecycle import Command
 from app.casework.models import CaseLink, CaseParticipation, Participation
 from app.casework.participation import assign, find_lead, find_units
 from app.casework.parties import party_key
+from app.casework.recovery_curve import curve_of, summary
 from app.casework.sources import SourceEntry, copy_sources, enter_source, make_primary
 from app.casework.splitting import split
 from app.casework.supervision_models import Objection, ReboundSignal
@@ -87,6 +88,12 @@ def _approve_plan(context: Context) -> Payload:
         # What is approved; figures count measures that are documents alone apart.
         "approved_measures": case.plan.get("measure_kinds", []),
     }
+
+
+def _request_closure(context: Context) -> Payload:
+    """Whoever accepts reads in the event how much had come back by then; nothing where no satellite has looked."""
+    curve = curve_of(context.session, context.case)
+    return {"recovery": summary(curve)} if curve.site is not None else {}
 
 
 def _publicise(context: Context) -> Payload:
@@ -216,6 +223,7 @@ EFFECTS: Mapping[Command, Callable[[Context], Payload]] = MappingProxyType(
         Command.confirm: _confirm,
         Command.submit_plan: _submit_plan,
         Command.approve_plan: _approve_plan,
+        Command.request_closure: _request_closure,
         Command.publicise: _publicise,
         Command.record_objection: _record_objection,
         Command.dismiss_objection: _dismiss_objection,

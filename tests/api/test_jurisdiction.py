@@ -42,6 +42,7 @@ from app.casework.models import (
     EvidenceKind,
     Participation,
 )
+from app.casework.recovery_models import RecoveryReading, RecoverySite
 from app.casework.review_models import Review, ReviewAudit
 from app.casework.supervision_models import LookBack, Objection, ReboundSignal, Sample, SampledCase, Track
 from app.casework.vocabulary import (
@@ -257,10 +258,17 @@ def _foreign(session: Session) -> Ids:
     letter = InboxMessage(
         account_id=neighbour.id, case_id=case.id, origin=Origin.ledger, source_sequence=1, event=Event.state_changed
     )
+    site = RecoverySite(case_id=case.id, subject_digest="d", problem="not_dated")
+    session.add(site)
+    session.flush()
+    reading = RecoveryReading(
+        site_id=site.id, case_id=case.id, acquired_on=date(2024, 1, 1), mission="sentinel-2", scene_ids=[], digest="d",
+        clear_inside=1, clear_ring=1,
+    )  # fmt: skip
     hanging = (
         *(sent, letter, deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
-        *(entry, tie, objection, track, sampled, look_back, signal, upload),
+        *(entry, tie, objection, track, sampled, look_back, signal, upload, site, reading),
     )
     session.add_all(hanging)
     told = review_ledger.append(session, caller, detection.id, "dispatch", before=ReviewState.new, after=review.state)
