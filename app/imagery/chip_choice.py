@@ -13,7 +13,7 @@ from rasterio.transform import from_bounds
 
 from app.foundation.time import legal_day
 from app.imagery.acquisitions import Acquisition
-from app.imagery.frames import PIXEL_M, Frame
+from app.imagery.frames import Frame
 from app.imagery.keeping import Kept
 from app.imagery.looks import Square, read_look
 from app.imagery.quality import CLEAR, NOTHING
@@ -23,12 +23,25 @@ from app.imagery.refs import SceneReadError
 CLEAR_ENOUGH = 0.95
 # Of less than half of a site no picture is made.
 LEAST_CLEAR = 0.5
+# An image whose surroundings are hidden has nothing that the site could be compared with: another one, if there is.
+AROUND_ENOUGH = 0.8
 # Within so many days of the other image's day of the year both are of one season.
 SEASON_DAYS = 45
 # How many acquisitions are looked at for one moment: each costs a read of its mask.
 LOOKS = 24
-_SITE_CELLS = 128
-_shares: Kept[tuple[float, float]] = Kept(1 << 20)
+_CELLS = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the masks say, 0 to 1: how much of the site is clear, of the whole frame; how much of the site is there."""
+
+    site: float
+    frame: float
+    seen: float
+
+
+_shares: Kept[Shares] = Kept(1 << 20)
 
 
 class Side(StrEnum):
@@ -118,7 +131,7 @@ def season_gap(one: date, other: date) -> int:
 
 
 def choose(acquisitions: Iterable[Acquisition], moment: Moment, frame: Frame, excluded: Collection[str] = ()) -> Choice:
-    """The first in order that is clear over the site; where none is, the clearest of those looked at.
+    """The first in order that is clear over the site and around it; where none is, the clearest of those looked at.
 
     Args:
         excluded: keys (`key_of`) of acquisitions that turned out unreadable.
@@ -127,26 +140,26 @@ def choose(acquisitions: Iterable[Acquisition], moment: Moment, frame: Frame, ex
         NoImage: there is none, or none of which half of the site is clear.
     """
     wanted = [acquisition for acquisition in in_order(acquisitions, moment) if key_of(acquisition) not in excluded]
-    best: tuple[float, Acquisition] | None = None
+    best: tuple[Shares, Acquisition] | None = None
     unreadable: list[SceneReadError] = []
     for acquisition in wanted[:LOOKS]:
         try:
-            clear, seen = site_shares(acquisition, frame)
+            shares = site_shares(acquisition, frame)
         except SceneReadError as error:
             unreadable.append(error)
             continue
-        if clear >= CLEAR_ENOUGH:
-            return Choice(acquisition, clear, tuple(unreadable))
-        if seen and (best is None or clear > best[0]):
-            best = clear, acquisition
-    if best is not None and best[0] >= LEAST_CLEAR:
-        return Choice(best[1], best[0], tuple(unreadable))
+        if shares.site >= CLEAR_ENOUGH and shares.frame >= AROUND_ENOUGH:
+            return Choice(acquisition, shares.site, tuple(unreadable))
+        if shares.seen and (best is None or _is_clearer(shares, best[0])):
+            best = shares, acquisition
+    if best is not None and best[0].site >= LEAST_CLEAR:
+        return Choice(best[1], best[0].site, tuple(unreadable))
     first, last = moment.window
     between = f"between {first} and {last}"
     if best is not None:
         raise NoImage(
             f"No image {between} shows the site clear; the clearest of {min(len(wanted), LOOKS)} shows "
-            f"{best[0]:.0%} of it, on {day_of(best[1])}.",
+            f"{best[0].site:.0%} of it, on {day_of(best[1])}.",
             unreadable,
         )
     raise NoImage(f"There is no image of the site {between}.", unreadable)
@@ -157,8 +170,8 @@ def key_of(acquisition: Acquisition) -> str:
     return " ".join(f"{scene.id}:{scene.digest}" for scene in acquisition.scenes)
 
 
-def site_shares(acquisition: Acquisition, frame: Frame) -> tuple[float, float]:
-    """The shares of the site that are clear, and that are in the image at all, by the masks of its scenes.
+def site_shares(acquisition: Acquisition, frame: Frame) -> Shares:
+    """What the masks of an acquisition's scenes say of a site and what lies around it.
 
     Raises:
         SceneReadError: as `read_look` does.
@@ -167,13 +180,19 @@ def site_shares(acquisition: Acquisition, frame: Frame) -> tuple[float, float]:
     known = _shares.get(key)
     if known is not None:
         return known
-    bounds = frame.around_site()
-    native = round((bounds[2] - bounds[0]) / PIXEL_M)
-    cells = min(native, _SITE_CELLS)
-    quality = read_look(acquisition, Square(frame.crs, bounds, cells, cells < native), ()).quality
+    cells = frame.cells(_CELLS)
+    square = Square(frame.crs, frame.bounds, cells, thinned=cells < frame.cells(cells + 1))
+    quality = read_look(acquisition, square, ()).quality
     # A site smaller than a pixel is the pixel that it lies in.
-    outside = geometry_mask([frame.site], quality.shape, from_bounds(*bounds, cells, cells), all_touched=True)
+    outside = geometry_mask([frame.site], quality.shape, from_bounds(*frame.bounds, cells, cells), all_touched=True)
     on_site = quality[~outside]
-    shares = float(np.mean(on_site == CLEAR)), float(np.mean(on_site != NOTHING))
-    _shares.put(key, shares, 200)
+    shares = Shares(
+        float(np.mean(on_site == CLEAR)), float(np.mean(quality == CLEAR)), float(np.mean(on_site != NOTHING))
+    )
+    _shares.put(key, shares, 300)
     return shares
+
+
+def _is_clearer(one: Shares, other: Shares) -> bool:
+    """Whether it shows more: of the site, and of its surroundings where the site is clear in both."""
+    return (min(one.site, CLEAR_ENOUGH), one.frame) > (min(other.site, CLEAR_ENOUGH), other.frame)

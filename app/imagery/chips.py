@@ -33,8 +33,11 @@ _STRETCH_CELLS = 256
 _LOW, _HIGH = 2.0, 98.0
 # Reflectance between black and white is at least this: noise over even ground is not blown up to a pattern.
 _LEAST_SPREAD = 0.04
-# Index values beyond these are shown as these: below is water or cloud, above nothing grows.
-_NDVI_RANGE = (-0.1, 0.9)
+# Leaves are dark in visible light: this exponent shows what lies between dark ground and half-way to bright.
+_GAMMA = 0.7
+# Below lie water, snow and cloud, which an index of leaves does not tell apart.
+_NDVI_RANGE = (0.0, 1.0)
+_BRIGHTNESS = np.rint(255 * np.linspace(0, 1, 4096) ** _GAMMA).astype(np.uint8)
 _looks: Kept[Look] = Kept(48 << 20)
 _pictures: Kept[bytes] = Kept(32 << 20)
 # A picture of the largest size takes some 150 MB while it is made.
@@ -45,7 +48,7 @@ _PATIENCE_S = 30.0
 class Style(StrEnum):
     true_colour = "true_colour"
     false_colour = "false_colour"
-    index = "index"
+    vegetation = "index"
 
 
 # What each style is made of, the first that all images of a comparison have. Short-wave infrared first: bare soil
@@ -53,7 +56,7 @@ class Style(StrEnum):
 _BANDS: dict[Style, tuple[tuple[str, ...], ...]] = {
     Style.true_colour: (("red", "green", "blue"),),
     Style.false_colour: (("swir16", "nir", "red"), ("nir", "red", "green")),
-    Style.index: (("nir", "red"),),
+    Style.vegetation: (("nir", "red"),),
 }
 # Viridis: lightness rises evenly, and colour-blind readers see the same order (van der Walt and Smith 2015).
 _NDVI = Legend("NDVI", *_NDVI_RANGE, np.array([cmap.get("viridis")[value][:3] for value in range(256)], np.uint8))
@@ -119,7 +122,7 @@ def _render(chip: Chip, bands: tuple[str, ...]) -> bytes:
     missing = look.quality == NOTHING
     hidden = look.quality == HIDDEN
     legend: Legend | None = None
-    if chip.style is Style.index:
+    if chip.style is Style.vegetation:
         legend = _NDVI
         rgb = _NDVI.colours[_index_steps(look)]
         # An index of snow says nothing of what grows under it.
@@ -127,7 +130,8 @@ def _render(chip: Chip, bands: tuple[str, ...]) -> bytes:
     else:
         cells = chip.frame.cells(_STRETCH_CELLS)
         pair = [_look(other, chip.frame, cells, bands) for other in chip.pair or (chip.acquisition,)]
-        rgb = _stretched(look, stretch(pair))
+        # Visible light by one stretch for all bands, or colours would not be true.
+        rgb = _stretched(look, stretch(pair, together=chip.style is Style.true_colour))
     return draw(rgb, hidden, missing, chip.frame, chip.size, chip.caption, legend)
 
 
@@ -149,26 +153,29 @@ def _look(acquisition: Acquisition, frame: Frame, cells: int, bands: tuple[str, 
     return look
 
 
-def stretch(looks: Sequence[Look]) -> NDArray[np.float32]:
+def stretch(looks: Sequence[Look], *, together: bool) -> NDArray[np.float32]:
     """float32 (band, 2): reflectance shown black and white, percentiles 2 and 98 of all clear pixels of these looks.
 
-    Where no pixel is clear, of all that there are.
+    Where no pixel is clear, of all that there are. `together`: of all bands at once.
     """
     picked = [look.data[:, look.quality == CLEAR] for look in looks]
     if not any(part.size for part in picked):
         picked = [look.data[:, look.quality != NOTHING] for look in looks]
-    together = np.concatenate(picked, axis=1)
-    if not together.size:
-        return np.tile(np.array([0.0, 0.3], np.float32), (len(together), 1))
-    low, high = np.percentile(together, (_LOW, _HIGH), axis=1)
+    numbers = np.concatenate(picked, axis=1)
+    bands = len(numbers)
+    if not numbers.size:
+        return np.tile(np.array([0.0, 0.3], np.float32), (bands, 1))
+    low, high = np.percentile(numbers.reshape(1, -1) if together else numbers, (_LOW, _HIGH), axis=1)
     lacking = np.maximum(0, _LEAST_SPREAD - (high - low)) / 2
-    return np.stack([low - lacking, high + lacking], axis=1).astype(np.float32)
+    limits = np.stack([low - lacking, high + lacking], axis=1).astype(np.float32)
+    return np.broadcast_to(limits, (bands, 2))
 
 
 def _stretched(look: Look, limits: NDArray[np.float32]) -> Rgb:
     low, high = limits[:, 0, None, None], limits[:, 1, None, None]
-    shown = (look.data - low) * (np.float32(255) / (high - low)) + np.float32(0.5)
-    return np.ascontiguousarray(np.clip(shown, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    shares = np.clip((look.data - low) / (high - low), 0, 1)
+    shown = _BRIGHTNESS[(shares * (len(_BRIGHTNESS) - 1) + 0.5).astype(np.uint16)]
+    return np.ascontiguousarray(shown.transpose(1, 2, 0))
 
 
 def _index_steps(look: Look) -> NDArray[np.uint8]:
@@ -177,7 +184,8 @@ def _index_steps(look: Look) -> NDArray[np.uint8]:
     total = nir + red
     ndvi = np.divide(nir - red, total, out=np.zeros_like(total), where=total > 0)
     least, most = _NDVI_RANGE
-    return np.clip((ndvi - least) / (most - least) * 255 + 0.5, 0, 255).astype(np.uint8)
+    steps: NDArray[np.float32] = np.clip((ndvi - least) / (most - least) * 255 + 0.5, 0, 255)
+    return steps.astype(np.uint8)
 
 
 @contextmanager

@@ -6,7 +6,9 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from app.foundation.geometry import CRS, as_multipolygon, transformer
@@ -46,10 +48,6 @@ class Frame:
         """Into how many pixels a side is cut for reading: as many as there are on the ground, at most `most`."""
         return min(most, round(self.side_m / PIXEL_M))
 
-    def around_site(self) -> tuple[float, float, float, float]:
-        """As `bounds`, of the smallest such square around the site alone."""
-        return _square(self.site, 1.0, _SNAP_M)
-
 
 def frame_of(geometry: BaseGeometry) -> Frame:
     """The frame of a site (polygons, EPSG:4490).
@@ -61,10 +59,12 @@ def frame_of(geometry: BaseGeometry) -> Frame:
     west, south, east, north = ground.bounds
     crs = utm_zone((west + east) / 2, (south + north) / 2)
     there = transformer(CRS, crs)
-    site = shapely.transform(
-        shapely.segmentize(ground, _EDGE_DEGREES), lambda x, y: there.transform(x, y), interleaved=False
-    )
-    return Frame(crs, _square(site, CONTEXT, LEAST_SIDE_M), site, hashlib.sha256(ground.wkb).hexdigest())
+
+    def moved(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(there.transform(degrees[:, 0], degrees[:, 1]))
+
+    site = shapely.transform(shapely.segmentize(ground, _EDGE_DEGREES), moved)
+    return Frame(crs, _square(site), site, hashlib.sha256(ground.wkb).hexdigest())
 
 
 def utm_zone(longitude: float, latitude: float) -> str:
@@ -73,9 +73,9 @@ def utm_zone(longitude: float, latitude: float) -> str:
     return f"EPSG:{326 if latitude >= 0 else 327}{zone:02d}"
 
 
-def _square(site: BaseGeometry, context: float, least_m: float) -> tuple[float, float, float, float]:
+def _square(site: BaseGeometry) -> tuple[float, float, float, float]:
     west, south, east, north = site.bounds
-    wanted = max(context * max(east - west, north - south), least_m)
+    wanted = max(CONTEXT * max(east - west, north - south), LEAST_SIDE_M)
     # One step more, so that what is cut off to meet the grid leaves as much as was wanted.
     side = (math.ceil(wanted / _SNAP_M) + 1) * _SNAP_M
     left = math.floor(((west + east - side) / 2) / _SNAP_M) * _SNAP_M

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def read_look(acquisition: Acquisition, square: Square, bands: Sequence[str], pa
     """Read an acquisition there: each pixel from the first of its scenes that has data.
 
     Args:
-        bands: every scene there has them. None: quality alone, by the mask; of a scene that has none, by whether one
+        bands: every scene there has them. Empty: quality alone, by the mask; of a scene that has none, by whether one
             of its bands holds data.
 
     Raises:
@@ -132,8 +132,8 @@ def _read_asset(scene: SceneRef, name: str, square: Square, codes: bool) -> np.m
     with opened(scene, name) as dataset:
         crs = crs_of(square.crs)
         same = dataset.crs == crs
-        thin = "mode" if codes else "average"
-        warp = "nearest" if codes else "bilinear"
+        thin: Literal["mode", "average"] = "mode" if codes else "average"
+        warp: Literal["nearest", "bilinear"] = "nearest" if codes else "bilinear"
         nodata = _nodata(asset, dataset)
         options: dict[str, Any] | None = None
         if square.thinned and nodata is not None and nodata != dataset.nodata:
@@ -151,7 +151,8 @@ def _read_asset(scene: SceneRef, name: str, square: Square, codes: bool) -> np.m
             resampling_method=thin if square.thinned else "nearest",
             reproject_method=thin if square.thinned else warp,
         )
-        return image.array[0]
+        numbers: np.ma.MaskedArray[Any, Any] = image.array[0]
+        return numbers
 
 
 def _nodata(asset: AssetRef, dataset: Any) -> float | None:
