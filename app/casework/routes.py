@@ -2,6 +2,7 @@
 
 from app.casework import (
     case_routes,
+    chip_routes,
     clue_routes,
     desk_routes,
     detection_routes,
@@ -23,6 +24,8 @@ routers = (
     judgement_routes.router,
     outline_routes.router,
     case_routes.router,
+    chip_routes.case_router,
+    chip_routes.detection_router,
     evidence_routes.router,
     track_routes.router,
     look_back_routes.router,
