@@ -125,9 +125,9 @@ def _wish(moment: Moment) -> Callable[[Acquisition], tuple[int, int]]:
 
 
 def season_gap(one: date, other: date) -> int:
-    """Days between two days of the year, the shorter way round: 0 to 183."""
+    """Days between two days of the year, the shorter way round: 0 to 182."""
     apart = abs(one.timetuple().tm_yday - other.timetuple().tm_yday)
-    return min(apart, 366 - apart)
+    return min(apart, abs(365 - apart))
 
 
 def choose(acquisitions: Iterable[Acquisition], moment: Moment, frame: Frame, excluded: Collection[str] = ()) -> Choice:
