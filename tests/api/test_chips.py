@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from shapely.geometry import box
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from app.access.accounts import unit_by_code
 from app.casework import chips as case_chips
 from app.casework.models import Case
 from app.foundation.geometry import from_database, geodesic_area_m2, to_database
 from app.imagery import service
-from app.imagery.models import Scene, Source, SourceKind
+from app.imagery.models import Scene, SourceKind
 from app.imagery.schemas import SourceConfiguration, SourceRequest
 from app.monitoring.models import Detection, PlanSource
 from app.settings import REPOSITORY
@@ -71,9 +71,9 @@ def add_site(world: World, *source_ids: UUID, geometry: Any = SITE, **changed: A
     """A detection on made images: last clear on 10 May, first seen on 20 May 2024."""
     with world.database.transaction(see_all=True) as session:
         detection = add_detection(session)
-        session.execute(delete(PlanSource))
-        for position, source_id in enumerate(source_ids):
-            session.add(PlanSource(plan_id=detection.plan_id, source_id=source_id, position=position))
+        known = select(PlanSource.source_id).where(PlanSource.plan_id == detection.plan_id)
+        for source_id in set(source_ids) - set(session.scalars(known)):
+            session.add(PlanSource(plan_id=detection.plan_id, source_id=source_id, position=1))
         detection.geom, detection.area_m2 = to_database(geometry), geodesic_area_m2(geometry)
         detection.last_clear_on, detection.first_seen_on = date(2024, 5, 10), date(2024, 5, 20)
         for field, value in changed.items():
@@ -203,10 +203,6 @@ def test_an_unreadable_image_gives_way_to_the_next(world: World, desk: Desk, fol
     for file in folder.glob("*.tif"):
         file.unlink()
     other = add_site(world, geometry=ground(44, 44, 57, 57))
-    with world.database.transaction(see_all=True) as session:
-        plan_id = session.get_one(Detection, other).plan_id
-        source_id = session.scalars(select(Source.id).where(Source.name == "made")).one()
-        session.add(PlanSource(plan_id=plan_id, source_id=source_id, position=0))
     assert desk.get("county", f"/detections/{other}/chips/after.png").status_code == 503
     assert "cannot be read" in moments(desk, f"/detections/{other}")["after"]["reason"]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_casework,
+    bench_chips,
     bench_forest_cut,
     bench_import,
     bench_ledger,
@@ -84,6 +85,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "overlay": lambda options: bench_overlay.run(),
     "ledger": lambda options: bench_ledger.run(options.events),
     "casework": lambda options: bench_casework.main(),
+    "chips": lambda options: bench_chips.run(),
 }
 NAMES = tuple(BENCHMARKS)
 
