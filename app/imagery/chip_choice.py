@@ -29,7 +29,8 @@ AROUND_ENOUGH = 0.8
 SEASON_DAYS = 45
 # How many acquisitions are looked at for one moment: each costs a read of its mask.
 LOOKS = 24
-_CELLS = 192
+# As many as the stretch is measured on: a mask is read once for both.
+_CELLS = 256
 
 
 @dataclass(frozen=True, slots=True)

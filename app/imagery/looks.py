@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from rio_tiler.constants import WGS84_CRS
 from rio_tiler.reader import part
 
 from app.imagery.acquisitions import Acquisition
+from app.imagery.keeping import Kept
 from app.imagery.models import MaskKind
 from app.imagery.opening import Patience, crs_of, gdal, opened, patiently
 from app.imagery.quality import CLEAR, NOTHING, quality_table
@@ -32,6 +33,8 @@ Bounds = tuple[float, float, float, float]
 PATIENCE = Patience(tries=2, first_wait_s=0.5, options=(("GDAL_HTTP_TIMEOUT", "15"), ("GDAL_HTTP_MAX_RETRY", "1")))
 # A footprint in a catalogue is a little too narrow.
 _SLACK_DEGREES = 0.001
+_masks: Kept[Codes] = Kept(16 << 20)
+_LARGEST_KEPT = 256 * 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ class Square:
 
 def scenes_on(acquisition: Acquisition, square: Square) -> list[SceneRef]:
     """The scenes of an acquisition that may have pixels there, those of the square's own CRS first."""
-    west, south, east, north = transform_bounds(crs_of(square.crs), WGS84_CRS, *square.bounds)
+    west, south, east, north = _degrees(square.crs, square.bounds)
     here = [
         scene
         for scene in acquisition.scenes
@@ -72,6 +75,12 @@ def scenes_on(acquisition: Acquisition, square: Square) -> list[SceneRef]:
         )
     ]
     return sorted(here, key=lambda scene: scene.crs is None or crs_of(scene.crs) != crs_of(square.crs))
+
+
+@lru_cache(maxsize=1024)
+def _degrees(crs: str, bounds: Bounds) -> Bounds:
+    west, south, east, north = transform_bounds(crs_of(crs), WGS84_CRS, *bounds)
+    return west, south, east, north
 
 
 def read_look(acquisition: Acquisition, square: Square, bands: Sequence[str], patience: Patience = PATIENCE) -> Look:
@@ -103,13 +112,8 @@ def _read_scene(scene: SceneRef, square: Square, bands: Sequence[str], patience:
     if scene.mask is MaskKind.none:
         quality = np.full((square.cells, square.cells), CLEAR, np.uint8)
         names = list(bands) or sorted(scene.assets)[:1]
-    elif MASK not in scene.assets:
-        raise SceneReadError(scene.external_id, MASK, "the scene has no mask")
     else:
-        codes = patiently(scene, partial(_read_asset, scene, MASK, square, True), patience)
-        # What lies outside the file is masked, and a mask of floating-point numbers holds whole ones.
-        numbers = np.where(np.ma.getmaskarray(codes), 0, np.nan_to_num(codes.data)).astype(np.uint16)
-        quality = np.where(np.ma.getmaskarray(codes), NOTHING, quality_table(scene.mask)[numbers])
+        quality = _masked(scene, square, patience).copy()
         names = list(bands)
     for name in names:
         asset = scene.assets[name]
@@ -121,6 +125,24 @@ def _read_scene(scene: SceneRef, square: Square, bands: Sequence[str], patience:
         if bands:
             data[bands.index(name)] = np.where(gone, 0, read.data) * np.float32(asset.scale) + np.float32(asset.offset)
     return data, quality
+
+
+def _masked(scene: SceneRef, square: Square, patience: Patience) -> Codes:
+    """What a scene's mask says there. Remembered: who chooses an image by its mask draws it next."""
+    if MASK not in scene.assets:
+        raise SceneReadError(scene.external_id, MASK, "the scene has no mask")
+    key = f"{scene.id} {scene.digest} {square}"
+    known = _masks.get(key)
+    if known is not None:
+        return known
+    codes = patiently(scene, partial(_read_asset, scene, MASK, square, True), patience)
+    # What lies outside the file is masked, and a mask of floating-point numbers holds whole ones.
+    gone = np.ma.getmaskarray(codes)
+    numbers = np.where(gone, 0, np.nan_to_num(codes.data)).astype(np.uint16)
+    quality: Codes = np.where(gone, np.uint8(NOTHING), quality_table(scene.mask)[numbers])
+    if quality.size <= _LARGEST_KEPT:
+        _masks.put(key, quality, quality.nbytes)
+    return quality
 
 
 def _read_asset(scene: SceneRef, name: str, square: Square, codes: bool) -> np.ma.MaskedArray[Any, Any]:
