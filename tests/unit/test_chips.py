@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 from datetime import date
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from numpy.typing import NDArray
 from PIL import Image
+from pyproj import Transformer
 
+from app.foundation.errors import Busy
 from app.imagery import chips
 from app.imagery.acquisitions import Acquisition
 from app.imagery.chip_choice import Moment, NoImage, Side, choose, day_of, in_order, season_gap, site_shares
@@ -126,8 +129,6 @@ def test_numbers_are_reflectance_before_they_are_compared(tmp_path: Path, before
 
 
 def _add(path: Path, number: int) -> None:
-    import rasterio
-
     with rasterio.open(path, "r+") as file:
         file.write(file.read(1) + number, 1)
 
@@ -145,7 +146,7 @@ def test_the_scale_bar_is_as_long_as_it_says(after: Acquisition, size: int) -> N
 
 def _longest_run(row: NDArray[np.bool_]) -> int:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
-    return max((int(end - begin) for begin, end in pairwise(edges[:])), default=0) if edges.size else 0
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 @pytest.mark.parametrize(("side_m", "metres"), [(600, 100), (700, 200), (2000, 500), (30_000, 5000), (6.7, 2)])
@@ -221,8 +222,6 @@ def test_two_files_of_one_acquisition_fill_each_other(tmp_path: Path) -> None:
 
 
 def _move(source: str, target: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> object:
-    from pyproj import Transformer
-
     return Transformer.from_crs(source, target, always_xy=True).transform(x, y)
 
 
@@ -253,8 +252,6 @@ def test_a_huge_site_is_thinned_out_and_its_nodata_left_out(tmp_path: Path, cell
     """Also where only the catalogue says which number is none."""
     scene = write_scene(tmp_path / "s", DAY, Picture(size=100, bands=("red",)))
     planes = Path(scene.assets["red"].href)
-    import rasterio
-
     with rasterio.open(planes, "r+") as file:
         numbers = np.full((100, 100), 3000, np.uint16)
         numbers[::3] = 0
@@ -351,10 +348,6 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_a_picture_waits_for_a_place_and_not_for_ever(after: Acquisition, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    from app.foundation.errors import Busy
-
     monkeypatch.setattr(chips, "_places", threading.BoundedSemaphore(1))
     monkeypatch.setattr(chips, "_PATIENCE_S", 0.01)
     frame = frame_of(SITE)
