@@ -203,7 +203,7 @@ def test_an_unreadable_image_gives_way_to_the_next(world: World, desk: Desk, fol
     assert desk.get("county", f"{fresh}/after.png", style="index").status_code == 200
     for file in folder.glob("*.tif"):
         file.unlink()
-    other = add_site(world, geometry=ground(44, 44, 57, 57))
+    other = add_site(world, geometry=ground(20, 20, 70, 70))
     assert desk.get("county", f"/detections/{other}/chips/after.png").status_code == 503
     assert "cannot be read" in moments(desk, f"/detections/{other}")["after"]["reason"]
 
