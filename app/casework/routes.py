@@ -2,6 +2,7 @@
 
 from app.casework import (
     case_routes,
+    chip_routes,
     clue_routes,
     deadline_request_routes,
     deadline_routes,
@@ -31,6 +32,8 @@ routers = (
     # `uploads` is no id of evidence.
     upload_routes.router,
     upload_routes.piece_router,
+    chip_routes.case_router,
+    chip_routes.detection_router,
     evidence_routes.router,
     track_routes.router,
     deadline_routes.router,

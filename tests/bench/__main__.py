@@ -19,6 +19,7 @@ from pathlib import Path
 from detectors.registry import make_monitor
 from tests.bench import (
     bench_casework,
+    bench_chips,
     bench_evidence,
     bench_forest_cut,
     bench_import,
@@ -86,6 +87,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "ledger": lambda options: bench_ledger.run(options.events),
     "casework": lambda options: bench_casework.main(),
     "evidence": lambda options: bench_evidence.run(options.photos),
+    "chips": lambda options: bench_chips.run(),
 }
 NAMES = tuple(BENCHMARKS)
 
