@@ -1,4 +1,4 @@
-"""What a cell of the ledger's spreadsheet says: from a case into a cell, and from a cell back into a command's field."""
+"""What a cell of the ledger's spreadsheet says: from a case into a cell, and from a cell into a command's field."""
 
 from __future__ import annotations
 

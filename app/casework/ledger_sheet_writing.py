@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import xlsxwriter
@@ -23,9 +23,11 @@ from app.casework.ledger_sheet import (
     Column,
     Group,
     Kind,
+    columns_of,
 )
 from app.casework.ledger_sheet_cells import plain
 from app.casework.ledger_sheet_rows import SheetRow
+from app.casework.lifecycle import Command
 
 # A text goes in as text, whatever it begins with; nothing is made a link or a number.
 _OPTIONS = {
@@ -66,13 +68,16 @@ def write_sheet(rows: Sequence[SheetRow], today: date) -> bytes:
     sink = io.BytesIO()
     book = xlsxwriter.Workbook(sink, _OPTIONS)
     # The same rows on the same day are the same bytes.
-    book.set_properties({"title": "生态保护红线问题台账", "created": datetime(today.year, today.month, today.day)})
+    book.set_properties({"title": "生态保护红线问题台账", "created": datetime.combine(today, time(), UTC)})
     sheet, help_, keys = (book.add_worksheet(name) for name in (SHEET, HELP, KEYS))
     _layout(book, sheet, len(rows))
     formats = _cell_formats(book)
     for number, row in enumerate(rows, 1):
         for place, column in enumerate(COLUMNS):
-            _put(sheet, number, place, row.cells[column.key], formats[column.key])
+            value = row.cells[column.key]
+            # An empty cell to fill in has the format of its column.
+            if value is not None or not column.is_editable:
+                _put(sheet, number, place, value, formats[column.key])
     _drop_downs(sheet, rows)
     _write_help(book, help_, today)
     _write_keys(keys, rows, today)
@@ -84,10 +89,10 @@ def _cell_formats(book: Any) -> dict[str, Any]:
     formats = {}
     for column in COLUMNS:
         # Text stays text when somebody types digits: a code keeps its leading zeros and all its digits.
-        look = _FONT | {"num_format": _FORMATS.get(column.kind, "@"), "valign": "top", "border": 1}
-        look |= {"border_color": "#BFBFBF", "text_wrap": column.kind not in _FORMATS}
+        look = _FONT | {"num_format": _FORMATS.get(column.kind, "@"), "valign": "top"}
+        look |= {"text_wrap": column.kind not in _FORMATS}
         if not column.is_editable:
-            look |= {"bg_color": _GREY}
+            look |= {"bg_color": _GREY, "border": 1, "border_color": "#BFBFBF"}
         formats[column.key] = book.add_format(look | {"locked": not column.is_editable})
     return formats
 
@@ -95,7 +100,15 @@ def _cell_formats(book: Any) -> dict[str, Any]:
 def _layout(book: Any, sheet: Any, count: int) -> None:
     """Widths, headings, what is frozen and what is protected. Comes first: rows are written from the top."""
     bare = {
-        kind: book.add_format(_FONT | {"num_format": _FORMATS.get(kind, "@"), "locked": False, "valign": "top"})
+        kind: book.add_format(
+            _FONT
+            | {
+                "num_format": _FORMATS.get(kind, "@"),
+                "locked": False,
+                "valign": "top",
+                "text_wrap": kind not in _FORMATS,
+            }
+        )
         for kind in Kind
     }
     for place, column in enumerate(COLUMNS):
@@ -181,9 +194,7 @@ def _write_help(book: Any, sheet: Any, today: date) -> None:
     sheet.protect("")
 
 
-def _takes(command: Any) -> str:
-    from app.casework.ledger_sheet import columns_of
-
+def _takes(command: Command) -> str:
     return SEPARATOR.join(column.heading for column in columns_of(command).values()) or "无"
 
 

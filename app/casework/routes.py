@@ -8,6 +8,7 @@ from app.casework import (
     evidence_routes,
     judgement_routes,
     ledger_routes,
+    ledger_sheet_routes,
     look_back_routes,
     outline_routes,
     rebound_routes,
@@ -22,6 +23,8 @@ routers = (
     detection_routes.router,
     judgement_routes.router,
     outline_routes.router,
+    # `ledger.xlsx` is no id either.
+    ledger_sheet_routes.router,
     case_routes.router,
     evidence_routes.router,
     track_routes.router,
