@@ -56,7 +56,11 @@ def fill(book: Workbook, number: str, values: Mapping[str, Any]) -> None:
     sheet = book[SHEET]
     row = row_of(sheet, number)
     for key, value in values.items():
-        sheet.cell(row, column_of(sheet, key)).value = value
+        cell = sheet.cell(row, column_of(sheet, key))
+        cell.value = value
+        if isinstance(value, str):
+            # As somebody types it into a cell of text: no formula.
+            cell.data_type = "s"
 
 
 def filled(content: bytes, cells: Mapping[str, Mapping[str, Any]], edit: Callable[[Any], None] | None = None) -> bytes:

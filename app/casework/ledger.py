@@ -104,10 +104,10 @@ def _lasts(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, tuple[int, 
         one = select(*columns).where(CaseEvent.case_id == case_ids[0]).order_by(CaseEvent.case_sequence.desc()).limit(1)
         rows = session.execute(one)
     else:
-        several = select(*columns).where(CaseEvent.case_id == func.any(list(case_ids)))
-        rows = session.execute(
-            several.distinct(CaseEvent.case_id).order_by(CaseEvent.case_id, CaseEvent.case_sequence.desc())
-        )
+        numbers = select(CaseEvent.case_id, func.max(CaseEvent.case_sequence).label("number"))
+        newest = numbers.where(CaseEvent.case_id == func.any(list(case_ids))).group_by(CaseEvent.case_id).subquery()
+        is_newest = (CaseEvent.case_id == newest.c.case_id) & (CaseEvent.case_sequence == newest.c.number)
+        rows = session.execute(select(*columns).join(newest, is_newest))
     return {row.case_id: (row.case_sequence, row.hash) for row in rows}
 
 
