@@ -12,6 +12,7 @@ import pytest
 
 from app.casework.ledger_sheet import COLUMNS, KEYS, SHEET
 from app.casework.ledger_sheet_cells import plain, same
+from app.casework.ledger_sheet_reading import _unescaped
 from tests.casework_steps import Desk, today
 from tests.conftest import World
 from tests.office.soffice import converted
@@ -68,7 +69,7 @@ def _cells(content: bytes) -> dict[str, dict[str, Any]]:
     rows = {}
     for row in sheet.iter_rows(min_row=2):
         assert not [cell.coordinate for cell in row if cell.data_type == "f" or cell.hyperlink]
-        told = {column.key: plain(column, cell.value) for column, cell in zip(keys, row, strict=False)}
+        told = {column.key: plain(column, _unescaped(cell.value)) for column, cell in zip(keys, row, strict=False)}
         if told["number"]:
             rows[str(told["number"])] = told
     return rows
