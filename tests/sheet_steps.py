@@ -51,6 +51,14 @@ def row_of(sheet: Any, number: str) -> int:
     return next(row for row in range(2, sheet.max_row + 1) if sheet.cell(row, place).value == number)
 
 
+def is_locked(sheet: Any, cell: Any) -> bool:
+    """Whether a cell is locked. One that nobody wrote has the format of its column, or of columns alike."""
+    if cell.has_style:
+        return bool(cell.protection.locked)
+    alike = (one for one in sheet.column_dimensions.values() if (one.min or 0) <= cell.column <= (one.max or 0))
+    return all(one.protection.locked for one in alike)
+
+
 def fill(book: Workbook, number: str, values: Mapping[str, Any]) -> None:
     """Fill cells of a case's row in, by the columns' keys."""
     sheet = book[SHEET]

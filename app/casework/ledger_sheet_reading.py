@@ -29,7 +29,9 @@ _MOST_ROWS = MOST_CASES + 1_000
 _MOST_CHUNKS = 100
 _MOST_CHARACTERS = 40_000_000
 _FORMULA = object()
-_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
+# What writers have to escape: control characters, and the underscore of what looks like an escape. LibreOffice leaves
+# the latter as it is, so that nothing else is taken for one.
+_ESCAPED = re.compile("_x(00[01][0-9A-Fa-f]|005[Ff])_")
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _read_keys(sheet: Any) -> dict[str, Original]:
     try:
         for row in rows:
             if row and row[0] is not None:
-                said = "".join(str(_unescaped(part))[1:-1] for part in row[3:] if part is not None)
+                said = "".join(str(unescaped(part))[1:-1] for part in row[3:] if part is not None)
                 cells = json.loads(said)
                 if not isinstance(cells, dict):
                     raise ValueError
@@ -161,10 +163,10 @@ def _read_rows(sheet: Any, has_formulas: bool) -> ReadSheet:
 def _value(cell: Any, is_cell: bool) -> Any:
     if is_cell and cell.data_type == "f":
         return _FORMULA
-    return _unescaped(cell.value if is_cell else cell)
+    return unescaped(cell.value if is_cell else cell)
 
 
-def _unescaped(value: Any) -> Any:
+def unescaped(value: Any) -> Any:
     """A text without the escapes of workbooks (ECMA-376 part 1, 22.9.2.19 ST_Xstring), which openpyxl leaves in."""
     if isinstance(value, str) and "_x" in value:
         return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), value)

@@ -32,6 +32,7 @@ from tests.bench import (
     bench_recognition_quality,
     bench_scale,
     bench_scene,
+    bench_sheet,
     bench_simulated,
     bench_speed,
     bench_vegetation,
@@ -84,6 +85,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "overlay": lambda options: bench_overlay.run(),
     "ledger": lambda options: bench_ledger.run(options.events),
     "casework": lambda options: bench_casework.main(),
+    "sheet": lambda options: bench_sheet.main(),
 }
 NAMES = tuple(BENCHMARKS)
 
