@@ -114,6 +114,8 @@ def _layout(book: Any, sheet: Any, count: int) -> None:
     for place, column in enumerate(COLUMNS):
         # Cells that nobody wrote have their column's format.
         sheet.set_column(place, place, column.width, bare[column.kind] if column.is_editable else None)
+    # Two lines: a text that is longer is read in its cell.
+    sheet.set_default_row(31)
     sheet.set_row(0, 32)
     for place, column in enumerate(COLUMNS):
         look = _FONT | {"bold": True, "bg_color": _HEADS[column.group], "border": 1, "text_wrap": True}
@@ -121,6 +123,7 @@ def _layout(book: Any, sheet: Any, count: int) -> None:
     sheet.freeze_panes(1, 2)
     sheet.autofilter(0, 0, max(count, 1), len(COLUMNS) - 1)
     sheet.protect("", {"autofilter": True, "sort": True, "format_columns": True, "format_rows": True})
+    sheet.hide_gridlines(0)  # not on paper either
     sheet.set_landscape()
     sheet.set_paper(8)  # A3
     sheet.repeat_rows(0)
