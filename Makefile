@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help system venv venv-dev venv-bench demo test torture bench lint format lock clean
+.PHONY: help system venv venv-dev venv-bench demo test torture system-office office bench lint format lock clean
 
 PYTHON ?=
 ARGS ?=
@@ -41,6 +41,16 @@ has_postgis() {
             [ -e "/usr/share/postgresql/$$version/extension/postgis.control" ]; then return 0; fi
     done
     return 1
+}
+
+# Makes `apt`, which installs as root; $$@ is what is missing.
+as_root() {
+    sudo=()
+    if [ "$$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "Missing: $$*. Installing needs root: run 'make system' as root once."
+        sudo=(sudo)
+    fi
+    apt() { "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$$@"; }
 }
 
 # Makes .venv hold what is locked in file $$2; $$1 is runtime, dev or bench. Fast when it does already.
@@ -95,12 +105,7 @@ system: ## Install missing system packages (Debian): PostgreSQL with PostGIS, py
 	[ $${#missing[@]} -gt 0 ] || exit 0
 	command -v apt-get >/dev/null || fail "Missing: $${missing[*]}. This is not a Debian system: install PostgreSQL 15" \
 	    "or newer with PostGIS 3, curl, jq, GDAL's programs and Python's venv yourself, or set REDLINE_DATABASE_URL."
-	sudo=()
-	if [ "$$(id -u)" -ne 0 ]; then
-	    command -v sudo >/dev/null || fail "Missing: $${missing[*]}. Installing needs root: run 'make system' as root once."
-	    sudo=(sudo)
-	fi
-	apt() { "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$$@"; }
+	as_root "$${missing[@]}"
 	say "Installing system packages for: $${missing[*]}"
 	apt update
 	packages=()
@@ -122,6 +127,19 @@ system: ## Install missing system packages (Debian): PostgreSQL with PostGIS, py
 	echo 'create_main_cluster = false' | "$${sudo[@]}" tee "$$configuration" >/dev/null
 	apt install -y --no-install-recommends "$${packages[@]}"
 
+system-office: ## Install LibreOffice Calc and the Noto CJK fonts, for make office (Debian)
+	@$(FUNCTIONS)
+	missing=()
+	command -v soffice >/dev/null && [ -e "$$(dirname "$$(readlink -f "$$(command -v soffice)")")/libsclo.so" ] ||
+	    missing+=(libreoffice-calc-nogui)
+	fc-list :lang=zh family 2>/dev/null | grep -q 'Noto Sans CJK' || missing+=(fonts-noto-cjk fontconfig)
+	[ $${#missing[@]} -gt 0 ] || exit 0
+	command -v apt-get >/dev/null || fail "Missing: LibreOffice Calc or the Noto CJK fonts; install them yourself."
+	as_root "$${missing[@]}"
+	say "Installing system packages: $${missing[*]}"
+	apt update
+	apt install -y --no-install-recommends "$${missing[@]}"
+
 venv: ## Make .venv with the packages that the service needs
 	@$(FUNCTIONS)
 	sync_venv runtime requirements.lock
@@ -142,6 +160,9 @@ test: system venv-dev ## Run the tests
 
 torture: system venv-dev ## Kill workers, fill disks, restart databases, many times
 	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests/torture $(ARGS)
+
+office: system system-office venv-dev ## Run the tests that go through LibreOffice
+	@exec .venv/bin/python -m pytest -n $(JOBS) -m office tests/office $(ARGS)
 
 bench: system venv-bench ## Run the benchmarks
 	@exec .venv/bin/python -m tests.bench $(ARGS)

@@ -89,7 +89,7 @@ def find_cases(
         Invalid: there is no such unit or activity.
         BadRequest: the cursor is not one that this list, in this order, gave out.
     """
-    statement = in_jurisdiction(select(Case), caller, Case).where(*_conditions(session, caller, given, today))
+    statement = filtered(session, caller, given, today)
     key = {CaseOrder.newest: None, CaseOrder.due: _DUE, CaseOrder.priority: _RANK}[order]
     statement = _after(statement, order, key, page.cursor)
     ordered = statement.order_by(Case.id.desc()) if key is None else statement.order_by(key, Case.id)
@@ -97,6 +97,15 @@ def find_cases(
     if len(rows) <= page.limit:
         return rows, None
     return rows[: page.limit], _cursor(order, rows[page.limit - 1])
+
+
+def filtered(session: Session, caller: Caller, given: CaseFilters, today: date) -> Select[Any]:
+    """The cases that the caller may see and asks for, in no order.
+
+    Raises:
+        Invalid: there is no such unit or activity.
+    """
+    return in_jurisdiction(select(Case), caller, Case).where(*_conditions(session, caller, given, today))
 
 
 def _cursor(order: CaseOrder, last: Case) -> str:

@@ -97,7 +97,7 @@ def results_of(session: Session, caller: Caller, made: ClueList) -> dict[int, di
         select(Unit.id, Unit.name).where(Unit.id.in_({case.lead_unit_id for case in cases.values()}))
     )
     names = dict(leads.all())
-    closed, verdicts = _closed_on(session, list(cases)), _verdicts(session, list(cases))
+    closed, verdicts = _closed_on(session, list(cases)), verdicts_of(session, list(cases))
     results: dict[int, dict[ClueOutput, Any]] = {}
     for item in items:
         told: dict[ClueOutput, Any] = {}
@@ -128,7 +128,7 @@ def _closed_on(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, date]:
     return dict(session.execute(statement).all())
 
 
-def _verdicts(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, str]:
+def verdicts_of(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, str]:
     """The legal verdict of each case's ground when it was opened, in words."""
     statement = select(CaseEvent.case_id, CaseEvent.payload["judged"]["verdict"].astext).where(
         CaseEvent.case_id.in_(case_ids), CaseEvent.case_sequence == 1

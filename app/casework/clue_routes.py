@@ -36,8 +36,8 @@ from app.casework.clue_schemas import (
     RejectItemRequest,
     RowReport,
 )
-from app.casework.clue_tables import MOST_BYTES
 from app.casework.vocabulary import ClueState, Name, SupervisionSource, pointers
+from app.casework.workbooks import MOST_BYTES
 from app.foundation.database import SessionDep
 from app.foundation.errors import Invalid, TooLarge, problem_responses
 from app.foundation.folders import passing_folder

@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -17,33 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from openpyxl import load_workbook
-from openpyxl.utils import get_column_letter, range_boundaries
+from openpyxl.utils import get_column_letter
 
-from app.boundaries.archive import checked_members, opened_archive
 from app.casework.clue_words import is_known, normal
+from app.casework.workbooks import DAMAGE, guard_workbook
 from app.foundation.errors import Invalid
 
-MOST_BYTES = 16 * 2**20
 MOST_ROWS = 10_000
 MOST_COLUMNS = 100
-# A cell takes five tags at most; a list of ten thousand rows and forty columns has two million.
-MOST_TAGS = 4_000_000
-_MOST_UNPACKED = 64 * 2**20
-_MOST_MERGED = 100_000
 _MOST_CHARACTERS = 40_000_000
 _MOST_CELL = 32_767  # of Excel
-_MOST_MEMBERS = 500
 # Title and notes above the headings.
 _HEADING_WITHIN = 30
 _DEPTH = 3
-_MERGE = re.compile(rb"<(?:\w+:)?mergeCell\s[^>]*?ref\s*=\s*[\"']([A-Z]{1,3}[0-9]{1,7}:[A-Z]{1,3}[0-9]{1,7})[\"']")
-_WIDE = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 _NOTE = re.compile(r"^(合计|总计|小计|共计|注[:：]|备注[:：]|说明|填表|制表|审核|填报)")
-# What zipfile and openpyxl raise at a damaged workbook; see app.boundaries.law.files.
-DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError),
-    *(SyntaxError, TypeError, AttributeError, LookupError, ValueError, ArithmeticError),
-)
 Cells = dict[int, list[Any]]
 """Rows with anything in them, by number from 1."""
 
@@ -106,58 +91,6 @@ def read_workbook(path: Path, sheet: str | None, header_row: int | None) -> List
     table = _table(grid, top)
     table.layout |= {"format": "xlsx", "sheet": grid.title}
     return table
-
-
-def guard_workbook(path: Path) -> tuple[dict[str, list[tuple[int, int, int, int]]], bool]:
-    """Look through a workbook before a parser does.
-
-    Returns:
-        The merged ranges of each sheet by its part's name, and whether any cell has a formula.
-
-    Raises:
-        Invalid: damaged, encrypted, with macros or a DTD, or larger than what is taken.
-    """
-    tags, has_formulas = 0, False
-    merges: dict[str, list[tuple[int, int, int, int]]] = {}
-    with opened_archive(path) as archive:
-        members = checked_members(archive, _MOST_UNPACKED, _MOST_MEMBERS)
-        names = {member.filename for member in members}
-        if "xl/workbook.xml" not in names or len(names) != len(members):
-            raise Invalid("The archive holds neither a workbook (XLSX) nor a Shapefile.")
-        if any("vbaproject" in name.lower() for name in names):
-            raise Invalid("The workbook has macros; save it as XLSX without them.")
-        left = _MOST_UNPACKED
-        for member in members:
-            if member.file_size > left:
-                raise Invalid("The workbook unpacks to more than is taken.")
-            with archive.open(member) as stream:
-                content = stream.read(left + 1)
-            left -= len(content)
-            if left < 0:
-                raise Invalid("The workbook unpacks to more than it declares, as a zip bomb does.")
-            tags += content.count(b"<")
-            # In UTF-16 the words looked for would not be found; workbooks are UTF-8.
-            if b"<!DOCTYPE" in content or b"<!ENTITY" in content or content[:2] in _WIDE:
-                raise Invalid("The workbook's XML has a DTD or an unusual encoding; save it again with a spreadsheet.")
-            if tags > MOST_TAGS:
-                raise Invalid("The workbook holds more cells than is taken; keep the list alone, without empty cells.")
-            # By content, not by name: a part may be called anything.
-            if found := _merged(content):
-                merges[member.filename] = found
-            has_formulas |= re.search(rb"<(\w+:)?f[ >/]", content) is not None
-    if sum((r - le + 1) * (b - t + 1) for ranges in merges.values() for le, t, r, b in ranges) > _MOST_MERGED:
-        raise Invalid("The workbook merges more cells than is taken; merge those of titles and headings only.")
-    return merges, has_formulas
-
-
-def _merged(content: bytes) -> list[tuple[int, int, int, int]]:
-    ranges = []
-    if content.count(b"mergeCell ") > _MOST_MERGED:
-        raise Invalid("The workbook merges more cells than is taken.")
-    for match in _MERGE.finditer(content):
-        left, top, right, bottom = range_boundaries(match[1].decode())
-        ranges.append((int(left or 1), int(top or 1), int(right or 1), int(bottom or 1)))
-    return ranges
 
 
 def _grids(path: Path, sheet: str | None, has_formulas: bool) -> dict[str, Grid]:

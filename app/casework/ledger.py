@@ -8,12 +8,13 @@ refuses to change or delete an event (migration `walls`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
@@ -31,6 +32,18 @@ CASES_HEAD = CASES.head
 REVIEWS_HEAD = REVIEWS.head
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What is to be written of a case, whose row the caller's transaction holds locked (or has just made)."""
+
+    case: Case
+    kind: str
+    state_before: CaseState | None
+    occurred_on: date
+    note: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
 def append(
     session: Session,
     caller: Caller,
@@ -46,48 +59,71 @@ def append(
 
     `case.state` is the state after it. Nothing may lock another case after this: the head is the last lock.
     """
-    session.flush()
-    last = session.execute(
-        select(CaseEvent.case_sequence, CaseEvent.hash)
-        .where(CaseEvent.case_id == case.id)
-        .order_by(CaseEvent.case_sequence.desc())
-        .limit(1)
-    ).first()
-    sequence, recorded_at = next_in(session, CASES_HEAD)
-    event = CaseEvent(
-        sequence=sequence,
-        id=new_id(),
-        case_id=case.id,
-        case_sequence=last.case_sequence + 1 if last else 1,
-        kind=kind,
-        actor_id=caller.account_id,
-        actor_role=caller.role.value,
-        actor_unit_id=caller.unit_id,
-        recorded_at=recorded_at,
-        occurred_on=occurred_on,
-        state_before=state_before,
-        state_after=case.state,
-        note=note,
-        payload=dict(payload or {}),
-        previous_hash=last.hash if last else ORIGIN,
-    )
-    event.hash = event_hash(event.previous_hash, event)
-    session.add(event)
-    session.flush()
-    return event
+    return append_many(session, caller, [Entry(case, kind, state_before, occurred_on, note, payload or {})])[0]
 
 
-def next_in(session: Session, head: int) -> tuple[int, datetime]:
-    """The next sequence and instant of a ledger, taken under its head's lock; the instant always grows."""
+def append_many(session: Session, caller: Caller, entries: Sequence[Entry]) -> list[CaseEvent]:
+    """Write the next event of several cases, one of each and in this order, as `append` does one."""
+    assert len({entry.case.id for entry in entries}) == len(entries)
+    session.flush()
+    lasts = _lasts(session, [entry.case.id for entry in entries])
+    sequence, recorded_at = next_in(session, CASES_HEAD, len(entries))
+    events = []
+    for place, entry in enumerate(entries, 1):
+        before = len(entries) - place
+        case_sequence, previous = lasts.get(entry.case.id, (0, ORIGIN))
+        event = CaseEvent(
+            sequence=sequence - before,
+            id=new_id(),
+            case_id=entry.case.id,
+            case_sequence=case_sequence + 1,
+            kind=entry.kind,
+            actor_id=caller.account_id,
+            actor_role=caller.role.value,
+            actor_unit_id=caller.unit_id,
+            recorded_at=recorded_at - timedelta(microseconds=before),
+            occurred_on=entry.occurred_on,
+            state_before=entry.state_before,
+            state_after=entry.case.state,
+            note=entry.note,
+            payload=dict(entry.payload),
+            previous_hash=previous,
+        )
+        event.hash = event_hash(event.previous_hash, event)
+        events.append(event)
+    session.add_all(events)
+    session.flush()
+    return events
+
+
+def _lasts(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bytes]]:
+    """Number and hash of the last event of each case that has one."""
+    columns = (CaseEvent.case_id, CaseEvent.case_sequence, CaseEvent.hash)
+    if len(case_ids) == 1:
+        # By the index from its end, whatever the length of the history.
+        one = select(*columns).where(CaseEvent.case_id == case_ids[0]).order_by(CaseEvent.case_sequence.desc()).limit(1)
+        rows = session.execute(one)
+    else:
+        numbers = select(CaseEvent.case_id, func.max(CaseEvent.case_sequence).label("number"))
+        newest = numbers.where(CaseEvent.case_id == func.any(list(case_ids))).group_by(CaseEvent.case_id).subquery()
+        is_newest = (CaseEvent.case_id == newest.c.case_id) & (CaseEvent.case_sequence == newest.c.number)
+        rows = session.execute(select(*columns).join(newest, is_newest))
+    return {row.case_id: (row.case_sequence, row.hash) for row in rows}
+
+
+def next_in(session: Session, head: int, count: int = 1) -> tuple[int, datetime]:
+    """The last of the next `count` sequences and instants of a ledger, taken under its head's lock.
+
+    The instant always grows: each of several is a microsecond after the one before it.
+    """
+    grown = timedelta(microseconds=count)
     # The clock is read under the lock: whoever had to wait computes the row anew, from what was committed meanwhile.
     row = session.execute(
         update(LedgerHead)
         .where(LedgerHead.id == head)
         .values(
-            sequence=LedgerHead.sequence + 1,
-            recorded_at=func.greatest(
-                func.clock_timestamp(), LedgerHead.recorded_at + text("interval '1 microsecond'")
-            ),
+            sequence=LedgerHead.sequence + count,
+            recorded_at=func.greatest(func.clock_timestamp(), LedgerHead.recorded_at + grown),
         )
         .returning(LedgerHead.sequence, LedgerHead.recorded_at)
         .execution_options(synchronize_session=False)
@@ -97,23 +133,30 @@ def next_in(session: Session, head: int) -> tuple[int, datetime]:
 
 def history(session: Session, case_id: UUID) -> list[Row[Any]]:
     """What decisions need of a case's events, oldest first; `deeds` and `was_…`: of the case it was cut from."""
-    return list(
-        session.execute(
-            select(
-                CaseEvent.kind,
-                CaseEvent.actor_id,
-                CaseEvent.recorded_at,
-                CaseEvent.occurred_on,
-                CaseEvent.state_before,
-                CaseEvent.state_after,
-                CaseEvent.payload["deeds"].label("deeds"),
-                CaseEvent.payload["was_confirmed"].label("was_confirmed"),
-                CaseEvent.payload["was_reopened"].label("was_reopened"),
-            )
-            .where(CaseEvent.case_id == case_id)
-            .order_by(CaseEvent.case_sequence)
-        )
-    )
+    return list(session.execute(_HISTORY.where(CaseEvent.case_id == case_id).order_by(CaseEvent.case_sequence)))
+
+
+def histories(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
+    """The histories of several cases, in one statement."""
+    found: dict[UUID, list[Row[Any]]] = {case_id: [] for case_id in case_ids}
+    statement = _HISTORY.where(CaseEvent.case_id == func.any(list(case_ids)))
+    for row in session.execute(statement.order_by(CaseEvent.case_id, CaseEvent.case_sequence)):
+        found[row.case_id].append(row)
+    return found
+
+
+_HISTORY = select(
+    CaseEvent.case_id,
+    CaseEvent.kind,
+    CaseEvent.actor_id,
+    CaseEvent.recorded_at,
+    CaseEvent.occurred_on,
+    CaseEvent.state_before,
+    CaseEvent.state_after,
+    CaseEvent.payload["deeds"].label("deeds"),
+    CaseEvent.payload["was_confirmed"].label("was_confirmed"),
+    CaseEvent.payload["was_reopened"].label("was_reopened"),
+)
 
 
 def fetch_events(session: Session, case_id: UUID, page: PageRequest) -> tuple[list[CaseEvent], str | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from shapely.geometry.base import BaseGeometry
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit, UnitLevel
@@ -86,31 +86,67 @@ def assign(session: Session, case: Case, lead: Unit, joining: Iterable[Unit]) ->
     case.unit_ids = list(dict.fromkeys([*single.values(), *sorted(joined)]))
 
 
-def parts_today(session: Session, case: Case) -> dict[tuple[Participation, UUID], frozenset[UUID]]:
+Parts = dict[tuple[Participation, UUID], frozenset[UUID]]
+"""By part and recorded unit, the units that play it today."""
+
+
+def parts_today(session: Session, case: Case) -> Parts:
     """Who plays each recorded part in a case, now that units may have been renamed, moved, merged or split.
 
     Whoever follows the lead or a co-responsible unit plays its part. What a unit above the lead played passes, once it
     no longer stands above, to the unit that accepts for the lead of today; the old one only reads.
-
-    Returns:
-        By part and recorded unit, the units that play it today.
     """
-    rows = session.execute(
-        select(CaseParticipation.kind, CaseParticipation.unit_id)
-        .where(CaseParticipation.case_id == case.id)
-        .order_by(CaseParticipation.id)
-    ).all()
-    today = followers(session, (row.unit_id for row in rows))
-    leads = [lead for row in rows if row.kind is Participation.lead for lead in today[row.unit_id]]
-    units = session.scalars(select(Unit).where(Unit.id.in_(leads))).all()
-    accepts = frozenset(filter(None, (unit.accepting_unit_id or unit.parent_id for unit in units)))
-    above = accepts.union(*(units_above(session, lead) for lead in leads))
-    parts = {}
-    for row in rows:
-        kept = frozenset(today[row.unit_id])
-        from_above = row.kind in (Participation.accepting, Participation.dispatching)
-        parts[row.kind, row.unit_id] = accepts if from_above and accepts and not kept & above else kept
-    return parts
+    return _Standing(session, [case]).parts[case.id]
+
+
+class _Standing:
+    """Who plays which part in some cases, with the units that they need, in as many statements as one case takes.
+
+    Attributes:
+        parts: of each case.
+        accepts: the unit that accepts for a unit that leads today.
+    """
+
+    def __init__(self, session: Session, cases: Sequence[Case]) -> None:
+        self._session = session
+        self._above: dict[UUID, list[UUID]] = {}
+        rows = session.execute(
+            select(CaseParticipation.case_id, CaseParticipation.kind, CaseParticipation.unit_id)
+            .where(CaseParticipation.case_id == func.any([case.id for case in cases]))
+            .order_by(CaseParticipation.id)
+        ).all()
+        today = followers(session, (row.unit_id for row in rows))
+        leading = {lead for row in rows if row.kind is Participation.lead for lead in today[row.unit_id]}
+        units = session.scalars(select(Unit).where(Unit.id.in_(leading)))
+        self.accepts = {unit.id: unit.accepting_unit_id or unit.parent_id for unit in units}
+        recorded: dict[UUID, list[tuple[Participation, UUID]]] = {case.id: [] for case in cases}
+        for row in rows:
+            recorded[row.case_id].append((row.kind, row.unit_id))
+        # Cases of one county have the same parts, mostly.
+        known: dict[tuple[tuple[Participation, UUID], ...], Parts] = {}
+        self.parts: dict[UUID, Parts] = {}
+        for case_id, played in recorded.items():
+            key = tuple(played)
+            if key not in known:
+                known[key] = self._of(played, today)
+            self.parts[case_id] = known[key]
+
+    def _of(self, played: Sequence[tuple[Participation, UUID]], today: Mapping[UUID, Sequence[UUID]]) -> Parts:
+        leads = [lead for kind, unit in played if kind is Participation.lead for lead in today[unit]]
+        accepts = frozenset(unit for lead in leads if (unit := self.accepts.get(lead)) is not None)
+        above = accepts.union(*(self.above(lead) for lead in leads))
+        parts = {}
+        for kind, unit in played:
+            kept = frozenset(today[unit])
+            from_above = kind in (Participation.accepting, Participation.dispatching)
+            parts[kind, unit] = accepts if from_above and accepts and not kept & above else kept
+        return parts
+
+    def above(self, unit_id: UUID) -> list[UUID]:
+        """The units above a unit."""
+        if unit_id not in self._above:
+            self._above[unit_id] = units_above(self._session, unit_id)
+        return self._above[unit_id]
 
 
 def lead_today(session: Session, unit_id: UUID, ground: BaseGeometry) -> Unit:
@@ -131,28 +167,36 @@ def lead_today(session: Session, unit_id: UUID, ground: BaseGeometry) -> Unit:
 
 def actors_of(session: Session, caller: Caller, case: Case) -> frozenset[Actor]:
     """As what the caller's own unit takes part in the case. Roles are looked at elsewhere."""
-    parts = parts_today(session, case)
+    return actors_of_many(session, caller, [case])[case.id]
+
+
+def actors_of_many(session: Session, caller: Caller, cases: Sequence[Case]) -> dict[UUID, frozenset[Actor]]:
+    """As what the caller's own unit takes part in each of some cases."""
+    standing = _Standing(session, cases)
+    return {case.id: _actors(caller, case, standing) for case in cases}
+
+
+def _actors(caller: Caller, case: Case, standing: _Standing) -> frozenset[Actor]:
+    parts = standing.parts[case.id]
     played = {kind for (kind, _), units in parts.items() if caller.unit_id in units}
     actors = {actor for kind in played for actor in _SPEAKS_AS[kind]}
     leads = [lead for (kind, _), units in parts.items() if kind is Participation.lead for lead in units]
-    if Participation.accepting in played or any(caller.unit_id in units_above(session, lead) for lead in leads):
+    if Participation.accepting in played or any(caller.unit_id in standing.above(lead) for lead in leads):
         actors.add(Actor.unit_above)
     if caller.unit_level is UnitLevel.province:
         actors |= {Actor.province, Actor.directing}
     if Participation.dispatching in played:
         actors.add(Actor.directing)
-    return frozenset(actors | _by_chain(session, caller, case, leads))
+    return frozenset(actors | _by_chain(caller, case, {standing.accepts.get(lead) for lead in leads}))
 
 
-def _by_chain(session: Session, caller: Caller, case: Case, leads: Sequence[UUID]) -> set[Actor]:
+def _by_chain(caller: Caller, case: Case, accepts: set[UUID | None]) -> set[Actor]:
     """The steps that the case's chain gives to the caller's unit; who accepts is a participation."""
     rule = rule_of(case)
     steps = {Actor.publicising: rule.publicises, Actor.closing: rule.closes, Actor.rechecking: rule.rechecks}
     parties = set()
     if caller.unit_level is UnitLevel.province:
         parties.add(ChainParty.province)
-    if ChainParty.accepting_unit in steps.values():
-        units = session.scalars(select(Unit).where(Unit.id.in_(leads)))
-        if caller.unit_id in {unit.accepting_unit_id or unit.parent_id for unit in units}:
-            parties.add(ChainParty.accepting_unit)
+    if caller.unit_id in accepts:
+        parties.add(ChainParty.accepting_unit)
     return {actor for actor, party in steps.items() if party in parties}

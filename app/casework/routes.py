@@ -11,6 +11,7 @@ from app.casework import (
     evidence_routes,
     judgement_routes,
     ledger_routes,
+    ledger_sheet_routes,
     look_back_routes,
     outline_routes,
     overdue_routes,
@@ -28,6 +29,8 @@ routers = (
     detection_routes.router,
     judgement_routes.router,
     outline_routes.router,
+    # `ledger.xlsx` is no id either.
+    ledger_sheet_routes.router,
     case_routes.router,
     # `uploads` is no id of evidence.
     upload_routes.router,

@@ -7,6 +7,7 @@ state and event together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +24,7 @@ from app.casework.deadlines import follow
 from app.casework.duties import deeds_of
 from app.casework.effects import EFFECTS
 from app.casework.guards import GUARDS, Context, invalid
-from app.casework.ledger import append, history
+from app.casework.ledger import Entry, append, append_many, history
 from app.casework.lifecycle import (
     ACTOR_LABELS,
     TRANSITIONS,
@@ -88,32 +89,70 @@ def execute(
         Invalid: a field is missing or wrong.
     """
     transition = TRANSITIONS[command]
-    given = _read_fields(transition, fields)
+    given = read_fields(transition, fields)
     other_id: UUID | None = getattr(given, "into_case_id", None)
     case, other = _lock(session, caller, case_id, other_id)
     events = history(session, case.id)
-    problem = refusal(transition, caller, actors_of(session, caller, case), events)
+    asked = Asked(transition, given, expected_version, occurred_on, note)
+    actors = actors_of(session, caller, case)
+    entry = carry_out(session, caller, case, asked, actors, events, today=today, notice_days=notice_days, other=other)
+    record(session, caller, [entry])
+    return case
+
+
+def record(session: Session, caller: Caller, entries: Sequence[Entry]) -> None:
+    """Write the events of commands that were carried out, one a case, and let the cases' clocks follow them."""
+    for entry, event in zip(entries, append_many(session, caller, entries), strict=True):
+        follow(session, entry.case, event)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command as it was given, its fields read."""
+
+    transition: Transition
+    fields: Fields
+    expected_version: int
+    occurred_on: date | None = None
+    note: str | None = None
+
+
+def carry_out(
+    session: Session,
+    caller: Caller,
+    case: Case,
+    asked: Asked,
+    actors: frozenset[Actor],
+    events: Sequence[Row[Any]],
+    *,
+    today: date,
+    notice_days: int | None,
+    other: Case | None = None,
+) -> Entry:
+    """Decide on a command and change its case, which is locked; the event that must be appended with it.
+
+    Raises:
+        As `execute` does.
+    """
+    transition = asked.transition
+    problem = refusal(transition, caller, actors, events)
     if problem:
         raise problem
-    check_version(case.version, expected_version)
+    check_version(case.version, asked.expected_version)
     if case.state not in transition.sources:
-        raise _impossible(case, command)
-    day = _day(occurred_on, events, today)
-    context = Context(session, caller, case, given, events, other, today, day, notice_days)
+        raise _impossible(case, transition.command)
+    day = _day(asked.occurred_on, events, today)
+    context = Context(session, caller, case, asked.fields, events, other, today, day, notice_days)
     for guard in transition.guards:
         GUARDS[guard](context)
 
     before = case.state
-    effect = EFFECTS.get(command)
+    effect = EFFECTS.get(transition.command)
     changed = effect(context) if effect else {}
     case.state = transition.leads_to(before)
     case.version += 1
-    payload = given.model_dump(mode="json", exclude_none=True) | changed
-    event = append(
-        session, caller, case, command.value, state_before=before, occurred_on=day, note=note, payload=payload
-    )
-    follow(session, case, event)
-    return case
+    payload = asked.fields.model_dump(mode="json", exclude_none=True) | changed
+    return Entry(case, transition.command.value, before, day, asked.note, payload)
 
 
 def possible_now(session: Session, caller: Caller, case_id: UUID) -> tuple[Case, list[Transition]]:
@@ -165,7 +204,12 @@ def check_version(actual: int, expected: int) -> None:
         )
 
 
-def _read_fields(transition: Transition, fields: Mapping[str, Any]) -> Fields:
+def read_fields(transition: Transition, fields: Mapping[str, Any]) -> Fields:
+    """The fields of a command by its schema.
+
+    Raises:
+        Invalid: names those that are missing or wrong.
+    """
     try:
         return FIELDS[transition.fields].model_validate(fields)
     except ValidationError as error:

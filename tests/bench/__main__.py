@@ -34,6 +34,7 @@ from tests.bench import (
     bench_recognition_quality,
     bench_scale,
     bench_scene,
+    bench_sheet,
     bench_simulated,
     bench_speed,
     bench_vegetation,
@@ -88,6 +89,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "casework": lambda options: bench_casework.main(),
     "evidence": lambda options: bench_evidence.run(options.photos),
     "chips": lambda options: bench_chips.run(),
+    "sheet": lambda options: bench_sheet.main(),
 }
 NAMES = tuple(BENCHMARKS)
 

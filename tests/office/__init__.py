@@ -1,0 +1,1 @@
+"""What goes through LibreOffice; run by `make office`."""
