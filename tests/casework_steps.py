@@ -154,7 +154,7 @@ def fields_of(command: str) -> dict[str, Any]:
     """Complete fields of a command; ids, of evidence, cases, objections, sources, signals, are the caller's to give."""
     due = today() + timedelta(days=60)
     reason = {"reason": "现场核查结果"}
-    return {
+    fields: dict[str, dict[str, Any]] = {
         "start_verification": {},
         "approve_plan": {},
         "close": {},
@@ -195,7 +195,8 @@ def fields_of(command: str) -> dict[str, Any]:
         "supervise": {"level": "prefecture", "reason": "市督办〔2024〕1号"},
         "add_source": {"source": "media", "item_number": uuid4().hex},
         "make_primary": {"reason": "列入督察清单"},
-    }.get(command, reason)
+    }
+    return fields.get(command, reason)
 
 
 @dataclass
