@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -33,6 +33,11 @@ from app.monitoring.models import Detection
 _ORDER = {state: place for place, state in enumerate(CaseState)}
 _MOST_GROUNDS = 3
 _FACTS, _PLAN = "ConfirmFields", "PlanFields"
+# The columns that say again what a command gave, by its schema's fields.
+_SAID = {
+    schema: {column.takes[schema]: column.key for column in COLUMNS if schema in column.takes}
+    for schema in (_FACTS, _PLAN)
+}
 Cells = dict[str, str | float | date | None]
 
 
@@ -132,12 +137,10 @@ class _Looked:
 
 def known(case: Case) -> dict[str, Any]:
     """What the case says already in columns that commands fill in: the facts and the plan, as JSON has them."""
-    said: Mapping[str, Mapping[str, Any]] = {_FACTS: case.facts or {}, _PLAN: case.plan or {}}
     found = {}
-    for column in COLUMNS:
-        for schema, values in said.items():
-            if (value := values.get(column.takes.get(schema, ""))) is not None:
-                found[column.key] = value
+    for of, schema in ((case.facts, _FACTS), (case.plan, _PLAN)):
+        if of:
+            found |= {key: of[name] for name, key in _SAID[schema].items() if of.get(name) is not None}
     return found
 
 
