@@ -72,13 +72,15 @@ def open_cases(session: Session, caller: Caller, given: CaseFilters, today: date
 def commands_of(session: Session, caller: Caller, cases: Sequence[Case]) -> dict[UUID, tuple[Command, ...]]:
     """The commands of the sheet that the caller may give on each case as it stands."""
     actors = actors_of_many(session, caller, cases)
-    past = histories(session, [case.id for case in cases])
+    # What an account did before bars it from few commands, which a county's account never gives.
+    barring = any(TRANSITIONS[one].never and caller.role in TRANSITIONS[one].roles for one in COMMAND_WORDS)
+    past = histories(session, [case.id for case in cases]) if barring else {}
     return {
         case.id: tuple(
             command
             for command in commands_from(case.state)
             if command in COMMAND_WORDS
-            and refusal(TRANSITIONS[command], caller, actors[case.id], past[case.id]) is None
+            and refusal(TRANSITIONS[command], caller, actors[case.id], past.get(case.id, ())) is None
         )
         for case in cases
     }
