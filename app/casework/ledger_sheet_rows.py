@@ -139,7 +139,7 @@ class _Looked:
 
 def known(case: Case) -> dict[str, Any]:
     """What the case says already in columns that commands fill in: the facts and the plan, as JSON has them."""
-    found = {}
+    found: dict[str, Any] = {}
     for of, schema in ((case.facts, _FACTS), (case.plan, _PLAN)):
         if of:
             found |= {key: of[name] for name, key in _SAID[schema].items() if of.get(name) is not None}
