@@ -28,6 +28,8 @@ _MOST_COLUMNS = 200
 _MOST_ROWS = MOST_CASES + 1_000
 _MOST_CHUNKS = 100
 _MOST_CHARACTERS = 40_000_000
+# Of Excel. openpyxl makes up every row that is missing before one, whatever number that says it has.
+_LAST_ROW = 1_048_576
 _FORMULA = object()
 # What writers have to escape: control characters, and the underscore of what looks like an escape. LibreOffice leaves
 # the latter as it is, so that nothing else is taken for one.
@@ -140,8 +142,13 @@ def _read_rows(sheet: Any, has_formulas: bool) -> ReadSheet:
     read = ReadSheet()
     rows = sheet.iter_rows(values_only=not has_formulas, max_col=_MOST_COLUMNS)
     keys = _headings(read, [_value(cell, has_formulas) for cell in next(rows, ())])
-    characters = 0
+    characters, blank = 0, None
     for number, cells in enumerate(rows, 2):
+        if number > _LAST_ROW:
+            raise Invalid(f"The sheet has rows beyond {_LAST_ROW:,}, which no spreadsheet has; save it again with one.")
+        if cells is blank:
+            # Rows that are made up are one and the same; sheets that were formatted to their end have a million.
+            continue
         values: dict[str, Any] = {}
         formulas = []
         for key, cell in zip(keys, cells, strict=False):
@@ -155,6 +162,8 @@ def _read_rows(sheet: Any, has_formulas: bool) -> ReadSheet:
             characters += len(value) if isinstance(value, str) else 0
         if values or formulas:
             read.rows.append(ReadRow(number, values, formulas))
+        else:
+            blank = cells
         if len(read.rows) > _MOST_ROWS or characters > _MOST_CHARACTERS:
             raise Invalid(f"The sheet has more than {MOST_CASES:,} rows or too much text; hand it in in parts.")
     return read

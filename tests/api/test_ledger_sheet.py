@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
+import time
 import zipfile
 from datetime import timedelta
 from typing import Any
@@ -275,6 +277,30 @@ def test_columns_may_be_moved_and_added_and_not_renamed(desk: Desk) -> None:
     assert "was changed" in send(desk, saved(book)).json()["detail"]
     del book[KEYS]
     assert "no sheet '_redline'" in send(desk, saved(book)).json()["detail"]
+
+
+def test_rows_that_no_spreadsheet_has_are_refused_at_once(desk: Desk) -> None:
+    """A row's number costs its sender nothing, and a reader that makes up the rows before it hours."""
+    rectifying(desk)
+    content = download(desk)
+
+    def with_a_last_row(number: int) -> bytes:
+        sink = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(content)) as book, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as made:
+            for name in book.namelist():
+                part = book.read(name)
+                if name == "xl/worksheets/sheet1.xml":
+                    part = re.sub(rb"<dimension [^>]*>", b"", part)
+                    part = part.replace(b"</sheetData>", f'<row r="{number}"/></sheetData>'.encode())
+                made.writestr(name, part)
+        return sink.getvalue()
+
+    started = time.monotonic()
+    answer = send(desk, with_a_last_row(2_000_000_000))
+    assert (answer.status_code, "no spreadsheet has" in answer.text) == (422, True)
+    # As sheets that were formatted to their end have it.
+    assert only(send(desk, with_a_last_row(1_048_576)))["status"] == "unchanged"
+    assert time.monotonic() - started < 30
 
 
 def test_no_row_is_written_when_one_fails(desk: Desk) -> None:
