@@ -146,13 +146,14 @@ def _write(session: Session, calendar: WorkingCalendar, ids: Sequence[UUID], now
     if not ids:
         return 0
     # As they stand: an extension may have been approved since they were read. Nobody is waited for, so that a request,
-    # which holds a case and wants its clocks, and the job never wait for each other.
+    # which holds a case and wants its clocks, and the job never wait for each other. The case is held too: a notice
+    # refers to it, for which PostgreSQL would lock it when the notice is written, and then wait.
     held = session.execute(
         select(Deadline, Case)
         .join(Case, Case.id == Deadline.case_id)
         .where(Deadline.id.in_(ids), Deadline.state == DeadlineState.running)
         .order_by(Deadline.due_on, Deadline.id)
-        .with_for_update(read=True, of=Deadline, skip_locked=True)
+        .with_for_update(read=True, key_share=True, of=(Case, Deadline), skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
     told = _told(session, ids)
