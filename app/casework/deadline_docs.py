@@ -28,6 +28,12 @@ their days and what was granted on them.
   terms, so terms by which an authority has to act stay where they fall: the earlier day is the safe one.
 - Pauses and excluded time push the last day out by the days of the rule's own counting that lie in them, once where
   they overlap. While a pause is open the clock is `paused`; its day is counted when it ends.
+- A clock of a case's state starts on the legal day on which the ledger learned of the step that led to it, and a step
+  comes late if the ledger learned of it after the last day. `occurred_on`, which whoever takes the step states, is kept
+  and shown (`ended_on`), and durations use it; but a stated day proves nothing, and would make a late step look timely
+  or start the clock of whoever acts next in the past. Imported cases start on the day that is stated: they are from
+  before the ledger. Clocks of side tracks start on the day of the legal act; where a side track waits for somebody else
+  (the party, the police), the day stated counts, since he acted whenever it was written down.
 - A clock keeps the version of the rule by which it started.
 
 "Unchecked" marks what was written from knowledge of the field: read it against the text of the law before you rely on

@@ -22,6 +22,7 @@ from app.casework.deadline_models import Deadline, HolidayCalendar
 from app.casework.deadline_rules import RULES, Starts, rule_of
 from app.casework.deadlines import (
     OPEN,
+    changes_of_many,
     due_now,
     end,
     follow_look_back,
@@ -35,7 +36,7 @@ from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, Command
 from app.casework.models import Case, CaseEvent
 from app.casework.supervision_models import LookBack, Objection, Track
-from app.casework.vocabulary import DeadlineState, ObjectionState
+from app.casework.vocabulary import DeadlineState, ObjectionState, Priority
 from app.foundation.time import legal_day
 from app.foundation.timetable import Job
 
@@ -104,23 +105,26 @@ def _moved(session: Session, calendar: WorkingCalendar, most: int) -> list[tuple
     last: tuple[UUID, UUID] | None = None
     while len(found) < most:
         chunk = _chunk(session, could, last)
-        for deadline in chunk:
-            due = due_now(session, deadline)
+        changes = changes_of_many(session, [deadline for deadline, _ in chunk])
+        for deadline, priority in chunk:
+            due = due_now(session, deadline, changes[deadline.id], Priority(priority))
             if (due.due_on, due.is_provisional) != (deadline.due_on, deadline.is_provisional):
                 found.append((deadline.case_id, deadline.id))
         if len(chunk) < _CHUNK:
             break
-        last = chunk[-1].case_id, chunk[-1].id
+        last = chunk[-1][0].case_id, chunk[-1][0].id
     return found[:most]
 
 
-def _chunk(session: Session, could: ColumnElement[bool], last: tuple[UUID, UUID] | None) -> Sequence[Deadline]:
-    statement = select(Deadline).where(Deadline.state.in_(OPEN), could).order_by(Deadline.case_id, Deadline.id)
+def _chunk(session: Session, could: ColumnElement[bool], last: tuple[UUID, UUID] | None) -> Sequence[Any]:
+    """Open clocks, each with the priority of its case."""
+    statement = select(Deadline, Case.priority).join(Case, Case.id == Deadline.case_id)
+    statement = statement.where(Deadline.state.in_(OPEN), could).order_by(Deadline.case_id, Deadline.id)
     if last is not None:
         case_id, row_id = last
         after = or_(Deadline.case_id > case_id, (Deadline.case_id == case_id) & (Deadline.id > row_id))
         statement = statement.where(after)
-    return session.scalars(statement.limit(_CHUNK)).all()
+    return session.execute(statement.limit(_CHUNK)).all()
 
 
 def mend(session: Session, most: int = MOST) -> int:

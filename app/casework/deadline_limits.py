@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.casework.calendars import WorkingCalendar
 from app.casework.deadline_models import Deadline, DeadlineRequest
 from app.casework.deadline_rules import GROUNDS, Allowance, DeadlineRule
 from app.casework.guards import invalid
-from app.casework.lifecycle import MOST_PLAN_YEARS, CaseState
-from app.casework.models import CaseSource
+from app.casework.lifecycle import MOST_PLAN_YEARS, CaseState, Command
+from app.casework.models import CaseEvent, CaseSource
 from app.casework.track_lifecycle import extensions_of
 from app.casework.vocabulary import DeadlineState, RequestKind, RequestState
 from app.foundation.errors import Conflict
 
 OPEN = (DeadlineState.running, DeadlineState.paused)
+# After these a task is another one: a new plan, another unit, the case looked at again.
+_BEGIN_ANEW = (Command.approve_plan, Command.redispatch, Command.transfer, Command.reopen, Command.take_up_again)
 
 
 def check_limits(
@@ -32,7 +34,7 @@ def check_limits(
     """Refuse what the rule does not allow; asked again when it is approved, as others may have been approved since.
 
     Raises:
-        Conflict: the clock has ended, or takes no such request, or no more of them.
+        Conflict: the clock has ended or stands still, or takes no such request, or no more of them.
         Invalid: the ground, the days or their number do not fit.
     """
     if deadline.state not in OPEN:
@@ -50,13 +52,37 @@ def check_limits(
             )
         )
     )
-    same = sum(other.kind is asked.kind for other in approved)
+    same = _times_granted(session, deadline, asked)
     if allowance.most is not None and same >= allowance.most:
         raise Conflict(f"This clock had its {asked.kind} {same} times, as often as its rule allows.")
     if asked.kind is RequestKind.extension:
         _check_extension(session, rule, allowance, deadline, asked, today)
     else:
         _check_period(calendar, rule, allowance, deadline, asked, approved, today)
+
+
+def _times_granted(session: Session, deadline: Deadline, asked: DeadlineRequest) -> int:
+    """How often the kind was granted on the clock, and on those before it for the same task.
+
+    A step that is sent back starts its clock anew; what was granted until then is used up.
+    """
+    anew = select(func.max(CaseEvent.sequence)).where(
+        CaseEvent.case_id == deadline.case_id, CaseEvent.kind.in_([command.value for command in _BEGIN_ANEW])
+    )
+    same_task = select(Deadline.id).where(
+        Deadline.case_id == deadline.case_id,
+        Deadline.rule == deadline.rule,
+        Deadline.track_id.is_not_distinct_from(deadline.track_id),
+        Deadline.look_back_id.is_not_distinct_from(deadline.look_back_id),
+        or_(Deadline.id == deadline.id, Deadline.started_sequence >= func.coalesce(anew.scalar_subquery(), 0)),
+    )
+    granted = select(func.count(DeadlineRequest.id)).where(
+        DeadlineRequest.deadline_id.in_(same_task),
+        DeadlineRequest.kind == asked.kind,
+        DeadlineRequest.state == RequestState.approved,
+        DeadlineRequest.id != asked.id,
+    )
+    return session.scalar(granted) or 0
 
 
 def _allowance(rule: DeadlineRule, kind: RequestKind) -> Allowance:
@@ -78,6 +104,9 @@ def _check_extension(
     if rule.is_named:
         if asked.new_due_on is None:
             raise invalid("new_due_on", "is needed: the last day of this clock was named, and not computed")
+        if deadline.state is DeadlineState.paused:
+            # Whoever names a day knows what was granted before; nobody knows that of a pause without an end.
+            raise Conflict("The clock stands still; it is resumed before another day is named.")
         _check_new_day(session, rule, deadline, asked.new_due_on, today)
         return
     if asked.days is None:

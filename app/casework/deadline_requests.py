@@ -28,9 +28,8 @@ from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.models import Case
 from app.casework.participation import actors_of
-from app.casework.supervision_models import LookBack, Track
 from app.casework.transitions import check_version, lock_cases
-from app.casework.vocabulary import RequestKind, RequestState
+from app.casework.vocabulary import DeadlineState, RequestKind, RequestState
 from app.foundation.errors import Conflict, NotFound
 from app.foundation.identity import new_id
 
@@ -87,9 +86,9 @@ def ask(session: Session, caller: Caller, case_id: UUID, deadline_id: UUID, body
         **_days_of(body),
     )
     check_limits(session, calendar_of(session), rule, deadline, row, today)
-    if body.kind is RequestKind.extension and deadline.state in OPEN and today > deadline.due_on:
+    if body.kind is not RequestKind.exclusion and today > deadline.due_on and deadline.state is DeadlineState.running:
         raise Conflict(
-            f"The clock ran out on {deadline.due_on}; an extension is asked for before its last day is over."
+            f"The clock ran out on {deadline.due_on}; an extension or a pause is asked for before its last day is over."
         )
     waiting = select(DeadlineRequest.id).where(
         DeadlineRequest.deadline_id == deadline.id,
@@ -296,14 +295,7 @@ def _count_anew(session: Session, caller: Caller, asked: Asked, kind: str, today
     recompute(session, deadline)
     changed: dict[str, Any] = {"due_on_before": before.isoformat()}
     told: dict[str, Any] = {}
-    if deadline.due_on != before:
-        # Whoever decided on the row that shows the day decided on another day.
-        if deadline.track_id is not None:
-            session.get_one(Track, deadline.track_id).version += 1
-        elif deadline.look_back_id is not None:
-            session.get_one(LookBack, deadline.look_back_id).version += 1
     if case.due_on != shown:
-        case.version += 1
         told = {"due_on": _text(case.due_on), "first_due_on": _text(case.first_due_on)}
     if kind == "deadline.resumed":
         row = asked.request

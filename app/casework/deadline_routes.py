@@ -21,7 +21,7 @@ from app.casework.calendars import calendar_of
 from app.casework.deadline_models import Deadline
 from app.casework.deadline_rules import RULES
 from app.casework.deadline_schemas import DeadlineAnswer, DeadlineRuleAnswer, deadline_answer, rule_answer
-from app.casework.deadlines import OPEN, changes_of
+from app.casework.deadlines import OPEN, changes_of_many
 from app.casework.models import Case
 from app.foundation.database import SessionDep
 from app.foundation.errors import Forbidden, problem_responses
@@ -41,11 +41,9 @@ def list_case_deadlines(case_id: UUID, session: SessionDep, caller: CallerDep) -
     running = sorted((row for row in rows if row.state in OPEN), key=lambda row: (row.due_on, row.id))
     past = sorted((row for row in rows if row.state not in OPEN), key=lambda row: row.id, reverse=True)
     calendar, now = calendar_of(session), utc_now()
+    changes = changes_of_many(session, rows)
     return Page(
-        items=[
-            deadline_answer(calendar, case, row, changes_of(session, row), now, legal_day(now))
-            for row in [*running, *past]
-        ]
+        items=[deadline_answer(calendar, case, row, changes[row.id], now, legal_day(now)) for row in [*running, *past]]
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.access.service import units_above
@@ -32,6 +32,7 @@ from app.casework.supervision_models import LookBack, Objection, Track
 from app.casework.track_lifecycle import CLOCKS
 from app.casework.vocabulary import DeadlineState, ObjectionState, Priority, RequestKind, RequestState
 from app.foundation.identity import new_id
+from app.foundation.time import legal_day
 
 OPEN = (DeadlineState.running, DeadlineState.paused)
 
@@ -45,8 +46,8 @@ def open_deadlines(session: Session, case_id: UUID) -> list[Deadline]:
 def recompute(session: Session, deadline: Deadline) -> bool:
     """Count an open clock anew, from its approved requests and the calendar as it is; whether anything changed.
 
-    The caller holds the case's lock and writes the event. What shows the same day follows: the case's `due_on` of a
-    plan, the track's, the look-back's. `first_due_on` stays.
+    The caller holds the case's lock and writes the event. What shows the same day follows, one version higher: the
+    case's `due_on` of a plan, the track's, the look-back's. `first_due_on` stays.
     """
     if deadline.state not in OPEN:
         return False
@@ -69,9 +70,10 @@ def due_now(
     session: Session,
     deadline: Deadline,
     changes: Sequence[Change] | None = None,
+    priority: Priority | None = None,
     paused_until: date | None = None,
 ) -> Due:
-    """By when an open clock runs by its changes (None: read them) and the calendar as it is."""
+    """By when an open clock runs by its changes and the priority of its case (None: read them), and the calendar."""
     rule = rule_of(deadline.rule, deadline.rule_version)
     if deadline.due_at is not None:
         return Due(deadline.due_on, deadline.due_at)
@@ -82,20 +84,32 @@ def due_now(
         # What is named is kept as the first day.
         named=deadline.first_due_on,
         requests=changes_of(session, deadline) if changes is None else changes,
-        priority=Priority(session.get_one(Case, deadline.case_id).priority),
+        priority=priority or Priority(session.get_one(Case, deadline.case_id).priority),
         paused_until=paused_until,
     )
 
 
 def changes_of(session: Session, deadline: Deadline) -> list[Change]:
     """What moved a clock: its approved requests, and of a track the extensions and excluded time on record there."""
+    return changes_of_many(session, [deadline])[deadline.id]
+
+
+def changes_of_many(session: Session, deadlines: Sequence[Deadline]) -> dict[UUID, list[Change]]:
+    """What moved each of several clocks, in two statements."""
+    found: dict[UUID, list[Change]] = {deadline.id: [] for deadline in deadlines}
     approved = select(DeadlineRequest).where(
-        DeadlineRequest.deadline_id == deadline.id, DeadlineRequest.state == RequestState.approved
+        DeadlineRequest.deadline_id == func.any(list(found)), DeadlineRequest.state == RequestState.approved
     )
-    changes = [Change.of(row) for row in session.scalars(approved.order_by(DeadlineRequest.id))]
-    if deadline.track_id is not None:
-        changes += _recorded(session.get_one(Track, deadline.track_id), deadline.rule)
-    return changes
+    for row in session.scalars(approved.order_by(DeadlineRequest.id)):
+        found[row.deadline_id].append(Change.of(row))
+    track_ids = {deadline.track_id for deadline in deadlines if deadline.track_id is not None}
+    tracks = {}
+    if track_ids:
+        tracks = {row.id: row for row in session.scalars(select(Track).where(Track.id == func.any(list(track_ids))))}
+    for deadline in deadlines:
+        if deadline.track_id is not None:
+            found[deadline.id] += _recorded(tracks[deadline.track_id], deadline.rule)
+    return found
 
 
 def _recorded(track: Track, clock: str) -> list[Change]:
@@ -114,13 +128,19 @@ def _recorded(track: Track, clock: str) -> list[Change]:
 
 
 def _show(session: Session, deadline: Deadline) -> None:
-    """Let the rows that show a clock's day show it."""
+    """Let the row that shows a clock's day show it, as another version: who read it decided by another day."""
+    row: Track | LookBack | Case
     if deadline.track_id is not None:
-        session.get_one(Track, deadline.track_id).due_on = deadline.due_on
+        row = session.get_one(Track, deadline.track_id)
     elif deadline.look_back_id is not None:
-        session.get_one(LookBack, deadline.look_back_id).due_on = deadline.due_on
+        row = session.get_one(LookBack, deadline.look_back_id)
     elif deadline.rule == "rectification":
-        session.get_one(Case, deadline.case_id).due_on = deadline.due_on
+        row = session.get_one(Case, deadline.case_id)
+    else:
+        return
+    if row.due_on != deadline.due_on:
+        row.due_on = deadline.due_on
+        row.version += 1
 
 
 def acting_units(session: Session, case: Case, rule: DeadlineRule) -> list[UUID]:
@@ -166,9 +186,35 @@ def follow(session: Session, case: Case, event: CaseEvent) -> None:
     _follow_objections(session, case, event)
 
 
+def counted_on(event: CaseEvent) -> date:
+    """The legal day on which an event starts and meets clocks: that on which the ledger learned of it.
+
+    A day that somebody states for his own step would make a late one look timely, and let the clock of whoever has to
+    act next begin in the past. What is imported happened before there was this ledger.
+    """
+    return event.occurred_on if event.kind == "imported" else legal_day(event.recorded_at)
+
+
+def is_late(
+    rule: DeadlineRule,
+    due: Due,
+    recorded_at: datetime,
+    day: date,
+    instant: datetime | None,
+) -> bool:
+    """Whether a step came late: by when the ledger learned of it, or, taken by somebody else (`awaits`), as stated.
+
+    Args:
+        day, instant: when the step is said to have been taken; an instant where hours count.
+    """
+    if not rule.awaits:
+        day, instant = legal_day(recorded_at), recorded_at
+    return day > due.due_on or (instant is not None and due.due_at is not None and instant > due.due_at)
+
+
 def start_of_state(session: Session, case: Case, event: CaseEvent) -> Deadline | None:
     """Start the clock of a case's state, which `event` led to; None: nobody has to act in it."""
-    day = event.occurred_on
+    day = counted_on(event)
     if case.state is CaseState.publicised and case.notice_until is not None:
         # Nobody can close before the notice is over.
         day = case.notice_until
@@ -218,20 +264,32 @@ def _open(session: Session, case: Case, starts: Starts) -> list[Deadline]:
 
 
 def end(session: Session, deadline: Deadline, event: CaseEvent, instant: datetime | None = None) -> None:
-    """End a clock by an event: met, late or in time, if it is the step that was waited for."""
+    """End a clock by an event: met, late or in time, if it is the step that was waited for.
+
+    `ended_on` is the day that the step is said to have been taken on; `is_late` says what it is judged by.
+    """
     rule = rule_of(deadline.rule, deadline.rule_version)
     is_met = event.kind in rule.met_by
-    day = event.occurred_on
     if deadline.state is DeadlineState.paused:
         # The pause ends with what it paused.
-        due = due_now(session, deadline, paused_until=day)
+        due = due_now(session, deadline, paused_until=counted_on(event))
         deadline.due_on, deadline.is_provisional = due.due_on, due.is_provisional
     if is_met:
-        is_past = instant is not None and deadline.due_at is not None and instant > deadline.due_at
-        deadline.was_late = is_past or day > deadline.due_on
+        due = Due(deadline.due_on, deadline.due_at)
+        deadline.was_late = is_late(rule, due, event.recorded_at, event.occurred_on, instant)
     deadline.state = DeadlineState.met if is_met else DeadlineState.ended
-    deadline.ended_on = day
+    deadline.ended_on = event.occurred_on
     deadline.version += 1
+
+
+def day_after_pause(session: Session, case: Case, today: date) -> date | None:
+    """A plan's last day with the days of a pause that is still open today; None: its clock is not paused.
+
+    For whoever ends the clock by a step: `end` counts the same, and the case shows it in the event of that step.
+    """
+    paused = (deadline for deadline in open_deadlines(session, case.id) if deadline.state is DeadlineState.paused)
+    plan = next((deadline for deadline in paused if deadline.rule == "rectification"), None)
+    return due_now(session, plan, paused_until=today).due_on if plan is not None else None
 
 
 def _follow_objections(session: Session, case: Case, event: CaseEvent) -> None:

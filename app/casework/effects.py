@@ -28,6 +28,7 @@ from app.casework.commands import (
     TransferFields,
     UpholdObjectionFields,
 )
+from app.casework.deadlines import day_after_pause
 from app.casework.guards import Context
 from app.casework.ledger import append
 from app.casework.lifecycle import Command
@@ -92,8 +93,16 @@ def _approve_plan(context: Context) -> Payload:
 
 def _request_closure(context: Context) -> Payload:
     """Whoever accepts reads in the event how much had come back by then; nothing where no satellite has looked."""
-    curve = curve_of(context.session, context.case)
-    return {"recovery": summary(curve)} if curve.site is not None else {}
+    session, case = context.session, context.case
+    curve = curve_of(session, case)
+    told: Payload = {"recovery": summary(curve)} if curve.site is not None else {}
+    # A pause ends with what it paused. If the closure is returned, the plan's day is the one that was granted.
+    day = day_after_pause(session, case, context.today)
+    if day is None or day == case.due_on:
+        return told
+    case.due_on = day
+    first = case.first_due_on
+    return told | {"due_on": day.isoformat(), "first_due_on": first.isoformat() if first else None}
 
 
 def _publicise(context: Context) -> Payload:

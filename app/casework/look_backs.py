@@ -156,7 +156,8 @@ def report(
         "findings": body.findings,
         "evidence_id": str(body.evidence_id) if body.evidence_id else None,
         "due_on": row.due_on.isoformat(),
-        "late": body.looked_on > row.due_on,
+        # It is the report that is due, and a day that is stated proves nothing.
+        "late": today > row.due_on,
     }
     event = append(
         session,

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, get_placed, in_jurisdiction
-from app.casework.deadlines import due_of_track, follow_track
+from app.casework.deadline_rules import rule_in_force
+from app.casework.deadlines import Due, due_of_track, follow_track, is_late
 from app.casework.guards import invalid
 from app.casework.ledger import append
 from app.casework.lifecycle import Actor, CaseState
@@ -146,16 +147,25 @@ def execute(
     _check_days(given, legal_day(now))
 
     before = track.state
-    due_at = track.details.get("due_at")
-    is_late = bool(instant and due_at and _text(instant) > due_at) or bool(track.due_on and day > track.due_on)
+    was_late = _is_late(track, now, day, instant)
     told = given.model_dump(mode="json", exclude_none=True)
     _change(track, step, given, told, day)
     _run_clock(session, track, day, _named_day(told, day, "fields/due_on"), instant)
     track.version += 1
     session.flush()
-    event = _record(session, caller, case, track, command.value, before, day, note, told, is_late=is_late)
+    event = _record(session, caller, case, track, command.value, before, day, note, told, is_late=was_late)
     follow_track(session, case, track, event, instant)
     return track, case
+
+
+def _is_late(track: Track, now: datetime, day: date, instant: datetime | None) -> bool:
+    """Whether the clock of a track's state ran out before this step."""
+    if track.due_on is None:
+        return False
+    told = track.details.get("due_at")
+    rule = rule_in_force(track.details["clock"], date.fromisoformat(track.details["clock_started_on"]))
+    due = Due(track.due_on, datetime.fromisoformat(told) if told else None)
+    return is_late(rule, due, now, day, instant)
 
 
 def _change(track: Track, step: Step, given: TrackFields, told: dict[str, Any], day: date) -> None:
@@ -164,7 +174,7 @@ def _change(track: Track, step: Step, given: TrackFields, told: dict[str, Any], 
     details["facts"] = details["facts"] | {step.command.value: told}
     details["stepped_on"] = str(day)
     if step.command is TrackCommand.extend:
-        details["extensions"] = [*details["extensions"], _extension(track, told)]
+        details["extensions"] = [*details["extensions"], _extension(track, told, day)]
     if step.command is TrackCommand.exclude_time:
         details["excluded"] = [*details["excluded"], _excluded(track, told, day)]
     track.details = details
@@ -174,10 +184,12 @@ def _change(track: Track, step: Step, given: TrackFields, told: dict[str, Any], 
     track.outcome = str(getattr(given, "outcome", track.state)) if ends else None
 
 
-def _extension(track: Track, told: dict[str, Any]) -> dict[str, Any]:
+def _extension(track: Track, told: dict[str, Any], day: date) -> dict[str, Any]:
     clock = track.details["clock"]
     rules = extensions_of(clock)
     number = sum(row["clock"] == clock for row in track.details["extensions"])
+    if track.due_on is not None and day > track.due_on:
+        raise Conflict(f"The clock {clock} ran out on {track.due_on}; it is extended before its last day is over.")
     if number >= len(rules):
         raise Conflict(f"The clock {clock} has been extended {number} times, as often as the law allows.")
     if told["days"] > rules[number].most_days:

@@ -83,7 +83,7 @@ def test_a_penalty_from_filing_to_payment(desk: Desk, case: dict[str, Any]) -> N
     assert (track["state"], track["clock"], track["overdue"]) == ("filed", "penalty_decision", True)
     assert track["due_on"] == (filed + timedelta(days=90)).isoformat()
 
-    track = done(desk, "county", track, "extend", days=20)
+    track = done(desk, "county", track, "extend", days=20, on=filed + timedelta(days=85))
     assert track["due_on"] == (filed + timedelta(days=110)).isoformat()
     assert not track["overdue"]
     hearing = {
