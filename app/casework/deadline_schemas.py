@@ -44,8 +44,8 @@ class DeadlineAnswer(BaseModel):
     counts: str = Field(description="working days, days, hours, or named: the day was named and not computed")
     extended_days: int
     days_not_counted: int = Field(description="Taken out by pauses and exclusions whose end is known")
-    ended_on: date | None
-    was_late: bool | None = Field(description="Of a step that was taken; null: it was not")
+    ended_on: date | None = Field(description="The day that is stated for the step")
+    was_late: bool | None = Field(description="The step became known after the last day; null: it was not taken")
     source: str
     checked: bool = Field(description="Whether the text of the law was read when the rule was written")
 
