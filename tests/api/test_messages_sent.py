@@ -92,8 +92,10 @@ def test_a_receiver_that_is_down_slow_or_fails_gets_each_event_in_order_though_w
     hook = add_hook(desk, f"http://127.0.0.1:{port}/hook")
     cases = [new_case(desk) for _ in range(3)]
     first = workers()
-    _until(lambda: any(item["attempts"] > 1 for item in deliveries(desk, "county", hook)))
-    assert {item["last_error"] for item in deliveries(desk, "county", hook)} == {"no connection"}
+    # The third may wait for its turn while the others are tried again.
+    _until(lambda: all(item["attempts"] for item in deliveries(desk, "county", hook)))
+    tried = deliveries(desk, "county", hook)
+    assert [item["last_error"] for item in tried] == ["no connection"] * 3
     # It comes up, and answers 500, or hangs; a second worker comes to help, the first is killed in the middle.
     hanging = threading.Event()
 
@@ -118,15 +120,16 @@ def test_a_receiver_that_is_down_slow_or_fails_gets_each_event_in_order_though_w
         workers()
         receiver.behave = lambda handler, received: 204
         _until(lambda: not deliveries(desk, "county", hook, state="pending"))
+    # By the first time that each came in: the leases were taken from those who live, too, and what they were sending
+    # may come in once more later.
+    firsts = {one.headers["webhook-id"]: one for one in reversed(receiver.accepted)}
     for case in cases:
         kinds: list[str] = []
-        for one in receiver.accepted:
+        for one in (one for one in receiver.accepted if firsts[one.headers["webhook-id"]] is one):
             content = Verifier(hook["secret"]).verify(one.body, one.headers)
             if content["data"]["case_id"] == case["id"]:
                 kinds.append(content["type"])
-        # At least once each, none before what came before it.
-        assert set(kinds) == {"case.opened", "case.state_changed"}
-        assert kinds == sorted(kinds), kinds
+        assert kinds == ["case.opened", "case.state_changed"]
     ids = {one.headers["webhook-id"] for one in receiver.received}
     assert ids == {item["id"] for item in deliveries(desk, "county", hook)}, "an id stays over all attempts"
 
