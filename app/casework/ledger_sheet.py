@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 from app.casework.commands import FIELDS
@@ -203,7 +204,8 @@ BY_HEADING: Mapping[str, Column] = MappingProxyType({column.heading: column for 
 COMMANDS_BY_WORD: Mapping[str, Command] = MappingProxyType({word: code for code, word in COMMAND_WORDS.items()})
 
 
-def columns_of(command: Command) -> dict[str, Column]:
+@cache
+def columns_of(command: Command) -> Mapping[str, Column]:
     """The columns that a command takes, by its field."""
     schema = TRANSITIONS[command].fields
-    return {column.takes[schema]: column for column in COLUMNS if schema in column.takes}
+    return MappingProxyType({column.takes[schema]: column for column in COLUMNS if schema in column.takes})

@@ -31,7 +31,9 @@ class Unreadable(ValueError):
 
 def cell_text(value: str) -> str:
     """A text as a cell can hold it: lines end with LF, without what XML cannot hold, cut at Excel's limit."""
-    told = _UNFIT.sub("", value.replace("\r\n", "\n").replace("\r", "\n"))
+    told = value.replace("\r\n", "\n").replace("\r", "\n") if "\r" in value else value
+    if _UNFIT.search(told):
+        told = _UNFIT.sub("", told)
     if len(told) * 2 <= MOST_CELL:
         return told
     units = told.encode("utf-16-le")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -33,6 +33,11 @@ from app.monitoring.models import Detection
 _ORDER = {state: place for place, state in enumerate(CaseState)}
 _MOST_GROUNDS = 3
 _FACTS, _PLAN = "ConfirmFields", "PlanFields"
+# The columns that say again what a command gave, by its schema's fields.
+_SAID = {
+    schema: {column.takes[schema]: column.key for column in COLUMNS if schema in column.takes}
+    for schema in (_FACTS, _PLAN)
+}
 Cells = dict[str, str | float | date | None]
 
 
@@ -67,13 +72,15 @@ def open_cases(session: Session, caller: Caller, given: CaseFilters, today: date
 def commands_of(session: Session, caller: Caller, cases: Sequence[Case]) -> dict[UUID, tuple[Command, ...]]:
     """The commands of the sheet that the caller may give on each case as it stands."""
     actors = actors_of_many(session, caller, cases)
-    past = histories(session, [case.id for case in cases])
+    # What an account did before bars it from few commands, which a county's account never gives.
+    barring = any(TRANSITIONS[one].never and caller.role in TRANSITIONS[one].roles for one in COMMAND_WORDS)
+    past = histories(session, [case.id for case in cases]) if barring else {}
     return {
         case.id: tuple(
             command
             for command in commands_from(case.state)
             if command in COMMAND_WORDS
-            and refusal(TRANSITIONS[command], caller, actors[case.id], past[case.id]) is None
+            and refusal(TRANSITIONS[command], caller, actors[case.id], past.get(case.id, ())) is None
         )
         for case in cases
     }
@@ -132,12 +139,10 @@ class _Looked:
 
 def known(case: Case) -> dict[str, Any]:
     """What the case says already in columns that commands fill in: the facts and the plan, as JSON has them."""
-    said: Mapping[str, Mapping[str, Any]] = {_FACTS: case.facts or {}, _PLAN: case.plan or {}}
-    found = {}
-    for column in COLUMNS:
-        for schema, values in said.items():
-            if (value := values.get(column.takes.get(schema, ""))) is not None:
-                found[column.key] = value
+    found: dict[str, Any] = {}
+    for of, schema in ((case.facts, _FACTS), (case.plan, _PLAN)):
+        if of:
+            found |= {key: of[name] for name, key in _SAID[schema].items() if of.get(name) is not None}
     return found
 
 

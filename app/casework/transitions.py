@@ -51,7 +51,7 @@ def refusal(
         return Forbidden(f"{transition.command} needs the role {allowed}; you are signed in as {caller.role}.")
     if transition.actor not in actors:
         return Forbidden(f"{transition.command} is for {ACTOR_LABELS[transition.actor]}, which yours is not.")
-    done = deeds_of(events)
+    done = deeds_of(events) if transition.never else {}
     barred = [deed for deed in transition.never if str(caller.account_id) in done[deed]]
     if barred:
         deeds = " and ".join(barred)

@@ -180,10 +180,10 @@ def _child(desk: Desk, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _request(desk: Desk, deadline: Deadline, **what: Any) -> DeadlineRequest:
-    account = desk.world.caller("prefecture").account_id
+    asking, account = desk.world.caller("county"), desk.world.caller("prefecture").account_id
     return DeadlineRequest(
-        case_id=deadline.case_id, deadline_id=deadline.id, ground="weather", reason="积雪", requested_by=account,
-        decided_by=account, decided_at=utc_now(), state=RequestState.approved, **what,
+        case_id=deadline.case_id, deadline_id=deadline.id, ground="weather", reason="积雪", unit_id=asking.unit_id,
+        requested_by=asking.account_id, decided_by=account, decided_at=utc_now(), state=RequestState.approved, **what,
     )  # fmt: skip
 
 

@@ -254,7 +254,7 @@ def _notice(world: World, case: dict, unit: str) -> None:
         session.flush()
         notice = DeadlineNotice(
             case_id=clock.case_id, deadline_id=clock.id, kind=NoticeKind.overdue, due_on=today(), noticed_on=today(),
-            unit_id=unit_by_code(session, unit).id,
+            days=0, unit_id=unit_by_code(session, unit).id,
         )  # fmt: skip
         session.add(notice)
 
@@ -278,6 +278,7 @@ def test_a_notice_that_commits_late_is_told(world: World) -> None:
                 deadline_id=clock.id,
                 kind=NoticeKind.reminder,
                 due_on=today(),
+                days=0,
                 noticed_on=today(),
                 unit_id=unit,
             )

@@ -63,7 +63,7 @@ def test_evidence_that_is_read_is_kept(desk: Desk, case: dict[str, Any]) -> None
 def test_a_download_that_breaks_off_is_kept(desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     added = desk.upload("county", case["id"]).json()
 
-    def breaking(stream: Any) -> Any:
+    def breaking(stream: Any, first: int, last: int) -> Any:
         with stream:
             yield stream.read(100)
             raise OSError("the disk went away")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -288,10 +288,20 @@ def test_a_connection_that_breaks(desk: Desk, case: dict[str, Any], address: str
                 f"Content-Length: {len(data)}\r\n\r\n".encode()
             )
             line.sendall(data[:200_000])
+            # It breaks once the process is at it.
+            wait_until(lambda: receiving._here.pieces == 1)
         received = _settled(desk, path)
         assert received == expected
     assert send(desk, path, received, data[received:]).status_code == 204
     assert kept(desk, case)[0]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_so():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it never came to that")
 
 
 def _settled(desk: Desk, path: str) -> int:
