@@ -90,7 +90,9 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
     if active:
         raise Invalid("The Office file holds macros or programs; save it without them (.docx, .xlsx) or as PDF.")
     if any(entry.compress_type not in _PACKED for entry in entries):
-        raise Invalid("The archive is packed in another way than Office files are (deflate); save it again with Office.")
+        raise Invalid(
+            "The archive is packed in another way than Office files are (deflate); save it again with Office."
+        )
     if sum(entry.file_size for entry in entries) > MOST_UNPACKED_BYTES:
         raise Invalid(f"The archive unpacks to more than {MOST_UNPACKED_BYTES:,} bytes.")
     for entry in entries:

@@ -30,8 +30,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label begins with a letter: `0x7f.1`, `127.1` and `2130706433` are numbers to some resolvers (WHATWG URL,
 # host parsing).
 _NAME = re.compile(rf"(?:{_LABEL}\.)*[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.?")
-# Global by IANA's registry, or by Python's list of it (before 3.11.10), but a way to IPv4 addresses inside, or a cloud's
-# own: 6to4, Teredo, ORCHID and benchmarks (2001::/23), Azure's metadata, Oracle's (192.0.0.192).
+# Global by IANA's registry, or by Python's list of it (before 3.11.10), but a way to IPv4 addresses inside, or a
+# cloud's own: 6to4, Teredo, ORCHID and benchmarks (2001::/23), Azure's metadata, Oracle's (192.0.0.192).
 _REFUSED: Final[tuple[Network, ...]] = (
     ip_network("2001::/23"),
     ip_network("2002::/16"),
