@@ -19,6 +19,7 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from app.casework.file_facts import FileFacts, Note, sensible_position, sensible_time
 from app.foundation.errors import Busy, Invalid, NotFound
+from app.foundation.storage import StorageAway
 from app.foundation.time import SHANGHAI
 
 JPEG, PNG = "image/jpeg", "image/png"
@@ -173,7 +174,7 @@ def _readable(stream: BinaryIO, kind: str) -> Iterator[Image.Image]:
                 if image.width * image.height > MOST_PIXELS:
                     raise Invalid(f"The picture has more than {MOST_PIXELS:,} pixels.")
                 yield image
-    except (Invalid, NotFound):
+    except (Invalid, NotFound, StorageAway):
         raise
     except Image.DecompressionBombError:
         raise Invalid(f"The picture has more than {MOST_PIXELS:,} pixels.") from None

@@ -20,6 +20,7 @@ from app.casework.evidence_checks import days_off
 from app.casework.file_facts import FileFacts, Note
 from app.casework.models import EvidenceKind
 from app.foundation.errors import Invalid
+from app.foundation.storage import StorageAway
 from tests.casework_steps import photo, today
 from tests.evidence_files import (
     PDF,
@@ -147,6 +148,15 @@ def test_sound_files(data: bytes, kind: EvidenceKind, media_type: str) -> None:
 def test_refused(data: bytes, kind: EvidenceKind, said: str) -> None:
     with pytest.raises(Invalid, match=said):
         facts(data, kind)
+
+
+def test_a_storage_that_is_away_is_no_damage_of_a_picture() -> None:
+    class Away(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise StorageAway()
+
+    with pytest.raises(StorageAway):
+        photos.draw_thumbnail(Away(photo()), photos.JPEG)
 
 
 def test_a_lying_entry_of_an_archive() -> None:
