@@ -48,6 +48,7 @@ ROUTERS = (
     *casework.routers,
     inbox_routes.router,
     webhook_routes.router,
+    webhook_routes.secret_router,
     statistics.router,
     register_routes.router,
     export_routes.router,

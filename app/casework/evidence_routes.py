@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.access.idempotency import IdempotentRoute
 from app.access.reads import record_read
-from app.access.routes import CallerDep
+from app.access.routes import CallerDep, TokenDep, signed_in
 from app.access.service import Caller, get_placed
 from app.access.vocabulary import AccessKind
 from app.casework import evidence
@@ -152,16 +152,19 @@ def record_reading(session: Session, request: Request, caller: Caller, row: Evid
         **problem_responses(401, 404, 422, 503),
     },
 )
-def show_evidence_thumbnail(
-    case_id: UUID, evidence_id: UUID, request: Request, session: SessionDep, caller: CallerDep
-) -> Response:
+def show_evidence_thumbnail(case_id: UUID, evidence_id: UUID, request: Request, token: TokenDep) -> Response:
     """A picture as a JPEG of at most 512 pixels a side, upright, without what its file says of place and time."""
-    row = evidence.get_evidence(session, caller, case_id, evidence_id)
-    drawn = evidence.read_thumbnail(request.app.state.storage, row)
+    with signed_in(request, token) as (session, caller):
+        row = evidence.get_evidence(session, caller, case_id, evidence_id)
     headers = {**_SAFE, "ETag": f'"{row.sha256}-{THUMBNAIL_PIXELS}"'}
     if _names(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    record_reading(session, request, caller, row, "thumbnail")
+    # It is drawn, or waits for others to be drawn, without a connection to the database.
+    drawn = evidence.read_thumbnail(request.app.state.storage, row)
+    with signed_in(request, token) as (session, caller):
+        # Again: what is recorded is what the caller may see now.
+        row = evidence.get_evidence(session, caller, case_id, evidence_id)
+        record_reading(session, request, caller, row, "thumbnail")
     return Response(drawn, media_type=JPEG, headers=headers)
 
 

@@ -33,6 +33,9 @@ _BLOCK = 2**20
 _END, _END_BYTES = b"PK\x05\x06", 22
 _END_64 = b"PK\x06\x07"
 _MOST_COMMENT = 65535
+# ISO/IEC 29500-2, annex B: these alone. Python unpacks whatever it has read of the others at once, however much it is
+# and whatever size is declared: a kilobyte of BZip2 becomes gigabytes.
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ACTIVE = ("vbaproject.bin", "vbadata.xml", ".exe", ".dll", ".js", ".vbs", ".bat", ".cmd", ".scr", ".jar", ".class")
 # What an embedded file must not be: archives within archives, programs.
 _REFUSED_MARKS = (MARK, b"MZ", b"\x7fELF", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b")
@@ -86,6 +89,10 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
     active = [name for name in names if name.lower().endswith(_ACTIVE) or "/activex/" in f"/{name.lower()}"]
     if active:
         raise Invalid("The Office file holds macros or programs; save it without them (.docx, .xlsx) or as PDF.")
+    if any(entry.compress_type not in _PACKED for entry in entries):
+        raise Invalid(
+            "The archive is packed in another way than Office files are (deflate); save it again with Office."
+        )
     if sum(entry.file_size for entry in entries) > MOST_UNPACKED_BYTES:
         raise Invalid(f"The archive unpacks to more than {MOST_UNPACKED_BYTES:,} bytes.")
     for entry in entries:

@@ -19,6 +19,7 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from app.casework.file_facts import FileFacts, Note, sensible_position, sensible_time
 from app.foundation.errors import Busy, Invalid, NotFound
+from app.foundation.storage import StorageAway
 from app.foundation.time import SHANGHAI
 
 JPEG, PNG = "image/jpeg", "image/png"
@@ -33,6 +34,9 @@ MOST_SCANS = 100
 MOST_PNG_PREVIEW_PIXELS = 40_000_000
 # What stands before and between the pixels is read into memory; depth maps and profiles take a few MB.
 MOST_METADATA_BYTES = 16 * 2**20
+# Each costs time, though it be empty: encoders write chunks of 8 KiB and more, and fill bytes hardly ever.
+MOST_CHUNKS = 300_000
+_MOST_FILL_BYTES = 2**16
 THUMBNAIL_PIXELS = 512
 _BLOCK = 2**20
 _OFFSET = re.compile(r"[+-]\d\d:\d\d")
@@ -79,6 +83,8 @@ def read_png(stream: BinaryIO) -> FileFacts:
     for number, (kind, length) in enumerate(_chunks(stream)):
         if (number == 0) is not (kind == b"IHDR"):
             raise Invalid(_DAMAGED)
+        if number >= MOST_CHUNKS:
+            raise Invalid(f"The picture consists of more than {MOST_CHUNKS:,} chunks.")
         if kind != b"IDAT":
             beside += length
             if beside > MOST_METADATA_BYTES:
@@ -112,13 +118,14 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
 def _check_jpeg(stream: BinaryIO) -> None:
     """Size and structure, before a decoder, which would hold in memory whatever a file says, sees it."""
     stream.seek(2)
-    progressive, pixels = False, 0
+    progressive, pixels, fill = False, 0, 0
     while True:
         head = stream.read(2)
-        while head == b"\xff\xff":
+        while head == b"\xff\xff" and fill < _MOST_FILL_BYTES:
             # Fill bytes may stand before a marker.
             head = b"\xff" + stream.read(1)
-        if len(head) < 2 or head[0] != 0xFF:
+            fill += 1
+        if len(head) < 2 or head[0] != 0xFF or head == b"\xff\xff":
             raise Invalid(_DAMAGED)
         if stream.tell() > MOST_METADATA_BYTES:
             raise Invalid(_BESIDE)
@@ -167,7 +174,7 @@ def _readable(stream: BinaryIO, kind: str) -> Iterator[Image.Image]:
                 if image.width * image.height > MOST_PIXELS:
                     raise Invalid(f"The picture has more than {MOST_PIXELS:,} pixels.")
                 yield image
-    except (Invalid, NotFound):
+    except (Invalid, NotFound, StorageAway):
         raise
     except Image.DecompressionBombError:
         raise Invalid(f"The picture has more than {MOST_PIXELS:,} pixels.") from None

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import secrets
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
 from uuid import UUID
@@ -24,7 +24,7 @@ from app.casework.evidence import Sent, admit
 from app.casework.evidence_models import Upload
 from app.casework.models import Case
 from app.foundation.errors import Conflict, NotFound, TooLarge
-from app.foundation.storage import Storage
+from app.foundation.storage import Storage, StorageAway
 from app.foundation.timetable import Job
 from app.settings import Settings
 
@@ -150,9 +150,22 @@ def remove_files(storage: Storage, upload_id: UUID) -> None:
             storage.delete(key)
 
 
-def open_parts(storage: Storage, parts: Sequence[dict[str, Any]]) -> BinaryIO:
-    """Parts as one file to read and seek in; close it."""
-    return cast(BinaryIO, io.BufferedReader(_Parts(storage, parts), _READ_BYTES))
+@contextmanager
+def open_parts(storage: Storage, parts: Sequence[dict[str, Any]]) -> Iterator[BinaryIO]:
+    """Parts as one file to read and seek in.
+
+    Raises:
+        StorageAway: at the end, whatever was made of it: they could not be read. A disk that fails, or parts that are
+            gone because another request has just made evidence of them, pass for damage with those who look into a
+            file, and the upload would be dropped.
+    """
+    raw = _Parts(storage, parts)
+    try:
+        with io.BufferedReader(raw, _READ_BYTES) as stream:
+            yield cast(BinaryIO, stream)
+    finally:
+        if raw.trouble is not None:
+            raise StorageAway() from raw.trouble
 
 
 class _Parts(io.RawIOBase):
@@ -166,6 +179,7 @@ class _Parts(io.RawIOBase):
             self._starts.append(self._starts[-1] + part["size"])
         self._place = 0
         self._opened: tuple[int, BinaryIO] | None = None
+        self.trouble: OSError | None = None
 
     def readable(self) -> bool:
         return True
@@ -186,17 +200,25 @@ class _Parts(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if self._place >= self._starts[-1]:
             return 0
+        try:
+            data = self._read(len(buffer))
+        except OSError as error:
+            self.trouble = error
+            raise
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _read(self, most: int) -> bytes:
         number = bisect_right(self._starts, self._place) - 1
         stream = self._open(number)
         within = self._place - self._starts[number]
         if stream.tell() != within:
             stream.seek(within)
-        data = stream.read(min(len(buffer), self._starts[number + 1] - self._place))
+        data = stream.read(min(most, self._starts[number + 1] - self._place))
         if not data:
             raise OSError("a part of the upload is shorter than it was")
-        buffer[: len(data)] = data
-        self._place += len(data)
-        return len(data)
+        return data
 
     def close(self) -> None:
         self._close_part()

@@ -29,6 +29,8 @@ AROUND_ENOUGH = 0.8
 SEASON_DAYS = 45
 # How many acquisitions are looked at for one moment: each costs a read of its mask.
 LOOKS = 24
+# Servers that fail are waited for, up to half a minute each: of so many no more are asked.
+_MOST_SILENT = 3
 # As many as the stretch is measured on: a mask is read once for both.
 _CELLS = 256
 
@@ -148,6 +150,8 @@ def choose(acquisitions: Iterable[Acquisition], moment: Moment, frame: Frame, ex
             shares = site_shares(acquisition, frame)
         except SceneReadError as error:
             unreadable.append(error)
+            if sum(each.transient for each in unreadable) == _MOST_SILENT:
+                break
             continue
         if shares.site >= CLEAR_ENOUGH and shares.frame >= AROUND_ENOUGH:
             return Choice(acquisition, shares.site, tuple(unreadable))

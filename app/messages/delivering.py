@@ -36,9 +36,10 @@ SCHEDULE: Final[tuple[float, ...]] = (5, 300, 1800, 7200, 18000, 36000, 50400, 7
 JITTER: Final = 0.2
 # Longer than anything takes that may happen under a lease: looking up the name, connecting and sending.
 LEASE: Final = timedelta(seconds=60)
-# Sendings to one webhook at once: a slow receiver takes no more of a worker than these. Two workers that look in the
-# same instant may pass it once.
+# Sendings to one webhook at once, of all workers together: a slow receiver takes no more than these.
 MOST_PER_HOOK: Final = 2
+# Of the advisory lock under which one worker at a time takes messages, else two would count the same sendings.
+_TURN: Final = 0x7265646C_7475726E
 _GONE: Final = 410
 _random = SystemRandom()
 
@@ -59,24 +60,27 @@ def claim(database: Database, most: int) -> list[Task]:
     if most <= 0:
         return []
     with database.transaction(see_all=True) as session:
+        if not session.scalar(select(func.pg_try_advisory_xact_lock(_TURN))):
+            return []
         audience = Audience(session)
         rows: Sequence[Any] = session.execute(_due().limit(most).with_for_update(of=Delivery, skip_locked=True)).all()
         now = session.scalars(select(func.clock_timestamp())).one()
         tasks = []
         taken: dict[UUID, int] = {}
-        for delivery, hook in rows:
+        for delivery, hook, running in rows:
             if not _may_see(session, audience, delivery, hook):
                 delivery.state, delivery.done_at = DeliveryState.withheld, now
                 continue
-            if taken.get(hook.id, 0) >= MOST_PER_HOOK:
+            if taken.setdefault(hook.id, running) >= MOST_PER_HOOK:
                 continue
-            taken[hook.id] = taken.get(hook.id, 0) + 1
+            taken[hook.id] += 1
             delivery.lease, delivery.leased_until = uuid4(), now + LEASE
             tasks.append(Task(delivery.id, delivery.lease, hook.url, _keys(hook, now), delivery.body))
     return tasks
 
 
-def _due() -> Select[Delivery, Webhook]:
+def _due() -> Select[Delivery, Webhook, int]:
+    """Messages that may be sent now, with their webhook and how many are being sent to it."""
     older, running = aliased(Delivery), aliased(Delivery)
     now = func.clock_timestamp()
     before = select(older.id).where(
@@ -85,13 +89,17 @@ def _due() -> Select[Delivery, Webhook]:
         older.state == DeliveryState.pending,
         older.position < Delivery.position,
     )
-    at_it = select(func.count()).where(
-        running.webhook_id == Delivery.webhook_id,
-        running.state == DeliveryState.pending,
-        running.leased_until > now,
+    at_it = (
+        select(func.count())
+        .where(
+            running.webhook_id == Delivery.webhook_id,
+            running.state == DeliveryState.pending,
+            running.leased_until > now,
+        )
+        .scalar_subquery()
     )
     return (
-        select(Delivery, Webhook)
+        select(Delivery, Webhook, at_it)
         .join(Webhook, Webhook.id == Delivery.webhook_id)
         .join(Account, Account.id == Webhook.account_id)
         .where(
@@ -101,7 +109,7 @@ def _due() -> Select[Delivery, Webhook]:
             Webhook.is_active,
             Account.is_active,
             ~before.exists(),
-            at_it.scalar_subquery() < MOST_PER_HOOK,
+            at_it < MOST_PER_HOOK,
         )
         .order_by(Delivery.next_at, Delivery.position)
     )

@@ -30,12 +30,13 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label begins with a letter: `0x7f.1`, `127.1` and `2130706433` are numbers to some resolvers (WHATWG URL,
 # host parsing).
 _NAME = re.compile(rf"(?:{_LABEL}\.)*[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.?")
-# Global by IANA's registry, but a way to IPv4 addresses inside, or a cloud's own: 6to4, Teredo, ORCHID and benchmarks
-# (2001::/23), Azure's metadata.
+# Global by IANA's registry, or by Python's list of it (before 3.11.10), but a way to IPv4 addresses inside, or a
+# cloud's own: 6to4, Teredo, ORCHID and benchmarks (2001::/23), Azure's metadata, Oracle's (192.0.0.192).
 _REFUSED: Final[tuple[Network, ...]] = (
     ip_network("2001::/23"),
     ip_network("2002::/16"),
     ip_network("168.63.129.16/32"),
+    ip_network("192.0.0.0/24"),
     ip_network("192.88.99.0/24"),
 )
 # All that is given out as unicast (RFC 4291): without mapped, translated (64:ff9b::/96), local and site-local ones.

@@ -94,7 +94,8 @@ def send(
         given = {"Host": destination.host_header, "Accept-Encoding": "identity", "Connection": "close", **headers}
         connection.request("POST", destination.target, body, given, preload_content=False, decode_content=False)
         answer = connection.getresponse()
-        return Outcome(answer.status)
+        # What was cut off in the middle of its headers reads like an answer that is whole.
+        return Outcome(None, "too slow") if late.is_set() else Outcome(answer.status)
     except ssl.SSLError:
         return Outcome(None, "too slow" if late.is_set() else "no trusted TLS connection")
     except TimeoutError:

@@ -30,6 +30,8 @@ from app.messages.schemas import (
 from app.messages.vocabulary import DeliveryState
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=IdempotentRoute)
+# Keys are not taken where a secret is shown: the answer would be kept, and told again to whoever sends the key.
+secret_router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 WRITES = problem_responses(401, 403, 404, 409, 412, 422, 428)
 
 
@@ -45,10 +47,11 @@ def _answer(session: SessionDep, response: Response, hook: Webhook) -> WebhookAn
 
 def _with_secret(session: SessionDep, response: Response, hook: Webhook) -> WebhookWithSecret:
     answer = _answer(session, response, hook)
+    response.headers["Cache-Control"] = "no-store"
     return WebhookWithSecret(**answer.model_dump(), secret=sending.shown(hook.secret))
 
 
-@router.post("", status_code=201, responses=problem_responses(401, 403, 409, 422))
+@secret_router.post("", status_code=201, responses=problem_responses(401, 403, 409, 422, 503))
 def add_webhook(
     given: NewWebhook, session: SessionDep, caller: CallerDep, request: Request, response: Response
 ) -> WebhookWithSecret:
@@ -73,7 +76,7 @@ def show_webhook(webhook_id: UUID, session: SessionDep, caller: CallerDep, respo
     return _answer(session, response, webhooks.own(session, caller, webhook_id))
 
 
-@router.patch("/{webhook_id}", responses=WRITES)
+@router.patch("/{webhook_id}", responses=WRITES | problem_responses(503))
 def change_webhook(
     webhook_id: UUID,
     given: WebhookChange,
@@ -94,7 +97,7 @@ def remove_webhook(webhook_id: UUID, session: SessionDep, caller: CallerDep, ver
     webhooks.remove(session, caller, webhook_id, version)
 
 
-@router.post("/{webhook_id}/rotate", responses=WRITES)
+@secret_router.post("/{webhook_id}/rotate", responses=WRITES)
 def rotate_secret(
     webhook_id: UUID,
     given: Rotation,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -14,7 +15,7 @@ from app.access.service import Caller
 from app.access.vocabulary import Scope
 from app.casework.guards import invalid
 from app.casework.transitions import check_version
-from app.foundation.errors import Conflict, Forbidden, NotFound
+from app.foundation.errors import Busy, Conflict, Forbidden, NotFound
 from app.foundation.identity import new_id
 from app.messages import destinations, sending
 from app.messages.destinations import Network, Unfit
@@ -26,6 +27,9 @@ from app.messages.vocabulary import DeliveryState, Event, Origin
 MOST_WEBHOOKS: Final = 20
 # A ping goes to where its account says, whenever it says so.
 MOST_PINGS_WAITING: Final = 5
+# A request holds its connection to the database while a name is looked up, and names whose servers are silent take
+# seconds: so few at once in a process, and all the other requests have theirs.
+_looking_up = threading.BoundedSemaphore(3)
 
 
 def own(session: Session, caller: Caller, webhook_id: UUID, *, lock: bool = False) -> Webhook:
@@ -41,10 +45,19 @@ def own(session: Session, caller: Caller, webhook_id: UUID, *, lock: bool = Fals
 
 
 def _check_destination(url: str, networks: Sequence[Network]) -> None:
+    """
+    Raises:
+        Invalid: nothing is sent to that address.
+        Busy: several names are being looked up.
+    """
+    if not _looking_up.acquire(blocking=False):
+        raise Busy("Several addresses are being looked up just now; try again.", headers={"Retry-After": "5"})
     try:
         destinations.find(url, networks)
     except Unfit as fault:
         raise invalid("url", str(fault)) from None
+    finally:
+        _looking_up.release()
 
 
 def add(session: Session, caller: Caller, given: NewWebhook, networks: Sequence[Network]) -> Webhook:
@@ -57,10 +70,10 @@ def add(session: Session, caller: Caller, given: NewWebhook, networks: Sequence[
     """
     if Scope.read not in caller.scopes:
         raise Forbidden("A webhook tells what the account may read; this token lacks the scope `read`.")
-    _check_destination(given.url, networks)
     count = select(func.count()).select_from(Webhook).where(Webhook.account_id == caller.account_id)
     if session.scalars(count).one() >= MOST_WEBHOOKS:
         raise Conflict(f"An account has at most {MOST_WEBHOOKS} webhooks; delete one first.")
+    _check_destination(given.url, networks)
     hook = Webhook(
         id=new_id(),
         account_id=caller.account_id,

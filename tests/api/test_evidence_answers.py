@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 from sqlalchemy import update
 
+from app.casework import evidence
 from app.foundation.storage import Storage
 from app.monitoring.models import Detection
 from app.settings import Settings
@@ -115,6 +116,27 @@ def test_thumbnails(desk: Desk, case: dict[str, Any], storage: Storage) -> None:
     bomb = desk.get("county", add(png_of(9_000, 9_000)) + "/thumbnail")
     assert (bomb.status_code, "40,000,000 pixels" in bomb.json()["detail"]) == (404, True)
     assert desk.get("county2", path).status_code == 404
+
+
+def test_no_connection_is_held_while_a_thumbnail_is_drawn(
+    desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = desk.upload("county", case["id"]).json()
+    path = f"/cases/{case['id']}/evidence/{added['id']}/thumbnail"
+    held: list[int] = []
+    pool: Any = desk.world.client.app.state.database.engine.pool
+
+    def drawn(*_: Any) -> bytes:
+        held.append(pool.checkedout())
+        return b"jpeg"
+
+    monkeypatch.setattr(evidence, "read_thumbnail", drawn)
+    answer = desk.get("county", path)
+    assert answer.content == b"jpeg" and held == [0]
+    # Who has it already is told so without a look at the storage.
+    headers = desk.headers("county") | {"If-None-Match": answer.headers["ETag"]}
+    assert desk.world.client.get("/api/v1" + path, headers=headers).status_code == 304
+    assert len(held) == 1
 
 
 def test_parts_of_a_file(desk: Desk, case: dict[str, Any]) -> None:

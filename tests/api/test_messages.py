@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from app.access.service import unit_by_code
 from app.casework.deadline_models import Deadline, DeadlineNotice
 from app.casework.vocabulary import NoticeKind
 from app.foundation.time import utc_now
-from app.messages import destinations
+from app.messages import destinations, webhooks
 from app.messages.delivering import claim
 from app.messages.destinations import Unfit, find, is_allowed
 from app.messages.making import MOST, make
@@ -68,7 +69,8 @@ REFUSED = (
     "https://017700000001/", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:10.0.0.1]/",
     "https://169.254.169.254/latest", "https://10.1.2.3/", "https://192.168.1.1/", "https://172.16.0.1/",
     "https://100.64.0.1/", "https://100.100.100.200/", "https://0.0.0.0/", "https://224.0.0.1/", "https://240.0.0.1/",
-    "https://255.255.255.255/", "https://168.63.129.16/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/",
+    "https://255.255.255.255/", "https://168.63.129.16/", "https://192.0.0.192/", "https://[64:ff9b::7f00:1]/",
+    "https://[2002:7f00:1::]/",
     "https://[2001:0:7f00:1::]/", "https://[fe80::1]/", "https://[fd00:ec2::254]/", "https://[fec0::1]/",
     "https://[::127.0.0.1]/", "https://[ff02::1]/", "https://localhost/", "https://localhost./", "https://LOCALHOST/",
     "https://user:pw@93.184.215.14/", "https://93.184.215.14/#x", "ftp://93.184.215.14/", "https:///x", "https://",
@@ -232,6 +234,34 @@ def test_only_the_oldest_of_a_case_is_taken_and_another_case_is_not_held_up(worl
     assert {task.lease for task in again}.isdisjoint(task.lease for task in taken)
 
 
+def test_a_secret_is_kept_with_no_answer_and_by_no_cache(world: World) -> None:
+    desk = Desk(world)
+    headers = desk.headers("county") | {"Idempotency-Key": "one"}
+    first = world.client.post(f"{API}/webhooks", headers=headers, json={"url": PUBLIC_URL})
+    again = world.client.post(f"{API}/webhooks", headers=headers, json={"url": PUBLIC_URL})
+    path = f"{API}/webhooks/{first.json()['id']}/rotate"
+    rotated = world.client.post(path, headers=headers | {"If-Match": '"1"'}, json={})
+    for answer in (first, again, rotated):
+        assert answer.json()["secret"].startswith("whsec_") and answer.headers["Cache-Control"] == "no-store"
+    assert len({answer.json()["secret"] for answer in (first, again, rotated)}) == 3
+    with world.database.transaction(see_all=True) as session:
+        assert session.execute(text("select count(*) from idempotency_keys")).scalar_one() == 0
+
+
+def test_names_that_are_long_in_coming_hold_up_few_requests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(world)
+    hook = add_hook(desk, "county")
+    monkeypatch.setattr(webhooks, "_looking_up", threading.BoundedSemaphore(1))
+    with webhooks._looking_up:
+        answer = desk.post("county", "/webhooks", {"url": PUBLIC_URL}, None)
+        assert answer.status_code == 503 and answer.headers["Retry-After"]
+        headers = desk.headers("county") | {"If-Match": '"1"'}
+        path = f"{API}/webhooks/{hook['id']}"
+        assert world.client.patch(path, headers=headers, json={"url": PUBLIC_URL}).status_code == 503
+        assert world.client.patch(path, headers=headers, json={"description": "x"}).status_code == 200
+    add_hook(desk, "county")
+
+
 def test_two_workers_make_and_take_each_message_once(world: World) -> None:
     desk = Desk(world)
     for _ in range(4):
@@ -241,6 +271,8 @@ def test_two_workers_make_and_take_each_message_once(world: World) -> None:
         counts = list(pool.map(lambda _: made(world), range(4)))
         assert sum(counts) == 1
         taken = [task.id for tasks in pool.map(lambda _: claim(world.database, 10), range(4)) for task in tasks]
+    # Whoever comes while another takes them gets none, and comes again.
+    taken += [task.id for task in claim(world.database, 10)]
     assert len(taken) == len(set(taken)) == 4
 
 

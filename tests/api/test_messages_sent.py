@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_network
 from typing import Any
@@ -92,8 +93,10 @@ def test_a_receiver_that_is_down_slow_or_fails_gets_each_event_in_order_though_w
     hook = add_hook(desk, f"http://127.0.0.1:{port}/hook")
     cases = [new_case(desk) for _ in range(3)]
     first = workers()
-    _until(lambda: any(item["attempts"] > 1 for item in deliveries(desk, "county", hook)))
-    assert {item["last_error"] for item in deliveries(desk, "county", hook)} == {"no connection"}
+    # The third may wait for its turn while the others are tried again.
+    _until(lambda: sum(item["attempts"] > 0 for item in deliveries(desk, "county", hook)) == len(cases))
+    tried = deliveries(desk, "county", hook)
+    assert [item["last_error"] for item in tried] == ["no connection"] * len(cases)
     # It comes up, and answers 500, or hangs; a second worker comes to help, the first is killed in the middle.
     hanging = threading.Event()
 
@@ -118,15 +121,16 @@ def test_a_receiver_that_is_down_slow_or_fails_gets_each_event_in_order_though_w
         workers()
         receiver.behave = lambda handler, received: 204
         _until(lambda: not deliveries(desk, "county", hook, state="pending"))
+    # By the first time that each came in: the leases were taken from those who live, too, and what they were sending
+    # may come in once more later.
+    firsts = {one.headers["webhook-id"]: one for one in reversed(receiver.accepted)}
     for case in cases:
         kinds: list[str] = []
-        for one in receiver.accepted:
+        for one in (one for one in receiver.accepted if firsts[one.headers["webhook-id"]] is one):
             content = Verifier(hook["secret"]).verify(one.body, one.headers)
             if content["data"]["case_id"] == case["id"]:
                 kinds.append(content["type"])
-        # At least once each, none before what came before it.
-        assert set(kinds) == {"case.opened", "case.state_changed"}
-        assert kinds == sorted(kinds), kinds
+        assert kinds == ["case.opened", "case.state_changed"]
     ids = {one.headers["webhook-id"] for one in receiver.received}
     assert ids == {item["id"] for item in deliveries(desk, "county", hook)}, "an id stays over all attempts"
 
@@ -254,6 +258,11 @@ def test_a_slow_receiver_takes_no_more_than_its_share(world: World) -> None:
     taken = [*claim(world.database, 4), *claim(world.database, 4)]
     urls = [task.url for task in taken]
     assert {urls.count(hook["url"]) for hook in (slow, quick)} == {MOST_PER_HOOK}
+    # Of all workers together, however many look at once, and when one of its sendings has just ended.
+    record(world.database, taken[0], Outcome(204))
+    with ThreadPoolExecutor(4) as pool:
+        more = [task for tasks in pool.map(lambda _: claim(world.database, 16), range(8)) for task in tasks]
+    assert [task.url for task in more] == [taken[0].url]
 
 
 def test_what_comes_after_the_lease_ran_out_is_not_recorded(world: World) -> None:

@@ -25,7 +25,7 @@ from app.foundation.timetable import run_due
 from app.settings import Settings
 from tests.casework_steps import API, Desk, add_detection, photo
 from tests.conftest import World
-from tests.evidence_files import PDF, video
+from tests.evidence_files import PDF, office, video
 from tests.upload_steps import served, uploader
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -336,6 +336,26 @@ def test_a_death_before_the_end_is_written_down(
     assert send(desk, path, 500, data[500:]).status_code == 204
     assert kept(desk, case)[0]["sha256"] == hashlib.sha256(data).hexdigest()
     assert list(storage.list("uploads")) == []
+
+
+@pytest.mark.parametrize(("data", "kind"), [(photo(), "photo"), (office(), "document"), (PDF, "document")])
+def test_parts_that_cannot_be_read_are_no_damage(
+    desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch, data: bytes, kind: str
+) -> None:
+    """The file is not refused for it, and the upload stays."""
+    path = begin(desk, case, len(data), kind=kind).headers["Location"]
+    assert send(desk, path, 0, data[:20]).status_code == 204
+
+    def gone(*_: Any) -> bytes:
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads._Parts, "_read", gone)
+        answer = send(desk, path, 20, data[20:])
+    assert (answer.status_code, answer.json()["type"].split(":")[-1]) == (503, "storage-unavailable")
+    assert head(desk, path).headers["Upload-Offset"] == "20"
+    assert send(desk, path, 20, data[20:]).status_code == 204
+    assert len(kept(desk, case)) == 1
 
 
 def test_expiry(desk: Desk, case: dict[str, Any], world: World, storage: Storage) -> None:

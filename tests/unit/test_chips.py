@@ -17,9 +17,9 @@ from PIL import Image
 from pyproj import Transformer
 
 from app.foundation.errors import Busy
-from app.imagery import chips
+from app.imagery import chip_choice, chips
 from app.imagery.acquisitions import Acquisition
-from app.imagery.chip_choice import Moment, NoImage, Side, choose, day_of, in_order, season_gap, site_shares
+from app.imagery.chip_choice import Moment, NoImage, Shares, Side, choose, day_of, in_order, season_gap, site_shares
 from app.imagery.chip_drawing import Caption, bar_length
 from app.imagery.chips import Chip, NoBands, Style, render, styles_of
 from app.imagery.frames import Frame, frame_of, utm_zone
@@ -331,6 +331,21 @@ def test_the_clearest_is_chosen_by_the_sites_own_pixels(tmp_path: Path) -> None:
     Path(broken.assets[MASK].href).unlink()
     passed = choose([look_of(broken), *looks], moment, frame)
     assert day_of(passed.acquisition) == date(2024, 6, 17) and passed.unreadable[0].asset == MASK
+
+
+def test_of_servers_that_are_silent_few_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [date(2024, 6, day) for day in range(2, 12)]
+    looks = [look_of(write_scene(tmp_path / "s", day, Picture(size=2))) for day in days]
+    asked: list[date] = []
+
+    def silent(acquisition: Acquisition, _: Frame) -> Shares:
+        asked.append(day_of(acquisition))
+        raise SceneReadError("s", MASK, "its server failed 2 times", transient=len(asked) != 2)
+
+    monkeypatch.setattr(chip_choice, "site_shares", silent)
+    with pytest.raises(NoImage) as caught:
+        choose(looks, Moment(DAY, Side.after, DAY), frame_of(SITE))
+    assert asked == days[:4] and len(caught.value.unreadable) == 4, "the second was broken, and cost nothing"
 
 
 def test_what_is_kept_is_bounded() -> None:

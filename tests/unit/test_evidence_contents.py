@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from app.casework.evidence_checks import days_off
 from app.casework.file_facts import FileFacts, Note
 from app.casework.models import EvidenceKind
 from app.foundation.errors import Invalid
+from app.foundation.storage import StorageAway
 from tests.casework_steps import photo, today
 from tests.evidence_files import (
     PDF,
@@ -112,6 +114,9 @@ def test_sound_files(data: bytes, kind: EvidenceKind, media_type: str) -> None:
         (photo()[:-2] + b"\xff\xda\x00\x08" * 120 + b"\xff\xd9", PHOTO, "passes"),
         (jpeg_with((b"\xff\xe2\xff\xff" + bytes(65533)) * 300), PHOTO, "beside its pixels"),
         (png_of(8, 8, *[png_chunk(b"teSt", bytes(2**20))] * 17), PHOTO, "beside its pixels"),
+        # Long to be read, though small and sound.
+        (png_of(8, 8, png_chunk(b"IDAT", b"") * (photos.MOST_CHUNKS + 1)), PHOTO, "chunks"),
+        (jpeg_with(b"\xff" * 2**17), PHOTO, "damaged"),
         # Archives.
         (plain_zip(), DOCUMENT, "macros or programs"),
         (plain_zip(ODF), DOCUMENT, "no DOCX or XLSX"),
@@ -126,6 +131,8 @@ def test_sound_files(data: bytes, kind: EvidenceKind, media_type: str) -> None:
         (office(more={"/evil": b"x"}), DOCUMENT, "leads out"),
         (office(more={"word/DOCUMENT.xml": b"x"}), DOCUMENT, "twice"),
         (office(more={"word/big.xml": bytes(3 * 2**20)}), DOCUMENT, "times its size"),
+        (office(more={"word/a.xml": b"x"}, compression=zipfile.ZIP_BZIP2), DOCUMENT, "packed in another way"),
+        (office(more={"word/a.xml": b"x"}, compression=zipfile.ZIP_LZMA), DOCUMENT, "packed in another way"),
         (office(more={f"word/{number}": b"" for number in range(10_001)}), DOCUMENT, "entries"),
         (office(types="<!DOCTYPE x [<!ENTITY a 'b'>]><Types/>"), DOCUMENT, "no DOCX"),
         (office(types="<Types>"), DOCUMENT, "no DOCX"),
@@ -141,6 +148,15 @@ def test_sound_files(data: bytes, kind: EvidenceKind, media_type: str) -> None:
 def test_refused(data: bytes, kind: EvidenceKind, said: str) -> None:
     with pytest.raises(Invalid, match=said):
         facts(data, kind)
+
+
+def test_a_storage_that_is_away_is_no_damage_of_a_picture() -> None:
+    class Away(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise StorageAway()
+
+    with pytest.raises(StorageAway):
+        photos.draw_thumbnail(Away(photo()), photos.JPEG)
 
 
 def test_a_lying_entry_of_an_archive() -> None:
