@@ -41,7 +41,9 @@ def evidence_of(masks: NDArray[np.int64], **sources: Any) -> dict[int, PatchEvid
     table = changed(masks)
     patches = assemble(table, replace_shape(masks), min_area_m2=500)
     found = measure(patches, table, replace_shape(masks), **sources)
-    return {(p.first_seen - DAY) // 60: e for p, e in zip(patches, found, strict=True)}
+    # What is ragged may fall into several patches; the largest is the one that is meant.
+    by_size = sorted(zip(patches, found, strict=True), key=lambda pair: pair[1].shape.area_px)
+    return {(p.first_seen - DAY) // 60: e for p, e in by_size}
 
 
 def replace_shape(masks: NDArray[Any]) -> Grid:
