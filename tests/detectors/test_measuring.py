@@ -41,9 +41,7 @@ def evidence_of(masks: NDArray[np.int64], **sources: Any) -> dict[int, PatchEvid
     table = changed(masks)
     patches = assemble(table, replace_shape(masks), min_area_m2=500)
     found = measure(patches, table, replace_shape(masks), **sources)
-    # What is ragged may fall into several patches; the largest is the one that is meant.
-    by_size = sorted(zip(patches, found, strict=True), key=lambda pair: pair[1].shape.area_px)
-    return {(p.first_seen - DAY) // 60: e for p, e in by_size}
+    return {(p.first_seen - DAY) // 60: e for p, e in zip(patches, found, strict=True)}
 
 
 def replace_shape(masks: NDArray[Any]) -> Grid:
@@ -205,7 +203,9 @@ def evidence_of_noiseless(
     grid = replace_shape(masks)
     patches = assemble(table, grid, min_area_m2=500)
     found = measure(patches, table, grid, GroundRaster(ground), HeightRaster(height))
-    return {(p.first_seen - DAY) // 60: e for p, e in zip(patches, found, strict=True)}
+    # What is ragged may fall into several patches; the largest is the one that is meant.
+    by_size = sorted(zip(patches, found, strict=True), key=lambda pair: pair[1].shape.area_px)
+    return {(p.first_seen - DAY) // 60: e for p, e in by_size}
 
 
 # of a ragged patch a skeleton differs when it is turned, and a simplified outline may begin at another pixel
