@@ -53,8 +53,8 @@ _WAIT_SECONDS = 30.0
 def read_jpeg(stream: BinaryIO) -> FileFacts:
     """What a JPEG says of itself, once its end is found.
 
-    Its pixels are not unpacked: that took three quarters of an upload's time, and tells no more, since a decoder fills
-    what is damaged between two markers with grey.
+    Its pixels are not unpacked: that took longer than all the rest of an upload, and tells no more, since a decoder
+    fills what is damaged between two markers with grey.
 
     Raises:
         Invalid: damaged, or far too large a picture.
