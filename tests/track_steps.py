@@ -31,7 +31,6 @@ def step_fields(kind: str, command: str) -> dict[str, Any]:
     fields: dict[str, dict[str, Any]] = {
         "finish_investigation": {"summary": "已查明"},
         "extend": {"days": 30, "reason": "案情复杂", "approved_by": "局长"},
-        "exclude_time": {"why": "hearing", "from_on": day, "to_on": day, "explanation": "听证"},
         "decide": {"decision_number": "抚林罚〔2024〕12号", "document_on": day, "amount_yuan": "12000.50"},
         "execute": {"how": "paid", "amount_yuan": 12000.5},
         "revoke": document | reason,

@@ -89,7 +89,7 @@ def deadlines_markdown() -> str:
         "|---|---|---|---|---|",
     ]
     parts += [_allowance_row(rule, kind, row) for rule in RULES for kind, row in rule.allows.items()]
-    parts += ["", "Any other rule allows none of it. Extensions and excluded time of a penalty are steps of its track."]
+    parts += ["", "Any other rule allows none of it. Extensions of a penalty are steps of its track."]
     parts += ["", "| ground | 中文 |", "|---|---|", *(f"| `{ground}` | {label} |" for ground, label in GROUNDS.items())]
     return "\n".join(parts) + "\n" + _CALENDARS
 

@@ -91,8 +91,8 @@ def _allowance(rule: DeadlineRule, kind: RequestKind) -> Allowance:
         return allowance
     if rule.track is not None and extensions_of(rule.name):
         raise Conflict(
-            "This clock is the law's: record its extension with the track's own command extend, and time that does "
-            "not count with exclude_time, within the law's limits."
+            "This clock is the law's: record its extension with the track's own command extend, within the law's "
+            "limits; of a request it takes none but exclusion, of time that does not count."
         )
     known = ", ".join(sorted(rule.allows)) or "none"
     raise Conflict(f"The rule of this clock takes no {kind}; it takes {known}. Its source: {rule.source}.")

@@ -139,6 +139,10 @@ GROUNDS: Mapping[str, str] = MappingProxyType(
         "approval": "等待其他机关审批",
         "complexity": "案情复杂",
         "agreement": "协议各方同意变更",
+        "announcement": "公告",
+        "monitoring": "监测、检测",
+        "service": "送达",
+        "suspension": "中止调查",
     }
 )
 
@@ -264,6 +268,11 @@ _ROLLING = frozenset({"penalty_payment", "compensation_negotiation"})
 _LAPSING = frozenset({"reconsideration"})
 # The law's own extensions are steps of the track. Where its term is a named day, whoever named it may name another.
 _RENAMED = {_E: Allowance(("agreement", "complexity", "disaster"))}
+# What does not count towards a decision on a penalty (生态环境行政处罚办法 (2023), unread). That it was so, the unit
+# above finds: who is bound by a clock does not stop it alone.
+_NOT_COUNTED = {
+    "penalty_decision": {_X: Allowance(("hearing", "announcement", "monitoring", "appraisal", "service", "suspension"))}
+}
 
 
 def _kind_of(clock: str) -> TrackKind:
@@ -288,7 +297,7 @@ def _track(name: str) -> DeadlineRule:
         awaits=awaits,
         rolls=name in _ROLLING,
         lapses=name in _LAPSING,
-        allows=MappingProxyType(_RENAMED if clock.is_named else {}),
+        allows=MappingProxyType(_RENAMED if clock.is_named else _NOT_COUNTED.get(name, {})),
         remind_before=_reminders(term),
         escalate_after=None if name in _LAPSING else 1 if clock.hours or 0 < clock.days <= 3 else 5,
     )

@@ -90,7 +90,7 @@ def due_now(
 
 
 def changes_of(session: Session, deadline: Deadline) -> list[Change]:
-    """What moved a clock: its approved requests, and of a track the extensions and excluded time on record there."""
+    """What moved a clock: its approved requests, and of a track the extensions on record there."""
     return changes_of_many(session, [deadline])[deadline.id]
 
 
@@ -113,18 +113,9 @@ def changes_of_many(session: Session, deadlines: Sequence[Deadline]) -> dict[UUI
 
 
 def _recorded(track: Track, clock: str) -> list[Change]:
-    """Extensions and excluded time that are steps of the track itself."""
-    more = [
-        Change(RequestKind.extension, days=row["days"])
-        for row in track.details.get("extensions", [])
-        if row["clock"] == clock
-    ]
-    out = [
-        Change(RequestKind.exclusion, date.fromisoformat(row["from_on"]), date.fromisoformat(row["to_on"]))
-        for row in track.details.get("excluded", [])
-        if row["clock"] == clock
-    ]
-    return more + out
+    """Extensions that are steps of the track itself."""
+    rows = [row for row in track.details.get("extensions", []) if row["clock"] == clock]
+    return [Change(RequestKind.extension, days=row["days"]) for row in rows]
 
 
 def _show(session: Session, deadline: Deadline) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from app.casework.lifecycle import ACTOR_LABELS
 from app.casework.track_lifecycle import (
     CLOCKS,
-    EXCLUDED,
-    EXCLUDED_SOURCE,
     EXTENSIONS,
     KIND_LABELS,
     OPENINGS,
@@ -47,11 +45,9 @@ def tracks_markdown() -> str:
         parts.append(f"| `{row.clock}` | {number}. | {row.most_days} days | {row.approved_by} | {source} |")
     parts += [
         "",
-        "## Time that does not count",
-        "",
-        f"Towards `penalty_decision`, by {_source(EXCLUDED_SOURCE, False)}:",
+        "Time that does not count towards `penalty_decision` is asked for on its clock, and the unit above decides",
+        "([deadlines.md](deadlines.md)).",
     ]
-    parts += ["", "| why | 中文 |", "|---|---|", *(f"| `{why}` | {label} |" for why, label in EXCLUDED.items())]
     parts += ["", "## Who records", "", "| as | role | whose unit is |", "|---|---|---|"]
     parts += [
         _recorder_row(recorder, role, actors) for recorder in Recorder for role, actors in RECORDERS[recorder].items()

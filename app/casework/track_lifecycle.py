@@ -37,7 +37,6 @@ class TrackCommand(StrEnum):
 
     finish_investigation = "finish_investigation"
     extend = "extend"
-    exclude_time = "exclude_time"
     decide = "decide"
     not_impose = "not_impose"
     execute = "execute"
@@ -275,7 +274,6 @@ _TABLE = (
         _K.penalty, _C.finish_investigation, "filed", "investigated", _E, "SummaryFields", f"{_LAW} art. 57"
     ),
     _row(_K.penalty, _C.extend, "filed investigated", None, _E, "ExtensionFields", _PENALTY, checked=True),
-    _row(_K.penalty, _C.exclude_time, "filed investigated", None, _E, "ExcludedTimeFields", _PENALTY),
     _row(
         _K.penalty, _C.decide, "investigated", "decided", _E, "PenaltyDecisionFields", f"{_LAW} art. 60",
         checked=True,
@@ -353,31 +351,6 @@ EXTENSIONS: tuple[Extension, ...] = (
     Extension("penalty_decision", 30, "the authority's head", f"{_PENALTY}, difficult cases", True),
     Extension("penalty_decision", 30, "the heads together", f"{_PENALTY}, especially difficult cases", True),
 )
-
-
-class ExcludedTime(StrEnum):
-    """What does not count towards a decision on a penalty."""
-
-    hearing = "hearing"
-    announcement = "announcement"
-    monitoring = "monitoring"
-    appraisal = "appraisal"
-    service = "service"
-    suspension = "suspension"
-
-
-# Why, and by which rule; the rule's text was not read.
-EXCLUDED: Mapping[ExcludedTime, str] = MappingProxyType(
-    {
-        ExcludedTime.hearing: "听证",
-        ExcludedTime.announcement: "公告",
-        ExcludedTime.monitoring: "监测、检测",
-        ExcludedTime.appraisal: "鉴定、评估、认定",
-        ExcludedTime.service: "送达",
-        ExcludedTime.suspension: "中止调查",
-    }
-)
-EXCLUDED_SOURCE = _PENALTY
 
 
 def clock_of(kind: TrackKind, state: str, facts: Mapping[str, object]) -> Clock | None:

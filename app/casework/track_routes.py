@@ -194,5 +194,4 @@ def _answer(row: Track, case_number: str) -> TrackAnswer:
         outcome=row.outcome,
         facts=details["facts"],
         extensions=details["extensions"],
-        excluded=details["excluded"],
     )

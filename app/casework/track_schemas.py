@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from app.casework.track_lifecycle import ExcludedTime, TrackCommand
+from app.casework.track_lifecycle import TrackCommand
 from app.casework.vocabulary import Name, TrackKind, Words
 from app.foundation.time import Instant
 
@@ -53,21 +53,6 @@ class ExtensionFields(TrackFields):
     days: int = Field(ge=1, le=90)
     reason: Words
     approved_by: Name
-
-
-class ExcludedTimeFields(TrackFields):
-    """不计入办案期限的时间, from its first to its last day"""
-
-    why: ExcludedTime
-    from_on: date
-    to_on: date
-    explanation: Words
-
-    @model_validator(mode="after")
-    def _in_order(self) -> ExcludedTimeFields:
-        if self.from_on > self.to_on:
-            raise ValueError("from_on lies after to_on")
-        return self
 
 
 class PenaltyDecisionFields(TrackFields):
@@ -193,7 +178,6 @@ STEP_FIELDS: dict[str, type[TrackFields]] = {
         RefusalFields,
         RevocationFields,
         ExtensionFields,
-        ExcludedTimeFields,
         PenaltyDecisionFields,
         NotImposedFields,
         ExecutionFields,
@@ -307,7 +291,6 @@ class TrackAnswer(BaseModel):
     outcome: str | None
     facts: dict[str, Any] = Field(description="What the opening and each command gave, the last of each command")
     extensions: list[dict[str, Any]]
-    excluded: list[dict[str, Any]] = Field(description="Time that does not count")
 
 
 class PossibleStep(BaseModel):

@@ -89,7 +89,7 @@ def open_track(
         authority=body.authority,
         reference=body.reference,
         opened_on=day,
-        details={"facts": {"open": facts}, "opening": facts, "extensions": [], "excluded": [], "stepped_on": str(day)},
+        details={"facts": {"open": facts}, "opening": facts, "extensions": [], "stepped_on": str(day)},
     )
     due = _named_day(facts, day, "due_on")
     session.add(track)
@@ -175,8 +175,6 @@ def _change(track: Track, step: Step, given: TrackFields, told: dict[str, Any], 
     details["stepped_on"] = str(day)
     if step.command is TrackCommand.extend:
         details["extensions"] = [*details["extensions"], _extension(track, told, day)]
-    if step.command is TrackCommand.exclude_time:
-        details["excluded"] = [*details["excluded"], _excluded(track, told, day)]
     track.details = details
     track.state = step.target or track.state
     ends = STATES[track.kind][track.state].ends
@@ -195,18 +193,6 @@ def _extension(track: Track, told: dict[str, Any], day: date) -> dict[str, Any]:
     if told["days"] > rules[number].most_days:
         raise invalid("fields/days", f"extension {number + 1} of this clock is at most {rules[number].most_days} days")
     return told | {"clock": clock}
-
-
-def _excluded(track: Track, told: dict[str, Any], day: date) -> dict[str, Any]:
-    """Time that lies within what has run so far, and that was not taken out already."""
-    if told["from_on"] < str(track.opened_on):
-        raise invalid("fields/from_on", f"lies before {track.opened_on}, the day on which the clock started")
-    if told["to_on"] > str(day):
-        raise invalid("fields/to_on", "lies in the future; record time that is over")
-    for other in track.details["excluded"]:
-        if told["from_on"] <= other["to_on"] and other["from_on"] <= told["to_on"]:
-            raise invalid("fields/from_on", f"overlaps {other['from_on']} to {other['to_on']}, taken out already")
-    return told | {"clock": track.details["clock"]}
 
 
 def _run_clock(session: Session, track: Track, day: date, named: date | None, instant: datetime | None) -> None:

@@ -229,7 +229,7 @@ def test_clocks_of_tracks_are_the_laws(world: World, desk: Desk) -> None:
         answer = ask(desk, "county", clock, kind=kind, ground="complexity", **rest)
         assert answer.status_code == 409
         assert "extend" in answer.text
-        assert "exclude_time" in answer.text
+        assert "exclusion" in answer.text
     other = clock_of_case(world, case, "reopened", today())
     answer = ask(desk, "county", other, kind="pause", ground="weather", from_on=today().isoformat())
     assert (answer.status_code, "takes no pause" in answer.text) == (409, True)

@@ -24,6 +24,7 @@ from app.casework.vocabulary import DeadlineState, RequestKind, RequestState
 from app.foundation.time import legal_day, utc_now
 from tests.casework_steps import Desk, add_detection, add_signal, today
 from tests.conftest import COUNTY, COUNTY2, World
+from tests.deadline_steps import acted, asked
 from tests.look_back_steps import imported, ordered, report
 from tests.track_steps import opening, step_fields
 from tests.walls import owner as owner
@@ -203,7 +204,10 @@ def test_tracks_run_their_clocks_and_show_the_same_day(desk: Desk, case: dict[st
     assert (row["track_id"], row["due_on"], row["acts"]) == (track["id"], track["due_on"], "lead")
     track = step("extend", days=20)
     out = {"from_on": (filed + timedelta(days=1)).isoformat(), "to_on": (filed + timedelta(days=5)).isoformat()}
-    track = step("exclude_time", **out)
+    clock = f"/cases/{case['id']}/deadlines/{row['id']}"
+    request = asked(desk, "county", clock, kind="exclusion", ground="hearing", **out)
+    acted(desk, "prefecture", clock, request, "approve")
+    track = desk.get("county", f"{path}/{track['id']}").json()
     moved = running(desk, case)["penalty_decision"]
     assert moved["due_on"] == track["due_on"] == (filed + timedelta(days=90 + 20 + 5)).isoformat()
     assert (moved["extended_days"], moved["days_not_counted"]) == (20, 5)

@@ -19,6 +19,7 @@ from app.casework.models import Case
 from app.foundation.time import utc_now
 from tests.casework_steps import Desk, add_detection, today
 from tests.conftest import World
+from tests.deadline_steps import acted, ask, asked
 from tests.track_steps import OPENINGS, opening, step_fields
 from tests.unit.test_track_tables import cells
 
@@ -90,7 +91,7 @@ def test_a_penalty_from_filing_to_payment(desk: Desk, case: dict[str, Any]) -> N
         "from_on": (filed + timedelta(days=10)).isoformat(),
         "to_on": (filed + timedelta(days=14)).isoformat(),
     }
-    track = done(desk, "county", track, "exclude_time", **hearing)
+    track = excluded(desk, track, **hearing)
     assert track["due_on"] == (filed + timedelta(days=115)).isoformat()
     track = done(desk, "officer", track, "finish_investigation")
     assert (track["due_on"], track["clock_started_on"]) == (
@@ -107,12 +108,30 @@ def test_a_penalty_from_filing_to_payment(desk: Desk, case: dict[str, Any]) -> N
     now = desk.get("county", f"/cases/{case['id']}").json()
     assert (now["state"], now["version"]) == (case["state"], case["version"])
     ledger = events(desk, case)
-    kinds = ["open", "extend", "exclude_time", "finish_investigation", "decide", "execute"]
-    assert [event["kind"] for event in ledger[1:]] == [f"penalty.{kind}" for kind in kinds]
-    told = ledger[5]["payload"]
+    kinds = [event["kind"] for event in ledger[1:]]
+    asked_for = ["deadline.requested", "deadline.excluded"]
+    ended = ["penalty.finish_investigation", "penalty.decide", "penalty.execute"]
+    assert kinds == ["penalty.open", "penalty.extend", *asked_for, *ended]
+    told = ledger[6]["payload"]
     assert (told["track_id"], told["before"], told["after"]) == (track["id"], "investigated", "decided")
     assert told["due_on"] == rolled(15)
     assert all(event["state_before"] == event["state_after"] for event in ledger[1:])
+
+
+def clock_of(desk: Desk, track: dict[str, Any]) -> str:
+    """The path of a track's running clock."""
+    path = f"/cases/{track['case_id']}/deadlines"
+    rows = desk.get("county", path).json()["items"]
+    return f"{path}/{next(row['id'] for row in rows if row['rule'] == track['clock'])}"
+
+
+def excluded(desk: Desk, track: dict[str, Any], **span: Any) -> dict[str, Any]:
+    """Time that the unit above found not to count; the track as it is then."""
+    clock = clock_of(desk, track)
+    request = asked(desk, "county", clock, kind="exclusion", ground="hearing", **span)
+    acted(desk, "prefecture", clock, request, "approve")
+    after: dict[str, Any] = desk.get("county", f"/cases/{track['case_id']}/tracks/{track['id']}").json()
+    return after
 
 
 def test_extensions_and_excluded_time_have_limits(desk: Desk, case: dict[str, Any]) -> None:
@@ -129,11 +148,12 @@ def test_extensions_and_excluded_time_have_limits(desk: Desk, case: dict[str, An
         days = {"from_on": first, "to_on": last}
         return {name: (filed + timedelta(days=day)).isoformat() for name, day in days.items()}
 
-    assert pointers(give(desk, "county", track, "exclude_time", **span(-1, 2))) == ["fields/from_on"]
-    assert pointers(give(desk, "county", track, "exclude_time", **span(3, 51))) == ["fields/to_on"]
-    assert pointers(give(desk, "county", track, "exclude_time", **span(5, 4)))[0].startswith("fields")
-    track = done(desk, "county", track, "exclude_time", **span(5, 9))
-    assert pointers(give(desk, "county", track, "exclude_time", **span(9, 12))) == ["fields/from_on"]
+    clock, hearing = clock_of(desk, track), {"kind": "exclusion", "ground": "hearing"}
+    assert pointers(ask(desk, "county", clock, **hearing, **span(-1, 2))) == ["from_on"]
+    assert pointers(ask(desk, "county", clock, **hearing, **span(3, 51))) == ["to_on"]
+    assert pointers(ask(desk, "county", clock, **hearing, **span(5, 4))) != []
+    track = excluded(desk, track, **span(5, 9))
+    assert pointers(ask(desk, "county", clock, **hearing, **span(9, 12))) == ["from_on"]
     assert track["due_on"] == (filed + timedelta(days=90 + 30 + 30 + 5)).isoformat()
 
 
@@ -216,7 +236,7 @@ def test_refusals(desk: Desk, case: dict[str, Any]) -> None:
     assert give(desk, "county", track, "finish_investigation", version=9).status_code == 412
     impossible = give(desk, "county", track, "decide")
     assert impossible.status_code == 409
-    assert impossible.json()["possible"] == ["finish_investigation", "extend", "exclude_time", "not_impose"]
+    assert impossible.json()["possible"] == ["finish_investigation", "extend", "not_impose"]
     assert give(desk, "county", track, "agree").status_code == 409
     assert pointers(give(desk, "county", track, "finish_investigation", summary=" ")) == ["fields/summary"]
     tomorrow = today() + timedelta(days=1)
@@ -238,7 +258,7 @@ def test_what_is_possible_now_comes_with_a_schema(desk: Desk, case: dict[str, An
     answer = desk.get("county", path)
     assert answer.headers["ETag"] == '"1"'
     items = {item["command"]: item for item in answer.json()["items"]}
-    assert set(items) == {"finish_investigation", "extend", "exclude_time", "not_impose"}
+    assert set(items) == {"finish_investigation", "extend", "not_impose"}
     assert items["extend"]["target"] is None
     assert set(items["extend"]["fields_schema"]["required"]) == {"days", "reason", "approved_by"}
     assert desk.get("inspector", path).json()["items"] == []

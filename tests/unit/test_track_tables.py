@@ -15,14 +15,12 @@ from app.casework.lifecycle import Actor
 from app.casework.track_docs import tracks_markdown
 from app.casework.track_lifecycle import (
     CLOCKS,
-    EXCLUDED,
     EXTENSIONS,
     KIND_LABELS,
     OPENINGS,
     RECORDERS,
     STATES,
     STEPS,
-    ExcludedTime,
     Recorder,
     TrackCommand,
     add_months,
@@ -38,10 +36,8 @@ from app.settings import REPOSITORY
 EXPECTED = """
 penalty         filed          finish_investigation     investigated
 penalty         filed          extend                   =
-penalty         filed          exclude_time             =
 penalty         filed          not_impose               not_imposed
 penalty         investigated   extend                   =
-penalty         investigated   exclude_time             =
 penalty         investigated   decide                   decided
 penalty         investigated   not_impose               not_imposed
 penalty         decided        execute                  executed
@@ -113,7 +109,6 @@ def test_the_tables_are_whole() -> None:
     assert {row.fields for row in STEPS.values()} == set(STEP_FIELDS)
     assert {name for states in STATES.values() for about in states.values() for name in about.clocks} == set(CLOCKS)
     assert {row.clock for row in EXTENSIONS} <= set(CLOCKS)
-    assert set(EXCLUDED) == set(ExcludedTime)
     assert set(RECORDERS) == set(Recorder)
     for row in STEPS.values():
         assert row.sources <= set(STATES[row.kind])
