@@ -159,7 +159,7 @@ test: system venv-dev ## Run the tests
 	@exec .venv/bin/python -m pytest -n $(JOBS) $(ARGS)
 
 torture: system venv-dev ## Kill workers, fill disks, restart databases, many times
-	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests/torture $(ARGS)
+	@exec .venv/bin/python -m pytest -n $(JOBS) -m torture tests $(ARGS)
 
 office: system system-office venv-dev ## Run the tests that go through LibreOffice
 	@exec .venv/bin/python -m pytest -n $(JOBS) -m office tests/office $(ARGS)

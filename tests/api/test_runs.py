@@ -268,7 +268,7 @@ def _run_row(world: World, run_id: Any) -> Run:
         return session.get_one(Run, run_id)
 
 
-@pytest.mark.parametrize("tiles_before_the_kill", [0, 2])
+@pytest.mark.parametrize("tiles_before_the_kill", [2, pytest.param(0, marks=pytest.mark.torture)])
 def test_a_run_killed_in_the_middle_ends_like_an_undisturbed_one(
     world: World, series: Series, workers: Callable[[], subprocess.Popen[bytes]], tiles_before_the_kill: int
 ) -> None:

@@ -211,7 +211,7 @@ def test_the_readmes_walks_work_as_printed(demo: Demo) -> None:
     assert demo.get("inspector", "/statistics/closure")["total"]["ever_confirmed"] == confirmed + 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.torture)])
 def test_it_comes_up_again_with_the_same_data(demo: Demo, number: signal.Signals) -> None:
     before = demo.everything()
     demo.end(number)

@@ -217,7 +217,7 @@ def test_a_file_that_is_cut_short_is_named(series: Series, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.torture)])
 def test_interrupting_leaves_nothing_behind(series: Series, tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "scratch").mkdir()
     command = [sys.executable, "-m", "app.cli", "detectors", "monitor", *asked(series, tmp_path / "out")]

@@ -83,7 +83,7 @@ def parts(url: str, pointer: StatePointer) -> tuple[bytes, bytes]:
     return Storage(url).read(pointer.fixed_key), Storage(url).read(pointer.dynamic_key)
 
 
-@pytest.mark.parametrize("kind", ["file", "s3"])
+@pytest.mark.parametrize("kind", ["s3", pytest.param("file", marks=pytest.mark.torture)])
 def test_a_late_scene_gives_what_order_gives(series: Series, tmp_path: Path, s3: S3Server, kind: str) -> None:
     url, other = (f"{tmp_path.as_uri()}/{name}" if kind == "file" else s3.new_url() for name in "ab")
     scenes = refs(series.folder)
