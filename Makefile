@@ -47,7 +47,7 @@ has_postgis() {
 as_root() {
     sudo=()
     if [ "$$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || fail "Missing: $$*. Installing needs root: run 'make system' as root once."
+        command -v sudo >/dev/null || fail "Missing: $$*. Installing needs root: run 'make $@' as root once."
         sudo=(sudo)
     fi
     apt() { "$${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$$@"; }
@@ -137,8 +137,8 @@ system-office: ## Install LibreOffice Calc and the Noto CJK fonts, for make offi
 	command -v apt-get >/dev/null || fail "Missing: LibreOffice Calc or the Noto CJK fonts; install them yourself."
 	as_root "$${missing[@]}"
 	say "Installing system packages: $${missing[*]}"
-	apt update
-	apt install -y --no-install-recommends "$${missing[@]}"
+	apt update && apt install -y --no-install-recommends "$${missing[@]}" ||
+	    fail "No package source within reach gave these; install them yourself: $${missing[*]}"
 
 venv: ## Make .venv with the packages that the service needs
 	@$(FUNCTIONS)

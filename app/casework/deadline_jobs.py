@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app.access.service import system_caller
 from app.casework.calendars import WorkingCalendar, calendar_of
+from app.casework.deadline_following import oldest_objections, start_of_objection
 from app.casework.deadline_models import Deadline, HolidayCalendar
 from app.casework.deadline_rules import RULES, Starts, rule_of
 from app.casework.deadlines import (
@@ -26,9 +27,7 @@ from app.casework.deadlines import (
     due_now,
     end,
     follow_look_back,
-    oldest_objection,
     recompute,
-    start_of_objection,
     start_of_state,
     start_of_track,
 )
@@ -224,7 +223,7 @@ def _mend_beside(session: Session, case: Case) -> None:
     """Objections, tracks and look-backs of a case."""
     events = select(CaseEvent).where(CaseEvent.case_id == case.id).order_by(CaseEvent.case_sequence.desc()).limit(1)
     last = session.scalar(events)
-    oldest = oldest_objection(session, case.id) if case.state is CaseState.publicised else None
+    oldest = oldest_objections(session, [case.id]).get(case.id) if case.state is CaseState.publicised else None
     running = exists().where(Deadline.case_id == case.id, Deadline.rule == "objection", Deadline.state.in_(OPEN))
     if oldest is not None and last is not None and not session.scalar(select(running)):
         start_of_objection(session, case, oldest, last)

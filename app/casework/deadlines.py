@@ -24,13 +24,13 @@ from app.casework.deadline_counting import count_days as count_days
 from app.casework.deadline_counting import days_left as days_left
 from app.casework.deadline_counting import days_not_counted as days_not_counted
 from app.casework.deadline_models import Deadline, DeadlineRequest
-from app.casework.deadline_rules import DeadlineRule, Starts, rule_in_force, rule_of, rule_of_state
-from app.casework.lifecycle import Actor, CaseState, Command
+from app.casework.deadline_rules import DeadlineRule, rule_in_force, rule_of, rule_of_state
+from app.casework.lifecycle import Actor, CaseState
 from app.casework.models import Case, CaseEvent, Participation
 from app.casework.participation import parts_today
-from app.casework.supervision_models import LookBack, Objection, Track
+from app.casework.supervision_models import LookBack, Track
 from app.casework.track_lifecycle import CLOCKS
-from app.casework.vocabulary import DeadlineState, ObjectionState, Priority, RequestKind, RequestState
+from app.casework.vocabulary import DeadlineState, Priority, RequestKind, RequestState
 from app.foundation.identity import new_id
 from app.foundation.time import legal_day
 
@@ -163,20 +163,6 @@ def _part(case: Case, actor: Actor) -> Participation | None:
     }.get(actor)
 
 
-def follow(session: Session, case: Case, event: CaseEvent) -> None:
-    """Let the clocks of a case follow an event of its ledger: what ran is met or ended, what its state runs starts.
-
-    Clocks of side tracks go on whatever becomes of the case: no law stops them because it is merged or withdrawn.
-    """
-    handed_over = event.kind == Command.transfer.value and case.state is CaseState.dispatched
-    if event.state_before is not event.state_after or handed_over:
-        for deadline in _open(session, case, Starts.case_state):
-            end(session, deadline, event)
-        session.flush()
-        start_of_state(session, case, event)
-    _follow_objections(session, case, event)
-
-
 def counted_on(event: CaseEvent) -> date:
     """The legal day on which an event starts and meets clocks: that on which the ledger learned of it.
 
@@ -205,6 +191,15 @@ def is_late(
 
 def start_of_state(session: Session, case: Case, event: CaseEvent) -> Deadline | None:
     """Start the clock of a case's state, which `event` led to; None: nobody has to act in it."""
+    deadline = clock_of_state(session, case, event)
+    if deadline is not None:
+        session.add(deadline)
+        session.flush()
+    return deadline
+
+
+def clock_of_state(session: Session, case: Case, event: CaseEvent) -> Deadline | None:
+    """The clock that `start_of_state` starts, not yet in the session."""
     day = counted_on(event)
     if case.state is CaseState.publicised and case.notice_until is not None:
         # Nobody can close before the notice is over.
@@ -212,7 +207,7 @@ def start_of_state(session: Session, case: Case, event: CaseEvent) -> Deadline |
     rule = rule_of_state(case.state, day)
     if rule is None or (rule.is_named and case.due_on is None):
         return None
-    return _start(session, case, rule, event, day, named=case.due_on)
+    return new_clock(session, case, rule, event, day, named=case.due_on)
 
 
 def _start(
@@ -227,8 +222,29 @@ def _start(
     look_back_id: UUID | None = None,
     due: Due | None = None,
 ) -> Deadline:
+    deadline = new_clock(
+        session, case, rule, event, day, named=named, track_id=track_id, look_back_id=look_back_id, due=due
+    )
+    session.add(deadline)
+    session.flush()
+    return deadline
+
+
+def new_clock(
+    session: Session,
+    case: Case,
+    rule: DeadlineRule,
+    event: CaseEvent,
+    day: date,
+    *,
+    named: date | None = None,
+    track_id: UUID | None = None,
+    look_back_id: UUID | None = None,
+    due: Due | None = None,
+) -> Deadline:
+    """A running clock by a rule, started by an event on a day; not yet in the session."""
     due = due or compute(calendar_of(session), rule, day, named=named, priority=Priority(case.priority))
-    deadline = Deadline(
+    return Deadline(
         id=new_id(),
         case_id=case.id,
         track_id=track_id,
@@ -244,26 +260,28 @@ def _start(
         state=DeadlineState.running,
         version=1,
     )
-    session.add(deadline)
-    session.flush()
-    return deadline
 
 
-def _open(session: Session, case: Case, starts: Starts) -> list[Deadline]:
-    found = open_deadlines(session, case.id)
-    return [one for one in found if rule_of(one.rule, one.rule_version).starts is starts]
-
-
-def end(session: Session, deadline: Deadline, event: CaseEvent, instant: datetime | None = None) -> None:
+def end(
+    session: Session,
+    deadline: Deadline,
+    event: CaseEvent,
+    instant: datetime | None = None,
+    changes: Sequence[Change] | None = None,
+) -> None:
     """End a clock by an event: met, late or in time, if it is the step that was waited for.
 
     `ended_on` is the day that the step is said to have been taken on; `is_late` says what it is judged by.
+
+    Args:
+        instant: when the step was taken, where hours count.
+        changes: what moved a clock that is paused; None: read them.
     """
     rule = rule_of(deadline.rule, deadline.rule_version)
     is_met = event.kind in rule.met_by
     if deadline.state is DeadlineState.paused:
         # The pause ends with what it paused.
-        due = due_now(session, deadline, paused_until=counted_on(event))
+        due = due_now(session, deadline, changes, paused_until=counted_on(event))
         deadline.due_on, deadline.is_provisional = due.due_on, due.is_provisional
     if is_met:
         due = Due(deadline.due_on, deadline.due_at)
@@ -271,46 +289,6 @@ def end(session: Session, deadline: Deadline, event: CaseEvent, instant: datetim
     deadline.state = DeadlineState.met if is_met else DeadlineState.ended
     deadline.ended_on = event.occurred_on
     deadline.version += 1
-
-
-def day_after_pause(session: Session, case: Case, today: date) -> date | None:
-    """A plan's last day with the days of a pause that is still open today; None: its clock is not paused.
-
-    For whoever ends the clock by a step: `end` counts the same, and the case shows it in the event of that step.
-    """
-    paused = (deadline for deadline in open_deadlines(session, case.id) if deadline.state is DeadlineState.paused)
-    plan = next((deadline for deadline in paused if deadline.rule == "rectification"), None)
-    return due_now(session, plan, paused_until=today).due_on if plan is not None else None
-
-
-def _follow_objections(session: Session, case: Case, event: CaseEvent) -> None:
-    """The clock of the oldest undecided objection; a case has one at a time, the next starts when it is decided."""
-    running = next(iter(_open(session, case, Starts.objection)), None)
-    if case.state is not CaseState.publicised:
-        if running is not None:
-            end(session, running, event)
-        return
-    oldest = oldest_objection(session, case.id)
-    if running is not None and event.kind == Command.dismiss_objection.value:
-        decided = session.get_one(Objection, UUID(event.payload["objection_id"]))
-        if oldest is None or (decided.recorded_at, decided.id) < (oldest.recorded_at, oldest.id):
-            end(session, running, event)
-            session.flush()
-            running = None
-    if oldest is not None and running is None:
-        start_of_objection(session, case, oldest, event)
-
-
-def oldest_objection(session: Session, case_id: UUID) -> Objection | None:
-    """The undecided objection to a case's closure that was recorded first."""
-    waiting = select(Objection).where(Objection.case_id == case_id, Objection.state == ObjectionState.open)
-    return session.scalar(waiting.order_by(Objection.recorded_at, Objection.id).limit(1))
-
-
-def start_of_objection(session: Session, case: Case, objection: Objection, event: CaseEvent) -> Deadline:
-    """Start the clock of an objection, from the day on which it was received."""
-    rule = rule_in_force("objection", objection.received_on)
-    return _start(session, case, rule, event, objection.received_on)
 
 
 def follow_look_back(session: Session, case: Case, look_back: LookBack, event: CaseEvent) -> None:

@@ -28,14 +28,13 @@ from app.casework.commands import (
     TransferFields,
     UpholdObjectionFields,
 )
-from app.casework.deadlines import day_after_pause
 from app.casework.guards import Context
 from app.casework.ledger import append
 from app.casework.lifecycle import Command
 from app.casework.models import CaseLink, CaseParticipation, Participation
 from app.casework.participation import assign, find_lead, find_units
 from app.casework.parties import party_key
-from app.casework.recovery_curve import curve_of, summary
+from app.casework.recovery_curve import summary
 from app.casework.sources import SourceEntry, copy_sources, enter_source, make_primary
 from app.casework.splitting import split
 from app.casework.supervision_models import Objection, ReboundSignal
@@ -93,11 +92,11 @@ def _approve_plan(context: Context) -> Payload:
 
 def _request_closure(context: Context) -> Payload:
     """Whoever accepts reads in the event how much had come back by then; nothing where no satellite has looked."""
-    session, case = context.session, context.case
-    curve = curve_of(session, case)
+    case = context.case
+    curve = context.lookups.curve(case)
     told: Payload = {"recovery": summary(curve)} if curve.site is not None else {}
     # A pause ends with what it paused. If the closure is returned, the plan's day is the one that was granted.
-    day = day_after_pause(session, case, context.today)
+    day = context.lookups.day_after_pause(case)
     if day is None or day == case.due_on:
         return told
     case.due_on = day

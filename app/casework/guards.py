@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit
@@ -39,12 +39,16 @@ from app.casework.lifecycle import (
     CaseState,
     Guard,
 )
-from app.casework.models import Case, CaseEvent, CaseSource, Evidence, EvidenceKind
-from app.casework.supervision_models import LookBack, Objection, ReboundSignal
-from app.casework.vocabulary import LookBackOutcome, ObjectionState, SignalState, SupervisionLevel, TakeUpBasis
+from app.casework.models import Case, CaseEvent, CaseSource, Evidence
+from app.casework.supervision_models import LookBack, ReboundSignal
+from app.casework.vocabulary import LookBackOutcome, SignalState, SupervisionLevel, TakeUpBasis
 from app.foundation.errors import Conflict, Forbidden, Invalid
 from app.foundation.geometry import from_database, geodesic_area_m2
 from app.foundation.time import legal_day
+
+if TYPE_CHECKING:
+    # It counts clocks, whose units are found by what is imported from here.
+    from app.casework.lookups import Lookups
 
 F = TypeVar("F", bound=Fields)
 
@@ -55,6 +59,7 @@ class Context:
 
     Attributes:
         history: the case's events as `ledger.history` gives them.
+        lookups: what is read of this case together with the others of the request.
         other: the case that `merge` names, locked.
         today: the legal day.
         day: when the command is said to have been carried out; `today`, or a day before it.
@@ -66,6 +71,7 @@ class Context:
     case: Case
     fields: Fields
     history: Sequence[Row[Any]]
+    lookups: Lookups
     other: Case | None
     today: date
     day: date
@@ -82,12 +88,10 @@ def invalid(pointer: str, detail: str) -> Invalid:
 
 
 def _positioned_evidence(context: Context) -> None:
-    of_case, is_photo = Evidence.case_id == context.case.id, Evidence.kind == EvidenceKind.photo
-    photo = is_photo & (Evidence.distance_m <= PHOTO_NEAR_M)
-    proof = select(Evidence.id).where(of_case, or_(photo, Evidence.kind == EvidenceKind.field_record))
-    if context.session.scalar(proof.limit(1)) is not None:
+    found = context.lookups.positions(context.case)
+    if found.proven:
         return
-    nearest = context.session.scalar(select(func.min(Evidence.distance_m)).where(of_case, is_photo))
+    nearest = found.nearest_m
     far = "" if nearest is None else f" The nearest photo there is was taken {nearest / 1000:.0f} km away."
     raise Invalid(
         f"Upload at least one photo with a position within {PHOTO_NEAR_M / 1000:.0f} km of the ground, or a field "
@@ -151,8 +155,7 @@ def _restoration_fits(context: Context) -> None:
 
 def _within_the_list(context: Context) -> None:
     """A date of a list that has passed can be kept by no plan; it is the extension's to deal with."""
-    dates = select(CaseSource.due_on).where(CaseSource.case_id == context.case.id, CaseSource.due_on > context.today)
-    ahead = context.session.scalar(dates.order_by(CaseSource.due_on).limit(1))
+    ahead = context.lookups.listed_until(context.case)
     planned = isinstance(context.fields, PlanFields)
     due = context.given(PlanFields).due_on if planned else date.fromisoformat(str(context.case.plan["due_on"]))
     if ahead is None or due <= ahead:
@@ -197,27 +200,19 @@ def _due_in_future(context: Context) -> None:
 
 def _completion_evidence(context: Context) -> None:
     evidence_id: UUID = context.given(ClosureFields).evidence_id
-    evidence = context.session.get(Evidence, evidence_id)
+    evidence = context.lookups.evidence(evidence_id)
     if evidence is None or evidence.case_id != context.case.id:
         raise invalid("fields/evidence_id", "is not evidence of this case")
     uploaded_at = evidence.uploaded_at
     approvals = [event.recorded_at for event in context.history if _approves(event)]
     if approvals and uploaded_at <= approvals[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the plan was approved")
-    if approvals and (number := _shown_before(context, evidence, approvals[-1])):
+    if approvals and (number := context.lookups.shown_before(evidence, approvals[-1])):
         raise invalid("fields/evidence_id", f"is a file that case {number} had before this plan was approved")
     # An objection that was sustained says that what was shown before did not prove it.
     sustained = [event.recorded_at for event in context.history if event.kind == "uphold_objection"]
     if sustained and uploaded_at <= sustained[-1]:
         raise invalid("fields/evidence_id", "was uploaded before the objection was sustained; show what was done since")
-
-
-def _shown_before(context: Context, evidence: Evidence, approved_at: datetime) -> str | None:
-    """The number of another case, of those that the caller may see, that had the very same file before an instant."""
-    others = select(Case.number).join(Evidence, Evidence.case_id == Case.id)
-    others = others.where(Evidence.sha256 == evidence.sha256, Evidence.uploaded_at <= approved_at)
-    found: str | None = context.session.scalar(in_jurisdiction(others, context.caller, Case).order_by(Case.id).limit(1))
-    return found
 
 
 def _approves(event: Row[Any]) -> bool:
@@ -298,13 +293,8 @@ def _look_back_stands(context: Context) -> None:
         raise Conflict("The look-back was about an earlier closure; order another.")
 
 
-def _open_objections(context: Context) -> list[UUID]:
-    statement = select(Objection.id).where(Objection.case_id == context.case.id, Objection.state == ObjectionState.open)
-    return list(context.session.scalars(statement.order_by(Objection.recorded_at, Objection.id)))
-
-
 def _no_open_objection(context: Context) -> None:
-    if waiting := _open_objections(context):
+    if waiting := context.lookups.open_objections(context.case):
         raise Conflict(
             f"Objections are not decided yet: {len(waiting)}; sustain or dismiss each before the case is closed.",
             objections=[str(objection_id) for objection_id in waiting],
@@ -313,7 +303,7 @@ def _no_open_objection(context: Context) -> None:
 
 def _objection_is_open(context: Context) -> None:
     assert isinstance(context.fields, DismissObjectionFields | UpholdObjectionFields)
-    if context.fields.objection_id not in _open_objections(context):
+    if context.fields.objection_id not in context.lookups.open_objections(context.case):
         raise invalid("fields/objection_id", "is not an objection to this case that waits for a decision")
 
 

@@ -35,6 +35,7 @@ from app.casework.ledger_sheet_reading import ReadRow, ReadSheet
 from app.casework.ledger_sheet_rows import known
 from app.casework.ledger_sheet_schemas import CellChange, CellError, EventSince, RowAnswer, RowStatus, SheetReport
 from app.casework.lifecycle import STATE_LABELS, TRANSITIONS, CaseState, Command, commands_from
+from app.casework.lookups import Lookups
 from app.casework.models import Case, CaseEvent
 from app.casework.participation import actors_of_many
 from app.casework.transitions import Asked, carry_out, lock_cases, read_fields, record, refusal
@@ -171,32 +172,36 @@ def _decide(
         cases = lock_cases(session, caller, ids)
     past, since = histories(session, list(cases)), _since(session, asked, cases)
     actors = actors_of_many(session, caller, list(cases.values()))
+    given: list[tuple[_Work, Case, Asked]] = []
+    for work in asked:
+        original = work.row.original
+        assert original is not None
+        case = cases.get(original.case_id)
+        if case is None or case.number != work.answer.number:
+            work.fail("There is no such case here, or it is not yours to see.", "number")
+        elif case.version != original.version:
+            work.answer.status = RowStatus.conflict
+            work.answer.version_now, work.answer.events_since = case.version, since.get(case.id, [])
+        elif one := _given(work, caller, case, actors[case.id], past[case.id]):
+            given.append((work, case, one))
+    lookups = Lookups(session, caller, [(case, one.fields) for _, case, one in given], today)
     entries = []
     # Guards ask the database about other things than what was decided here: nothing has to be flushed for them.
     with session.no_autoflush:
-        for work in asked:
-            original = work.row.original
-            assert original is not None
-            case = cases.get(original.case_id)
-            if case is None or case.number != work.answer.number:
-                work.fail("There is no such case here, or it is not yours to see.", "number")
-            elif case.version != original.version:
-                work.answer.status = RowStatus.conflict
-                work.answer.version_now, work.answer.events_since = case.version, since.get(case.id, [])
-            elif given := _given(work, caller, case, actors[case.id], past[case.id]):
-                before = case.state, known(case)
-                try:
-                    entry = carry_out(
-                        session, caller, case, given, actors[case.id], past[case.id],
-                        today=today, notice_days=notice_days,
-                    )  # fmt: skip
-                except Problem as problem:
-                    _say(work, problem)
-                else:
-                    entries.append(entry)
-                    _tell(work, before, case.state)
-                    work.answer.status = RowStatus.would_change if dry_run else RowStatus.changed
-                    work.answer.version_now = None if dry_run else case.version
+        for work, case, one in given:
+            before = case.state, known(case)
+            try:
+                entry = carry_out(
+                    session, caller, case, one, actors[case.id], past[case.id], lookups,
+                    today=today, notice_days=notice_days,
+                )  # fmt: skip
+            except Problem as problem:
+                _say(work, problem)
+            else:
+                entries.append(entry)
+                _tell(work, before, case.state)
+                work.answer.status = RowStatus.would_change if dry_run else RowStatus.changed
+                work.answer.version_now = None if dry_run else case.version
     return entries
 
 

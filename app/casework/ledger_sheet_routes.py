@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.datastructures import UploadFile
 
 from app.access.idempotency import IdempotentRoute
+from app.access.reads import record_export
 from app.access.routes import CallerDep
 from app.casework.case_list import CaseFilters, CaseGroup
 from app.casework.ledger_sheet_applying import apply_sheet
@@ -20,13 +21,14 @@ from app.casework.ledger_sheet_writing import write_sheet
 from app.casework.lifecycle import CaseState
 from app.casework.vocabulary import CaseOrigin, Priority, SupervisionLevel, SupervisionSource
 from app.casework.workbooks import MOST_BYTES
-from app.foundation.database import SessionDep
-from app.foundation.errors import Invalid, TooLarge, problem_responses
+from app.foundation.database import SessionDep, impatient_transaction
+from app.foundation.errors import Invalid, Problem, TooLarge, problem_responses
 from app.foundation.folders import passing_folder
 from app.foundation.time import legal_day, utc_now
 
 router = APIRouter(prefix="/cases", tags=["cases"], route_class=IdempotentRoute)
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_PREVIEW = "case-ledger-preview"
 _FORM = "multipart/form-data"
 _BINARY = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
@@ -46,6 +48,7 @@ _BODY: dict[str, Any] = {
     responses={200: {"content": {XLSX: {"schema": _BINARY}}}, **problem_responses(401, 422)},
 )
 def export_ledger_sheet(
+    request: Request,
     session: SessionDep,
     caller: CallerDep,
     state: Annotated[CaseState | None, Query()] = None,
@@ -66,7 +69,9 @@ def export_ledger_sheet(
     filters = CaseFilters(
         state, CaseGroup.open, activity, unit, number, source, supervision_level, origin, priority, overdue, mine
     )
-    content = write_sheet(open_cases(session, caller, filters, today), today)
+    rows = open_cases(session, caller, filters, today)
+    content = write_sheet(rows, today)
+    record_export(session, request, caller, "case-ledger", rows=len(rows))
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'台账-{today.isoformat()}.xlsx')}",
         "X-Content-Type-Options": "nosniff",
@@ -109,4 +114,18 @@ def apply_ledger_sheet(
         path.write_bytes(content)
         sheet = read_sheet(path)
     notice_days = request.app.state.settings.notice_days
-    return apply_sheet(session, caller, sheet, today=legal_day(utc_now()), notice_days=notice_days, dry_run=dry_run)
+    try:
+        report = apply_sheet(
+            session, caller, sheet, today=legal_day(utc_now()), notice_days=notice_days, dry_run=dry_run
+        )
+    except Problem as problem:
+        if "report" in problem.members:
+            # It says what cases say, as a preview does. Written apart, since nothing of the request is; and after the
+            # request has let go of its locks and its connection.
+            session.rollback()
+            with impatient_transaction(request.app.state.database) as kept:
+                record_export(kept, request, caller, _PREVIEW, rows=len(problem.members["report"]["rows"]))
+        raise
+    if dry_run:
+        record_export(session, request, caller, _PREVIEW, rows=len(report.rows))
+    return report

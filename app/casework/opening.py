@@ -18,7 +18,7 @@ from app.access.models import Role, Unit
 from app.access.service import Caller, followers
 from app.casework.chain import chain_version
 from app.casework.commands import ConfirmFields, PlanFields
-from app.casework.deadlines import follow
+from app.casework.deadline_following import follow
 from app.casework.ground import judge_ground, judgement_payload, protected_area_level
 from app.casework.guards import invalid
 from app.casework.ledger import append

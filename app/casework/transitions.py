@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from app.access.models import Role
 from app.access.service import Caller, get_placed, in_jurisdiction
 from app.casework.commands import FIELDS, Fields
-from app.casework.deadlines import follow
+from app.casework.deadline_following import follow_many
 from app.casework.duties import deeds_of
 from app.casework.effects import EFFECTS
 from app.casework.guards import GUARDS, Context, invalid
@@ -33,6 +33,7 @@ from app.casework.lifecycle import (
     Transition,
     commands_from,
 )
+from app.casework.lookups import Lookups
 from app.casework.models import Case, CaseEvent
 from app.casework.participation import actors_of
 from app.casework.vocabulary import pointers
@@ -95,15 +96,18 @@ def execute(
     events = history(session, case.id)
     asked = Asked(transition, given, expected_version, occurred_on, note)
     actors = actors_of(session, caller, case)
-    entry = carry_out(session, caller, case, asked, actors, events, today=today, notice_days=notice_days, other=other)
+    lookups = Lookups(session, caller, [(case, given)], today)
+    entry = carry_out(
+        session, caller, case, asked, actors, events, lookups, today=today, notice_days=notice_days, other=other
+    )
     record(session, caller, [entry])
     return case
 
 
 def record(session: Session, caller: Caller, entries: Sequence[Entry]) -> None:
     """Write the events of commands that were carried out, one a case, and let the cases' clocks follow them."""
-    for entry, event in zip(entries, append_many(session, caller, entries), strict=True):
-        follow(session, entry.case, event)
+    events = append_many(session, caller, entries)
+    follow_many(session, [(entry.case, event) for entry, event in zip(entries, events, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def carry_out(
     asked: Asked,
     actors: frozenset[Actor],
     events: Sequence[Row[Any]],
+    lookups: Lookups,
     *,
     today: date,
     notice_days: int | None,
@@ -142,7 +147,7 @@ def carry_out(
     if case.state not in transition.sources:
         raise _impossible(case, transition.command)
     day = _day(asked.occurred_on, events, today)
-    context = Context(session, caller, case, asked.fields, events, other, today, day, notice_days)
+    context = Context(session, caller, case, asked.fields, events, lookups, other, today, day, notice_days)
     for guard in transition.guards:
         GUARDS[guard](context)
 

@@ -258,12 +258,24 @@ def _same_season(known: Days, values: Floats, days: Days) -> Floats:
     apart = np.abs(known[None, :] - days[:, None]) % 365.25
     apart = np.minimum(apart, 365.25 - apart)
     result = np.full(len(days), np.nan)
-    for reach in (45, 30, 20):
-        near = apart <= reach
-        enough = near.sum(axis=1) >= 3
-        if enough.any():
-            result[enough] = np.nanmedian(np.where(near[enough], values[None, :], np.nan), axis=1)
+    missing = np.ones(len(days), np.bool_)
+    for reach in (20, 30, 45):
+        near = apart[missing] <= reach
+        found = _medians(np.where(near, values[None, :], np.nan), near.sum(axis=1))
+        result[missing] = found
+        missing = np.isnan(result)
     return result
+
+
+def _medians(values: Floats, counts: NDArray[np.intp]) -> Floats:
+    """Of each row the median of what is known in it; NaN where that is less than three. (`nanmedian` takes 8 times as
+    long on such rows.)
+    """
+    in_order = np.sort(values, axis=1)  # what is not known comes last
+    rows = np.arange(len(values))
+    middle = np.maximum(counts - 1, 0)
+    medians = (in_order[rows, middle // 2] + in_order[rows, (middle + 1) // 2]) / 2
+    return np.where(counts >= 3, medians, np.nan)
 
 
 def _lowest(cover: Floats, where: NDArray[np.intp]) -> NDArray[np.intp]:

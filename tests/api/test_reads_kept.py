@@ -11,6 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 from app.casework import evidence_routes
 from tests.casework_steps import Desk, add_detection
 from tests.conftest import COUNTY, World
+from tests.sheet_steps import download, filled, send
 
 
 @pytest.fixture
@@ -107,6 +108,31 @@ def test_exports_are_kept_with_what_was_asked_for(desk: Desk, case: dict[str, An
         "filters": {"on": "2024-05-01"},
     }
     assert geopackage["details"]["format"] == "gpkg"
+
+
+def test_a_sheet_is_kept_with_its_preview_and_its_refusal(desk: Desk, case: dict[str, Any]) -> None:
+    content = download(desk, state="dispatched", mine=True)
+    assert download(desk, "county2")
+    mine = account(desk, "county")
+    [down] = reads(desk, account_id=mine)
+    filters = {"state": "dispatched", "mine": "true"}
+    assert down["details"] == {"export": "case-ledger", "rows": 1, "filters": filters}
+    assert reads(desk, account_id=account(desk, "county2"))[0]["details"]["rows"] == 0
+    taken_up = filled(content, {case["number"]: {"action": "开始核查"}})
+    assert send(desk, taken_up, dry_run=True).status_code == 200
+    assert send(desk, b"no workbook", dry_run=True).status_code == 422
+    key = {"Idempotency-Key": "a-sheet-that-is-refused"}
+    wrong = filled(content, {case["number"]: {"action": "退回"}})
+    refused = send(desk, wrong, **key)
+    assert refused.status_code == 422 and refused.json()["report"]["rows"]
+    again = send(desk, wrong, **key)
+    assert (again.status_code, again.json()["report"]) == (422, refused.json()["report"])
+    # What is carried out stands in the ledger.
+    assert send(desk, taken_up).status_code == 200
+    assert send(desk, taken_up).status_code == 409
+    previews = [row["details"] for row in reads(desk, account_id=mine)[:-1]]
+    assert {(one["export"], one["rows"]) for one in previews} == {("case-ledger-preview", 1)}
+    assert [one["filters"]["dry_run"] for one in previews] == ["false", "false", "false", "true"]
 
 
 def test_who_read_a_case_is_listed(world: World, desk: Desk, case: dict[str, Any]) -> None:
