@@ -187,8 +187,8 @@ def build(
         workers: processes; 1 renders in this process.
         size_px: pixels of 10 m a side, a multiple of 12 from 240 on.
         years: length of the series up to 2026-06-30, 0.4 to 3.5.
-        recipe: "sample", one change of each kind, or "many", as many as fit, for measuring recognition; in that one
-            grazing may begin before `history_until`.
+        recipe: "sample", one change of each kind; "many", as many as fit, for measuring recognition, in which grazing
+            may begin before `history_until`; "regrown", sites of which a known share grows green again.
 
     Raises:
         SampleConflict: the folder holds another sample or something else, or another build is at work in it.
