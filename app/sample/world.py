@@ -136,7 +136,8 @@ def build_world(
             generator(seed, 4, attempt), grid, calendar, phenology, OPEN_SHARE if many else 0.0
         )
         boundaries = build_boundaries(generator(seed, 6, attempt), landscape, divisions)
-        planter = _PLANTERS[recipe](generator(seed, 7, attempt), landscape, boundaries, climate, Plan(history_until, LAST_DATE))
+        plan = Plan(history_until, LAST_DATE)
+        planter = _PLANTERS[recipe](generator(seed, 7, attempt), landscape, boundaries, climate, plan)
         try:
             planter.plant()
         except PlantingError as error:
