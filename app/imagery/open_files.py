@@ -11,7 +11,8 @@ import os
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from rasterio.io import DatasetReader
 
@@ -65,6 +66,6 @@ def key_of_file(href: str) -> str | None:
     if is_remote(href):
         return None
     with suppress(OSError, ValueError):
-        found = os.stat(href)
+        found = Path(href).stat()
         return f"{href} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
     return None
