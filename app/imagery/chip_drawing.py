@@ -21,6 +21,7 @@ from shapely import get_parts
 from shapely.geometry.base import BaseGeometry
 
 from app.imagery.frames import Frame
+from app.imagery.keeping import Kept
 
 # Goes up with every change of how pictures look: it stands in their ETag.
 DRAWING = 2
@@ -34,6 +35,8 @@ _LONGEST_BAR = 0.3
 _HATCH_STEP = 8
 # A site is narrow that is at most twice so many widths of its outline across.
 _CLEARANCE = 3.0
+# A site is drawn before and after, in three styles.
+_outlines: Kept[_Lines] = Kept(4 << 20)
 # Zlib's fastest: what it saves in size beyond that takes longer than all the drawing. Looking for runs alone is
 # faster still, and finds what there is: pixels are enlarged to squares of one colour.
 _COMPRESSION, _RUNS = 1, 3
@@ -138,30 +141,49 @@ def _enlarged(mask: Bools, size: int) -> Image.Image:
 
 
 def _outline(image: Image.Image, frame: Frame) -> None:
-    """The site's rings in white, cased in dark, so that they are seen on snow and on water.
+    """The site's rings in white, cased in dark, so that they are seen on snow and on water."""
+    key = f"{frame.digest} {image.width}"
+    lines = _outlines.get(key)
+    if lines is None:
+        lines = _lines(frame, image.width)
+        _outlines.put(key, lines, 2 * lines.casing.width * lines.casing.height)
+    image.paste(_DARK, lines.box, lines.casing)
+    image.paste(_WHITE, lines.box, lines.line)
 
-    Of a site so narrow that the line would hide it, a road, the rings lie a little outside.
-    """
-    size = image.width
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Where on a picture an outline lies, and the opacity of its two strokes there."""
+
+    box: tuple[int, int, int, int]
+    casing: Image.Image
+    line: Image.Image
+
+
+def _lines(frame: Frame, size: int) -> _Lines:
+    """Of a site so narrow that the line would hide it, a road, the rings lie a little outside."""
     fine = 2  # drawn twice as large, and reduced: smooth edges
     west, _, _, north = frame.bounds
     scale = size * fine / frame.side_m
     width = max(1.0, size / 256)
     clear = _CLEARANCE * width / size * frame.side_m
-    site = frame.site.buffer(clear) if frame.site.buffer(-clear).is_empty else frame.site
+    # Twice the area by the length around is the width of a strip.
+    site = frame.site.buffer(clear) if frame.site.area < clear * frame.site.length else frame.site
     rings = [[((x - west) * scale, (north - y) * scale) for x, y in ring.coords] for ring in _rings(site)]
     # Only where the site lies: it is a third of the picture.
     reach = math.ceil(3 * width) + 1
     xs, ys = [x for ring in rings for x, _ in ring], [y for ring in rings for _, y in ring]
     left, top = max(0, math.floor(min(xs) / fine) - reach), max(0, math.floor(min(ys) / fine) - reach)
     right, bottom = min(size, math.ceil(max(xs) / fine) + reach), min(size, math.ceil(max(ys) / fine) + reach)
-    for colour, thickness in ((_DARK, 2.4 * width), (_WHITE, width)):
+    strokes = []
+    for thickness in (2.4 * width, width):
         mask = Image.new("L", ((right - left) * fine, (bottom - top) * fine))
         pen = ImageDraw.Draw(mask)
         for ring in rings:
             moved = [(x - left * fine, y - top * fine) for x, y in ring]
             pen.line([*moved, moved[1]], fill=255, width=max(1, round(thickness * fine)), joint="curve")
-        image.paste(colour, (left, top, right, bottom), mask.reduce(fine))
+        strokes.append(mask.reduce(fine))
+    return _Lines((left, top, right, bottom), *strokes)
 
 
 def _rings(site: BaseGeometry) -> list[Any]:
