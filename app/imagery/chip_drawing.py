@@ -259,6 +259,7 @@ def _darken(image: Image.Image, box: tuple[int, int, int, int]) -> None:
     image.paste(Image.blend(under, Image.new("RGB", under.size, _DARK), _BAND_OPACITY), box)
 
 
+@lru_cache(maxsize=256)
 def _fitted(font: Any, text: str, room: float) -> str:
     """Words that the font has, cut to what there is room for."""
     text = text.encode("ascii", "replace").decode()
