@@ -354,7 +354,7 @@ def sample_build(
     out: Annotated[Path, typer.Option(help="Folder to write")],
     seed: Annotated[int, typer.Option(min=0)] = 1,
     recipe: Annotated[
-        str, typer.Option(help="sample: one change of each kind; many: about a hundred of all kinds and sizes")
+        str, typer.Option(help="sample: one change of each kind; many: about a hundred; regrown: sites that grow green")
     ] = "sample",
 ) -> None:
     """Simulate an area in the Changbai mountains: scenes, boundaries, heights, and the truth that was planted."""

@@ -6,7 +6,7 @@ The database is asked first and let go; masks and pixels are read after that, by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -224,12 +224,17 @@ def picture(
 
 
 def _pair(site: Site, excluded: Iterable[str]) -> dict[ChipMoment, Choice | NoImage]:
-    return {name: _choice(site, name, excluded) for name in PAIR}
+    """The image after, and one before of its season: of the image's own, which may be months from its moment."""
+    after = _choice(site, site.moments[ChipMoment.after], excluded)
+    before = site.moments[ChipMoment.before]
+    if isinstance(after, Choice):
+        before = replace(before, season=day_of(after.acquisition))
+    return {ChipMoment.before: _choice(site, before, excluded), ChipMoment.after: after}
 
 
-def _choice(site: Site, name: ChipMoment, excluded: Iterable[str]) -> Choice | NoImage:
+def _choice(site: Site, moment: Moment, excluded: Iterable[str]) -> Choice | NoImage:
     try:
-        return choose(site.images, site.moments[name], site.frame, set(excluded))
+        return choose(site.images, moment, site.frame, set(excluded))
     except NoImage as error:
         return error
 
@@ -243,7 +248,7 @@ def _chosen(
 ) -> Choice:
     if name not in site.moments:
         raise NotFound(_NOT_YET[name])
-    found = pair[name] if name in pair else _choice(site, name, excluded)
+    found = pair[name] if name in pair else _choice(site, site.moments[name], excluded)
     if isinstance(found, Choice):
         return found
     unreadable = [*found.unreadable, *([trouble] if trouble else [])]
@@ -263,7 +268,7 @@ def _unreadable(errors: Sequence[SceneReadError]) -> ImagesUnreadable:
 def _shown(site: Site, name: ChipMoment, pair: Mapping[ChipMoment, Choice | NoImage]) -> Shown:
     if name not in site.moments:
         return Shown(name, None, None, reason=_NOT_YET[name])
-    found = pair[name] if name in pair else _choice(site, name, ())
+    found = pair[name] if name in pair else _choice(site, site.moments[name], ())
     day = site.moments[name].day
     if isinstance(found, NoImage):
         return Shown(name, day, None, reason=str(_unreadable(found.unreadable) if found.unreadable else found))

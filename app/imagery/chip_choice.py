@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 from rasterio.transform import from_bounds
 
@@ -45,6 +46,8 @@ class Shares:
 
 
 _shares: Kept[Shares] = Kept(1 << 20)
+# The pixels of a site: every image of it is asked about the same.
+_pixels: Kept[NDArray[np.bool_]] = Kept(4 << 20)
 
 
 class Side(StrEnum):
@@ -188,14 +191,23 @@ def site_shares(acquisition: Acquisition, frame: Frame) -> Shares:
     cells = frame.cells(_CELLS)
     square = Square(frame.crs, frame.bounds, cells, thinned=cells < frame.cells(cells + 1))
     quality = read_look(acquisition, square, ()).quality
-    # A site smaller than a pixel is the pixel that it lies in.
-    outside = geometry_mask([frame.site], quality.shape, from_bounds(*frame.bounds, cells, cells), all_touched=True)
-    on_site = quality[~outside]
+    on_site = quality[_pixels_of(frame, cells)]
     shares = Shares(
         float(np.mean(on_site == CLEAR)), float(np.mean(quality == CLEAR)), float(np.mean(on_site != NOTHING))
     )
     _shares.put(key, shares, 300)
     return shares
+
+
+def _pixels_of(frame: Frame, cells: int) -> NDArray[np.bool_]:
+    key = f"{frame.digest} {cells}"
+    inside = _pixels.get(key)
+    if inside is None:
+        transform = from_bounds(*frame.bounds, cells, cells)
+        # A site smaller than a pixel is the pixel that it lies in.
+        inside = geometry_mask([frame.site], (cells, cells), transform, all_touched=True, invert=True)
+        _pixels.put(key, inside, inside.nbytes)
+    return inside
 
 
 def _is_clearer(one: Shares, other: Shares) -> bool:

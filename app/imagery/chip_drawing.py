@@ -21,9 +21,10 @@ from shapely import get_parts
 from shapely.geometry.base import BaseGeometry
 
 from app.imagery.frames import Frame
+from app.imagery.keeping import Kept
 
 # Goes up with every change of how pictures look: it stands in their ETag.
-DRAWING = 1
+DRAWING = 2
 # Below this many pixels a side words cannot be read: outline, scale bar and hatching alone.
 LEAST_FOR_WORDS = 192
 _WHITE, _DARK, _AMBER = (255, 255, 255), (16, 18, 22), (255, 176, 0)
@@ -32,8 +33,13 @@ _BAND_OPACITY = 0.68
 # The scale bar is at most this share of the picture.
 _LONGEST_BAR = 0.3
 _HATCH_STEP = 8
-# Zlib's fastest: what it saves in size beyond that takes longer than all the drawing.
-_COMPRESSION = 1
+# A site is narrow that is at most twice so many widths of its outline across.
+_CLEARANCE = 3.0
+# A site is drawn before and after, in three styles.
+_outlines: Kept[_Lines] = Kept(4 << 20)
+# Zlib's fastest: what it saves in size beyond that takes longer than all the drawing. Looking for runs alone is
+# faster still, and finds what there is: pixels are enlarged to squares of one colour.
+_COMPRESSION, _RUNS = 1, 3
 
 Rgb = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
@@ -90,10 +96,17 @@ def draw(
         _legend(image, legend, strip, font_size)
     if caption.simulated:
         # Also where there is no room for words.
-        ImageDraw.Draw(image).rectangle((0, 0, size - 1, size - 1), outline=_AMBER, width=max(2, size // 170))
+        ImageDraw.Draw(image).rectangle((0, 0, size - 1, size - 1), outline=_AMBER, width=_edge(size))
     out = io.BytesIO()
-    image.save(out, "PNG", compress_level=_COMPRESSION, pnginfo=_information(caption, frame, legend))
+    image.save(
+        out, "PNG", compress_level=_COMPRESSION, compress_type=_RUNS, pnginfo=_information(caption, frame, legend)
+    )
     return out.getvalue()
+
+
+def _edge(size: int) -> int:
+    """How wide the frame of a simulated picture is, in pixels."""
+    return max(2, size // 170)
 
 
 def bar_length(side_m: float) -> float:
@@ -129,24 +142,48 @@ def _enlarged(mask: Bools, size: int) -> Image.Image:
 
 def _outline(image: Image.Image, frame: Frame) -> None:
     """The site's rings in white, cased in dark, so that they are seen on snow and on water."""
-    size = image.width
+    key = f"{frame.digest} {image.width}"
+    lines = _outlines.get(key)
+    if lines is None:
+        lines = _lines(frame, image.width)
+        _outlines.put(key, lines, 2 * lines.casing.width * lines.casing.height)
+    image.paste(_DARK, lines.box, lines.casing)
+    image.paste(_WHITE, lines.box, lines.line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Where on a picture an outline lies, and the opacity of its two strokes there."""
+
+    box: tuple[int, int, int, int]
+    casing: Image.Image
+    line: Image.Image
+
+
+def _lines(frame: Frame, size: int) -> _Lines:
+    """Of a site so narrow that the line would hide it, a road, the rings lie a little outside."""
     fine = 2  # drawn twice as large, and reduced: smooth edges
     west, _, _, north = frame.bounds
     scale = size * fine / frame.side_m
     width = max(1.0, size / 256)
-    rings = [[((x - west) * scale, (north - y) * scale) for x, y in ring.coords] for ring in _rings(frame.site)]
+    clear = _CLEARANCE * width / size * frame.side_m
+    # Twice the area by the length around is the width of a strip.
+    site = frame.site.buffer(clear) if frame.site.area < clear * frame.site.length else frame.site
+    rings = [[((x - west) * scale, (north - y) * scale) for x, y in ring.coords] for ring in _rings(site)]
     # Only where the site lies: it is a third of the picture.
     reach = math.ceil(3 * width) + 1
     xs, ys = [x for ring in rings for x, _ in ring], [y for ring in rings for _, y in ring]
     left, top = max(0, math.floor(min(xs) / fine) - reach), max(0, math.floor(min(ys) / fine) - reach)
     right, bottom = min(size, math.ceil(max(xs) / fine) + reach), min(size, math.ceil(max(ys) / fine) + reach)
-    for colour, thickness in ((_DARK, 2.4 * width), (_WHITE, width)):
+    strokes = []
+    for thickness in (2.4 * width, width):
         mask = Image.new("L", ((right - left) * fine, (bottom - top) * fine))
         pen = ImageDraw.Draw(mask)
         for ring in rings:
             moved = [(x - left * fine, y - top * fine) for x, y in ring]
             pen.line([*moved, moved[1]], fill=255, width=max(1, round(thickness * fine)), joint="curve")
-        image.paste(colour, (left, top, right, bottom), mask.reduce(fine))
+        strokes.append(mask.reduce(fine))
+    return _Lines((left, top, right, bottom), *strokes)
 
 
 def _rings(site: BaseGeometry) -> list[Any]:
@@ -159,23 +196,25 @@ def _strips(image: Image.Image, caption: Caption, font_size: int) -> int:
     font = _font(font_size)
     pad = max(3, font_size // 3)
     line = font_size + pad
-    lower = [_fitted(font, text, size - 2 * pad) for text in (caption.origin, caption.credit) if text]
-    height = line * len(lower) + pad
-    _darken(image, (0, 0, size, line + pad))
+    # Words keep as far from the frame of a simulated picture as from the edge of a real one.
+    edge = _edge(size) if caption.simulated else 0
+    left, room = edge + pad, size - 2 * (edge + pad)
+    lower = [_fitted(font, text, room) for text in (caption.origin, caption.credit) if text]
+    height = line * len(lower) + pad + edge
+    _darken(image, (0, 0, size, line + pad + edge))
     _darken(image, (0, size - height, size, size))
     pen = ImageDraw.Draw(image)
     head = f"{caption.title.replace('_', ' ').upper()}  {caption.acquired_on.isoformat()}"
     if caption.clear_share < 0.995:
         head += f"  site {math.floor(caption.clear_share * 100)}% clear"
-    room = size - 2 * pad
     if caption.simulated:
         mark = "SIMULATED"
         wide = math.ceil(font.getlength(mark))
-        pen.text((size - pad - wide, pad), mark, font=font, fill=_AMBER)
+        pen.text((size - left - wide, left), mark, font=font, fill=_AMBER)
         room -= wide + pad
-    pen.text((pad, pad), _fitted(font, head, room), font=font, fill=_WHITE)
+    pen.text((left, left), _fitted(font, head, room), font=font, fill=_WHITE)
     for number, text in enumerate(lower):
-        pen.text((pad, size - height + pad + number * line), text, font=font, fill=_WHITE)
+        pen.text((left, size - height + pad + number * line), text, font=font, fill=_WHITE)
     return height
 
 
@@ -220,6 +259,7 @@ def _darken(image: Image.Image, box: tuple[int, int, int, int]) -> None:
     image.paste(Image.blend(under, Image.new("RGB", under.size, _DARK), _BAND_OPACITY), box)
 
 
+@lru_cache(maxsize=256)
 def _fitted(font: Any, text: str, room: float) -> str:
     """Words that the font has, cut to what there is room for."""
     text = text.encode("ascii", "replace").decode()

@@ -40,6 +40,8 @@ _NDVI_RANGE = (0.0, 1.0)
 _BRIGHTNESS = np.rint(255 * np.linspace(0, 1, 4096) ** _GAMMA).astype(np.uint8)
 _looks: Kept[Look] = Kept(48 << 20)
 _pictures: Kept[bytes] = Kept(32 << 20)
+# What both pictures of a pair are stretched by.
+_limits: Kept[NDArray[np.float32]] = Kept(1 << 20)
 # A picture of the largest size takes some 150 MB while it is made.
 _places = threading.BoundedSemaphore(max(2, os.cpu_count() or 2))
 _PATIENCE_S = 30.0
@@ -128,11 +130,21 @@ def _render(chip: Chip, bands: tuple[str, ...]) -> bytes:
         # An index of snow says nothing of what grows under it.
         hidden |= look.quality == SNOW
     else:
-        cells = chip.frame.cells(_STRETCH_CELLS)
-        pair = [_look(other, chip.frame, cells, bands) for other in chip.pair or (chip.acquisition,)]
-        # Visible light by one stretch for all bands, or colours would not be true.
-        rgb = _stretched(look, stretch(pair, together=chip.style is Style.true_colour))
+        rgb = _stretched(look, _stretch_of(chip, bands))
     return draw(rgb, hidden, missing, chip.frame, chip.size, chip.caption, legend)
+
+
+def _stretch_of(chip: Chip, bands: tuple[str, ...]) -> NDArray[np.float32]:
+    pair = chip.pair or (chip.acquisition,)
+    key = f"{' / '.join(map(key_of, pair))} {chip.frame.digest} {bands} {chip.style}"
+    limits = _limits.get(key)
+    if limits is None:
+        cells = chip.frame.cells(_STRETCH_CELLS)
+        looks = [_look(other, chip.frame, cells, bands) for other in pair]
+        # Visible light by one stretch for all bands, or colours would not be true.
+        limits = stretch(looks, together=chip.style is Style.true_colour)
+        _limits.put(key, limits, limits.nbytes + len(key))
+    return limits
 
 
 def _bands(style: Style, frame: Frame, acquisitions: Sequence[Acquisition]) -> tuple[str, ...] | None:

@@ -19,8 +19,10 @@ from rio_tiler.constants import WGS84_CRS
 from rio_tiler.reader import part
 
 from app.imagery.acquisitions import Acquisition
+from app.imagery.found import is_remote
 from app.imagery.keeping import Kept
 from app.imagery.models import MaskKind
+from app.imagery.open_files import OpenFiles
 from app.imagery.opening import Patience, crs_of, gdal, opened, patiently
 from app.imagery.quality import CLEAR, NOTHING, quality_table
 from app.imagery.refs import MASK, AssetRef, SceneReadError, SceneRef
@@ -31,6 +33,10 @@ Bounds = tuple[float, float, float, float]
 
 # Somebody waits for the picture: a second try, and no minute for a server that says nothing.
 PATIENCE = Patience(tries=2, first_wait_s=0.5, options=(("GDAL_HTTP_TIMEOUT", "15"), ("GDAL_HTTP_MAX_RETRY", "1")))
+# A file here is not waited for; entering options for servers takes longer than reading some files.
+_AT_ONCE = Patience(tries=1)
+# One image shows many sites.
+_files = OpenFiles()
 # A footprint in a catalogue is a little too narrow.
 _SLACK_DEGREES = 0.001
 _masks: Kept[Codes] = Kept(16 << 20)
@@ -117,7 +123,7 @@ def _read_scene(scene: SceneRef, square: Square, bands: Sequence[str], patience:
         names = list(bands)
     for name in names:
         asset = scene.assets[name]
-        read = patiently(scene, partial(_read_asset, scene, name, square, False), patience)
+        read = _read(scene, name, square, patience, codes=False)
         gone = np.ma.getmaskarray(read)
         if read.dtype.kind == "f":
             gone = gone | ~np.isfinite(read.data)
@@ -135,7 +141,7 @@ def _masked(scene: SceneRef, square: Square, patience: Patience) -> Codes:
     known = _masks.get(key)
     if known is not None:
         return known
-    codes = patiently(scene, partial(_read_asset, scene, MASK, square, True), patience)
+    codes = _read(scene, MASK, square, patience, codes=True)
     # What lies outside the file is masked, and a mask of floating-point numbers holds whole ones.
     gone = np.ma.getmaskarray(codes)
     numbers = np.where(gone, 0, np.nan_to_num(codes.data)).astype(np.uint16)
@@ -145,13 +151,20 @@ def _masked(scene: SceneRef, square: Square, patience: Patience) -> Codes:
     return quality
 
 
+def _read(
+    scene: SceneRef, name: str, square: Square, patience: Patience, *, codes: bool
+) -> np.ma.MaskedArray[Any, Any]:
+    wait = patience if is_remote(scene.assets[name].href) else _AT_ONCE
+    return patiently(scene, partial(_read_asset, scene, name, square, codes), wait)
+
+
 def _read_asset(scene: SceneRef, name: str, square: Square, codes: bool) -> np.ma.MaskedArray[Any, Any]:
     """(y, x) of one asset, masked outside its file and where that holds no data.
 
     `codes`: its numbers are no quantities: none is made up between two, and of several the commonest is taken.
     """
     asset = scene.assets[name]
-    with opened(scene, name) as dataset:
+    with opened(scene, name, _files) as dataset:
         crs = crs_of(square.crs)
         same = dataset.crs == crs
         thin: Literal["mode", "average"] = "mode" if codes else "average"

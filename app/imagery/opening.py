@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException
@@ -25,6 +25,7 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
 
 from app.imagery.found import is_remote
+from app.imagery.open_files import OpenFiles, key_of_file
 from app.imagery.refs import SceneReadError, SceneRef
 
 Result = TypeVar("Result")
@@ -111,19 +112,24 @@ def open_asset(scene: SceneRef, name: str) -> Iterator[Any]:
 
 
 @contextmanager
-def opened(scene: SceneRef, name: str) -> Iterator[Any]:
+def opened(scene: SceneRef, name: str, files: OpenFiles | None = None) -> Iterator[Any]:
     """As `open_asset`, for use within `patiently`.
+
+    Args:
+        files: where a file may lie open already, and stays so unless it fails.
 
     Raises:
         Fault: it cannot be opened, or what is done with it fails.
         SceneReadError: it is open, and not what it should be.
     """
     asset = scene.assets[name]
+    key = None if files is None else key_of_file(asset.href)
+    dataset = None if files is None or key is None else files.take(key)
     try:
-        dataset = DatasetReader(asset.href, driver=list(DRIVERS))
+        dataset = dataset or DatasetReader(asset.href, driver=list(DRIVERS))
     except (RasterioError, OSError, ValueError) as error:
         raise Fault(name, "the file is missing or is no GeoTIFF or JPEG 2000") from error
-    with dataset:
+    with dataset if key is None else _closed_on_error(dataset):
         if dataset.crs is None:
             raise SceneReadError(scene.external_id, name, "the file names no CRS")
         if asset.index > dataset.count:
@@ -132,6 +138,17 @@ def opened(scene: SceneRef, name: str) -> Iterator[Any]:
             yield dataset
         except RasterioError as error:
             raise Fault(name, "the file is corrupt or cut short") from error
+    if files is not None and key is not None:
+        files.put(key, dataset)
+
+
+@contextmanager
+def _closed_on_error(dataset: DatasetReader) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        dataset.close()
+        raise
 
 
 def patiently(scene: SceneRef, action: Callable[[], Result], patience: Patience = PATIENCE) -> Result:
@@ -142,8 +159,9 @@ def patiently(scene: SceneRef, action: Callable[[], Result], patience: Patience 
     """
     well = 0
     for number in range(patience.tries):
+        options = dict(patience.options) | (_FORGET if number else {})
         try:
-            with gdal(), rasterio.Env(**dict(patience.options), **(_FORGET if number else {})):
+            with gdal(), rasterio.Env(**options) if options else nullcontext():
                 return action()
         except Fault as fault:
             href = scene.assets[fault.asset].href

@@ -27,7 +27,16 @@ from app.sample.world import Acquisition, World, build_world, check_recipe
 VERSION = 2
 
 Progress = Callable[[int, int], None]
-_OURS = ("catalog.json", COLLECTION, "boundaries", "truth.geojson", "truth.tif", "dem.tif", "area.geojson", "sample.json")
+_OURS = (
+    "catalog.json",
+    COLLECTION,
+    "boundaries",
+    "truth.geojson",
+    "truth.tif",
+    "dem.tif",
+    "area.geojson",
+    "sample.json",
+)
 _MARK, _LOCK, _DONE = ".sample-plan.json", ".sample-lock", "sample.json"
 
 
@@ -187,8 +196,8 @@ def build(
         workers: processes; 1 renders in this process.
         size_px: pixels of 10 m a side, a multiple of 12 from 240 on.
         years: length of the series up to 2026-06-30, 0.4 to 3.5.
-        recipe: "sample", one change of each kind, or "many", as many as fit, for measuring recognition; in that one
-            grazing may begin before `history_until`.
+        recipe: "sample", one change of each kind; "many", as many as fit, for measuring recognition, in which grazing
+            may begin before `history_until`; "regrown", sites of which a known share grows green again.
 
     Raises:
         SampleConflict: the folder holds another sample or something else, or another build is at work in it.

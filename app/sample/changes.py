@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from app.sample.climate import Climate
 from app.sample.grid import CENTRE, FloatArray, Grid, IntArray
+from app.sample.regrowth import Regrowth
 from app.sample.season import blend, sigmoid, soil
 from app.sample.shapes import Impoundment
 from app.sample.spectra import MATERIALS
@@ -29,7 +30,7 @@ class Change:
     surface changes for good (so also the fire and the authorised road); geometry: EPSG:32652;
     window: rows and columns; cover, mix: (h, w) share of the pixel and a fixed random or ordering value;
     start: (h, w) days since 1970-01-01, NEVER outside; profile: how it is painted, None where the season
-    paints it already.
+    paints it already; regrowth: how far its ground becomes again what it was, None where it stays as painted.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Change:
     cover: FloatArray
     mix: FloatArray
     start: IntArray
+    regrowth: Regrowth | None = field(default=None, kw_only=True)
 
     @property
     def planted(self) -> bool:

@@ -151,7 +151,10 @@ SORTS: tuple[Sort, ...] = (
         valley_pond,
         (*FOREST, *GRASS),
         (1_000, 45_000),
-        {"barrier": ("concrete", "dirt", "granite"), "pond": ("water_clear", "water_turbid", "pond_dark", "pond_brown")},
+        {
+            "barrier": ("concrete", "dirt", "granite"),
+            "pond": ("water_clear", "water_turbid", "pond_dark", "pond_brown"),
+        },
         near="hollow",
     ),
     Sort(

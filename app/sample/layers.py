@@ -34,11 +34,12 @@ def _write_layer(path: Path, layer: str, features: Sequence[Feature]) -> None:
 
 
 def write_layers(world: World, folder: Path) -> None:
-    """Write redlines.gpkg, protected_areas.gpkg, permits.gpkg (EPSG:4490) and zones.geojson."""
+    """Write redlines.gpkg, protected_areas.gpkg, permits.gpkg where there are any (EPSG:4490), and zones.geojson."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_layer(folder / "redlines.gpkg", "redlines", world.boundaries.redlines)
     _write_layer(folder / "protected_areas.gpkg", "protected_areas", world.boundaries.protected)
-    _write_layer(folder / "permits.gpkg", "permits", world.permits)
+    if world.permits:
+        _write_layer(folder / "permits.gpkg", "permits", world.permits)
     zone = {
         "type": "Feature",
         "properties": {"code": ENCLAVE, "name": ENCLAVE_NAME, "level": "zone", "parent": PROVINCE},

@@ -4,7 +4,8 @@ Reflectance of blue, green, red, nir and swir16 of Sentinel-2, read off the publ
 metal and coated roofs, concrete, asphalt: Herold et al. (2004, IEEE TGRS 42, urban library of Santa Barbara) and
 Heiden et al. (2007, RSE 111); photovoltaic modules: Ji et al. (2021, RSE 266: dark and flat in the visible, rising
 beyond 1 micrometre); coal, ores, limestone, granite, sands and soils: USGS library 7 (Kokaly et al. 2017) and ECOSTRESS
-(Meerdink et al. 2019); pond water from clear to green: Pahlevan et al. (2022, RSE 270); mulching film: Hasituya et al. (2016, Remote Sensing 8).
+(Meerdink et al. 2019); pond water from clear to green: Pahlevan et al. (2022, RSE 270); mulching film:
+Hasituya et al. (2016, Remote Sensing 8).
 Means of classes, not of places.
 """
 

@@ -63,7 +63,6 @@ def mowing(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatAr
     return left, Painted(bare(change, "litter", today), filled(change, 0.95), 0.06)
 
 
-
 def mulch(change: VariedChange, age: FloatArray, today: Today) -> tuple[FloatArray, Painted]:
     """Film over the ridges of a field in spring, until the crop closes over it (`ends`)."""
     closed = np.clip(1.2 * (1 - age / _days(change)), 0, 1)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
-from app.sample.changes import EPOCH, Change, growing, window_coordinates
+from app.sample.changes import Change, growing, window_coordinates
 from app.sample.grid import CENTRE, BoolArray, FloatArray
 from app.sample.kinds_many import LITTER, SOIL, SORTS, Sort
 from app.sample.landscape import DRY
@@ -182,5 +182,3 @@ class ManyPlanter(Planter):
 
 def _unit(noise: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> FloatArray:
     return np.asarray((noise - noise.mean()) / max(float(noise.std()), 1e-6), dtype=np.float32)
-
-

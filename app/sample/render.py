@@ -17,6 +17,7 @@ from app.sample.landscape import Landscape
 from app.sample.noise import generator
 from app.sample.painting import VariedChange
 from app.sample.painting_natural import paint_varied
+from app.sample.regrowth import regrown
 from app.sample.season import SeasonTable, blend
 from app.sample.spectra import BANDS, MATERIALS
 from app.sample.weather import CIRRUS, CLOUD_HIGH, CLOUD_MEDIUM, build_sky, classify, half_resolution, through_sky
@@ -65,6 +66,9 @@ def ground_reflectance(world: World, day: date) -> FloatArray:
         else:
             weight, painted, water = painter.paint(change)
         target = picture[change.window]
+        if change.regrowth is not None:
+            back = change.regrowth.on(day)
+            painted, water = regrown(painted, target, back), water * np.float32(1 - back)
         target += (painted - target) * weight[..., None]
         wet[change.window] = np.maximum(wet[change.window], weight * water)
     result = np.ascontiguousarray(picture[..., :5].transpose(2, 0, 1))

@@ -59,7 +59,7 @@ def properties(world: World, number: int, change: Change) -> dict[str, Any]:
     touched = [f.row["code"] for f in bounds.redlines if f.geometry.intersects(geometry)]
     zones = [f.row["code"] for f in bounds.protected if f.geometry.intersects(geometry)]
     permits = [f.row["code"] for f in world.permits if f.geometry.contains(geometry)]
-    return {
+    told: dict[str, Any] = {
         "id": change.key,
         "number": number,
         "activity": change.activity,
@@ -77,6 +77,9 @@ def properties(world: World, number: int, change: Change) -> dict[str, Any]:
         "permit": permits[0] if permits else None,
         "simulated": True,
     }
+    if (back := change.regrowth) is not None:
+        told["regrowth"] = {"share": back.share, "starts": back.starts.isoformat(), "until": back.until.isoformat()}
+    return told
 
 
 def truth_arrays(world: World) -> tuple[IntArray, IntArray, IntArray]:

@@ -16,6 +16,8 @@ from app.sample.landscape import Landscape, build_landscape
 from app.sample.noise import generator
 from app.sample.planting import Plan, Planter, PlantingError
 from app.sample.planting_many import OPEN_SHARE, ManyPlanter
+from app.sample.planting_regrown import FIRST_NEEDED, MONTHS, OPENED, RegrownPlanter
+from app.sample.planting_regrown import MEAN_CLOUD as CLOUD_REGROWN
 from app.sample.season import Phenology, build_phenology
 
 FIRST_DATE = date(2023, 1, 1)
@@ -27,8 +29,10 @@ MEAN_CLOUD = 0.55
 #: Archives hold few scenes cloudier than this; acquisitions above it are not written.
 MOST_CLOUD = 0.90
 _ATTEMPTS = 25
-#: "sample": one change of each kind, for the demonstration; "many": as many as fit, for measuring.
-RECIPES = ("sample", "many")
+#: "sample": one change of each kind, for the demonstration; "many": as many as fit, for measuring recognition;
+#: "regrown": opencasts of which a known share grows green again, for measuring recovery.
+RECIPES = ("sample", "many", "regrown")
+_PLANTERS = {"sample": Planter, "many": ManyPlanter, "regrown": RegrownPlanter}
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ def acquisition_days(years: float) -> list[date]:
     return [d for d in days if d >= earliest]
 
 
-def draw_acquisitions(seed: int, days: list[date]) -> tuple[Acquisition, ...]:
-    """Cloud shares: U-shaped as real skies are, cloudiest in summer, MEAN_CLOUD on the whole."""
+def draw_acquisitions(seed: int, days: list[date], mean_cloud: float = MEAN_CLOUD) -> tuple[Acquisition, ...]:
+    """Cloud shares: U-shaped as real skies are, cloudiest in summer, `mean_cloud` on the whole."""
     rng = generator(seed, 5)
     result = []
     for day in days:
         doy = day.timetuple().tm_yday
-        mean = MEAN_CLOUD + 0.10 * np.cos(2 * np.pi * (doy - 200) / 365.25)
+        mean = mean_cloud + 0.10 * np.cos(2 * np.pi * (doy - 200) / 365.25)
         cloud = float(rng.beta(1.15 * mean, 1.15 * (1 - mean)))
         result.append(Acquisition(day, round(cloud, 4)))
     return tuple(result)
@@ -94,9 +98,7 @@ def check_recipe(recipe: str) -> None:
         raise ValueError(f"the recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
 
 
-def build_world(
-    seed: int, divisions: Path, size_px: int = 600, years: float = 3.5, recipe: str = "sample"
-) -> World:
+def build_world(seed: int, divisions: Path, size_px: int = 600, years: float = 3.5, recipe: str = "sample") -> World:
     """Draw a world; the same arguments give the same world in every process.
 
     Args:
@@ -115,6 +117,12 @@ def build_world(
     grid = Grid(size_px)
     days = acquisition_days(years)
     history_until = days[0] + timedelta(days=round(HISTORY_SHARE * (LAST_DATE - days[0]).days))
+    mean_cloud = MEAN_CLOUD
+    if recipe == "regrown":
+        if days[0] > FIRST_NEEDED:
+            raise ValueError(f'the recipe "regrown" needs a series that begins by {FIRST_NEEDED}: more years')
+        history_until, mean_cloud = OPENED - timedelta(days=1), CLOUD_REGROWN
+        days = [day for day in days if day.month in MONTHS]
     calendar = tuple(range(days[0].year - 1, LAST_DATE.year + 1))
     shifted = int(generator(seed, 1).choice([y for y in calendar if y >= history_until.year]))
     climate = build_climate(generator(seed, 2), days[0], LAST_DATE, history_until)
@@ -122,12 +130,10 @@ def build_world(
     many = recipe == "many"
     failure = ""
     for attempt in range(_ATTEMPTS):
-        landscape = build_landscape(
-            generator(seed, 4, attempt), grid, calendar, phenology, OPEN_SHARE if many else 0.0
-        )
+        landscape = build_landscape(generator(seed, 4, attempt), grid, calendar, phenology, OPEN_SHARE if many else 0.0)
         boundaries = build_boundaries(generator(seed, 6, attempt), landscape, divisions)
-        maker = ManyPlanter if many else Planter
-        planter = maker(generator(seed, 7, attempt), landscape, boundaries, climate, Plan(history_until, LAST_DATE))
+        plan = Plan(history_until, LAST_DATE)
+        planter = _PLANTERS[recipe](generator(seed, 7, attempt), landscape, boundaries, climate, plan)
         try:
             planter.plant()
         except PlantingError as error:
@@ -143,7 +149,7 @@ def build_world(
             boundaries=boundaries,
             changes=tuple(planter.changes),
             permits=tuple(planter.permits),
-            acquisitions=draw_acquisitions(seed, days),
+            acquisitions=draw_acquisitions(seed, days, mean_cloud),
             recipe=recipe,
         )
     raise ValueError(f"seed {seed} leaves no room for {failure} at {size_px} px; use another seed or size")

@@ -114,6 +114,16 @@ def test_before_and_after_of_a_detection(world: World, desk: Desk, folder: Path)
     assert np.array_equal(made["after"][60:80, 40:200], made["before"][60:80, 40:200])
 
 
+def test_before_is_of_the_season_of_the_image_after_not_of_the_day_it_was_seen(
+    world: World, desk: Desk, tmp_path: Path
+) -> None:
+    for day in (date(2023, 9, 10), date(2024, 5, 5), date(2024, 9, 15)):
+        write_scene(tmp_path / "images", day, Picture())
+    detection_id = add_site(world, add_images(world, tmp_path / "images"))
+    listed = moments(desk, f"/detections/{detection_id}")
+    assert [item["acquired_on"] for item in listed.values()] == ["2023-09-10", "2024-09-15"]
+
+
 def test_the_etag_covers_what_the_picture_depends_on(
     world: World, desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

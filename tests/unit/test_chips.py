@@ -187,6 +187,18 @@ def test_snow_is_shown_in_colours_and_hatched_in_the_index(tmp_path: Path) -> No
     assert not same(Style.vegetation)
 
 
+def test_a_narrow_site_is_not_hidden_by_its_outline(tmp_path: Path) -> None:
+    road, row = ground(10, 49.5, 90, 50.5), (slice(49, 51), slice(10, 90))
+    bare = look_of(write_scene(tmp_path / "bare", DAY, Picture(bare=row)))
+    forest = look_of(write_scene(tmp_path / "forest", DAY, Picture()))
+    frame = frame_of(road)
+    y, x = at(frame, 512, 50, 50)
+    with_road, without = (drawn(frame, image, bare, forest)[y, x - 60 : x + 60] for image in (bare, forest))
+    assert np.abs(with_road - without).max(axis=1).min() > 60, "the road is seen within its outline"
+    column = drawn(frame, bare, bare, forest)[y - 16 : y + 16, x]
+    assert (column.min(axis=1) > 240).any(), "which is there"
+
+
 def test_simulated_pictures_say_so_at_every_size(after: Acquisition) -> None:
     frame = frame_of(SITE)
     for size in (64, 512):
@@ -195,6 +207,12 @@ def test_simulated_pictures_say_so_at_every_size(after: Acquisition) -> None:
         edge = np.concatenate([made[0], made[-1], made[:, 0], made[:, -1]])
         assert (edge == (255, 176, 0)).all()
         assert not (real[0] == (255, 176, 0)).all(axis=1).any()
+        if size == 512:
+            # Words stand clear of the frame: of 3 pixels, then 4.
+            inner = np.concatenate(
+                [made[3:7, 7:-7].reshape(-1, 3), made[-7:-3, 7:-7].reshape(-1, 3), made[3:30, 3:7].reshape(-1, 3)]
+            )
+            assert not (inner.min(axis=1) > 200).any() and not (np.abs(inner - (255, 176, 0)).max(axis=1) < 40).any()
     told = Image.open(io.BytesIO(render(Chip(frame, after, (), Style.vegetation, 64, CAPTION)))).text
     assert told["Acquired on"] == "2024-06-01" and told["Copyright"] == "credit" and told["Colours"] == "NDVI 0 to 1"
 

@@ -228,7 +228,7 @@ def test_the_heights_are_written_and_another_recipe_is_refused(tmp_path: Path) -
         assert np.array_equal(data.read(1), build_world(1, DIVISIONS, 240, recipe="many").landscape.height)
     with pytest.raises(SampleConflict, match="recipe many instead of sample"):
         build(tmp_path, seed=1, divisions=DIVISIONS, size_px=240)
-    with pytest.raises(ValueError, match="one of sample, many, not 'few'"):
+    with pytest.raises(ValueError, match="one of sample, many, regrown, not 'few'"):
         build(tmp_path / "few", seed=1, divisions=DIVISIONS, size_px=240, recipe="few")
     assert not (tmp_path / "few").exists()
 
