@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.access.routes import signed_in
-from app.casework import evidence, uploads
+from app.casework import evidence, kept_files, uploads
 from app.foundation.errors import BadRequest, Busy, Conflict, Invalid, Problem, TooLarge
 from app.foundation.storage import Storage
 from app.foundation.time import legal_day, utc_now
@@ -163,7 +163,7 @@ class Piece:
         digest = self.checksum[0] if self.checksum else None
         room = self.length - self.offset
         try:
-            async for chunk in _patiently(self.request.stream()):
+            async for chunk in patiently(self.request.stream()):
                 came += len(chunk)
                 if came > room:
                     raise TooLarge("More bytes came than Upload-Length had announced.", limit_bytes=self.length)
@@ -214,7 +214,8 @@ class Piece:
         try:
             with uploads.open_parts(self.storage, parts) as stream:
                 kept = evidence.keep(self.settings, self.storage, stream, sent.kind, limit=self.length)
-            progress = self._record(sent, kept)
+            with kept_files.unless_recorded(self.request.app.state.database, self.storage, kept.blob):
+                progress = self._record(sent, kept)
         except uploads.WrongOffset:
             raise
         except (Conflict, Invalid, TooLarge):
@@ -234,6 +235,7 @@ class Piece:
             added = evidence.record(
                 session,
                 self.settings,
+                self.storage,
                 caller,
                 self.case_id,
                 sent,
@@ -251,7 +253,7 @@ class Piece:
         uploads.remove_files(self.storage, self.upload_id)
 
 
-async def _patiently(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def patiently(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A stream that may be silent for a while only.
 
     Raises:

@@ -280,14 +280,14 @@ def test_a_connection_that_breaks(
 ) -> None:
     """What came holds, without a checksum; with one nothing does."""
     taken: list[int] = []
-    stream = receiving._patiently
+    stream = receiving.patiently
 
     async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in stream(chunks):
             taken.append(len(chunk))
             yield chunk
 
-    monkeypatch.setattr(receiving, "_patiently", counted)
+    monkeypatch.setattr(receiving, "patiently", counted)
     data = video(media=bytes(2**18))
     host, port = address.removeprefix("http://").split(":")
     for more, expected in ((f"Upload-Checksum: sha1 {'A' * 27}=\r\n", 0), ("", 200_000)):
