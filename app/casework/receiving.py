@@ -230,8 +230,7 @@ class Piece:
         with signed_in(self.request, self.token) as (session, caller):
             # The upload before the case: nothing else holds both.
             upload = uploads.get_upload(session, caller, self.case_id, self.upload_id, lock=True)
-            uploads.add_parts(session, self.settings, upload, self.offset, self.pending)
-            upload.parts = []
+            uploads.end(session, self.settings, upload, self.offset)
             added = evidence.record(
                 session,
                 self.settings,

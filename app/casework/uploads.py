@@ -137,6 +137,20 @@ def add_parts(
     return upload
 
 
+def end(session: Session, settings: Settings, upload: Upload, offset: int) -> None:
+    """Say that all of a file is here, in the transaction that records it, which holds the upload locked.
+
+    Raises:
+        WrongOffset: another piece was taken meanwhile.
+    """
+    check_offset(upload.received, offset)
+    # One UPDATE: of a row that a transaction has changed before, PostgreSQL looks at the foreign keys again and takes
+    # a lock on the case. Two uploads to one case would each hold that and wait for the other's at `lock_cases`.
+    expires_at = _expiry(session, settings)
+    upload.received, upload.parts, upload.expires_at = upload.length, [], expires_at
+    session.flush()
+
+
 def remove_parts(storage: Storage, parts: Iterable[dict[str, Any]]) -> None:
     for part in parts:
         with suppress(FileNotFoundError):

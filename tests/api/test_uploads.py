@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import select, text, update
 from tusclient.client import TusClient
 
-from app.casework import receiving, uploads
+from app.casework import evidence, receiving, uploads
 from app.casework.evidence_models import Upload
 from app.casework.models import Evidence
 from app.foundation.storage import Storage
@@ -273,6 +274,22 @@ def test_two_send_the_same_piece(
     assert sorted(answer.status_code for answer in answers) == [204, 409]
     assert {answer.headers["Upload-Offset"] for answer in answers} == {"40"}
     assert len(list(storage.list("uploads"))) == 1
+
+
+def test_two_uploads_to_one_case_end_at_once(desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither holds a lock on the case, which the other waits for, before it asks for its own."""
+    paths = [begin(desk, case, len(PDF) + number, kind="document").headers["Location"] for number in (1, 2)]
+    both = threading.Barrier(2, timeout=20)
+    lock = evidence.lock_cases
+
+    def together(*arguments: Any) -> Any:
+        both.wait()
+        return lock(*arguments)
+
+    monkeypatch.setattr(evidence, "lock_cases", together)
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(send, desk, path, 0, PDF + b" " * number) for number, path in enumerate(paths, 1)]
+        assert [each.result().status_code for each in sent] == [204, 204]
 
 
 def test_a_connection_that_breaks(
