@@ -64,7 +64,7 @@ class _Form:
             raise Invalid("Send a form (multipart/form-data) with the fields `kind` and `file`.")
         self.parts: list[_Part] = []
         self.gathered = bytearray()
-        self._beside = 0
+        self._beside, self._is_whole = 0, False
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -74,6 +74,7 @@ class _Form:
                     "on_header_value": self._add_value,
                     "on_headers_finished": self._end_headers,
                     "on_part_data": self._add_data,
+                    "on_end": self._end,
                 },
             )
         except FormParserError:
@@ -86,10 +87,9 @@ class _Form:
             raise BadRequest("The form cannot be read: it is not of the form multipart/form-data (RFC 7578).") from None
 
     def finish(self) -> None:
-        try:
-            self._parser.finalize()
-        except FormParserError:
-            raise BadRequest("The form is cut off: its end is missing.") from None
+        # The parser itself takes a form without an end for a whole one.
+        if not self._is_whole:
+            raise BadRequest("The form is cut off: its end is missing.")
 
     @property
     def file(self) -> _Part | None:
@@ -142,6 +142,9 @@ class _Form:
             if part.name != FILE or self.file is not None:
                 raise Invalid(_NAME_OF_FILE)
             part.filename = _decoded(options[b"filename"])
+
+    def _end(self) -> None:
+        self._is_whole = True
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]

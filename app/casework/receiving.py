@@ -94,6 +94,8 @@ class Piece:
     checksum: tuple[Any, bytes] | None = None
     # Stored, and not yet named by the upload's row.
     pending: list[dict[str, Any]] = field(default_factory=list)
+    # The end of the file, in memory: the whole of it is stored in a moment.
+    tail: bytearray = field(default_factory=bytearray)
     length: int = 0
     # As it stood when the piece began.
     stands: Progress = field(init=False)
@@ -110,8 +112,8 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where what is stored ends."""
-        return self.offset + sum(int(part["size"]) for part in self.pending)
+        """Where what is here ends."""
+        return self.offset + sum(int(part["size"]) for part in self.pending) + len(self.tail)
 
     async def look(self) -> None:
         """See that there is such an upload.
@@ -181,8 +183,11 @@ class Piece:
         return is_whole
 
     async def _store(self, buffer: bytearray) -> None:
+        if self.end + len(buffer) == self.length:
+            self.tail = buffer
+            return
         self.pending.append(await run_in_threadpool(uploads.write_part, self.storage, self.upload_id, self.end, buffer))
-        if self.checksum is None and self.end < self.length:
+        if self.checksum is None:
             await run_in_threadpool(self._add)
 
     async def _settle(self, is_whole: bool) -> Progress:
@@ -212,7 +217,7 @@ class Piece:
             parts = [*upload.parts, *self.pending]
             sent = evidence.Sent(upload.filename, upload.kind, upload.description, upload.longitude, upload.latitude)
         try:
-            with uploads.open_parts(self.storage, parts) as stream:
+            with uploads.open_parts(self.storage, parts, self.tail) as stream:
                 kept = evidence.keep(self.settings, self.storage, stream, sent.kind, limit=self.length)
             with kept_files.unless_recorded(self.request.app.state.database, self.storage, kept.blob):
                 progress = self._record(sent, kept)
