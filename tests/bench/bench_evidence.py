@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,10 @@ def _measure(what: str, photos: int, work: Callable[[int], Any]) -> _Took:
     return _Took(what, seconds, own_after - own, others_after - others)
 
 
+def _warm(send: Callable[[int], None], number: int) -> None:
+    send(10**6 + number)
+
+
 def _peak_mib(ports: Sequence[int]) -> list[float]:
     """The most memory that each process that listens there had resident (VmHWM), MiB."""
     peaks = []
@@ -247,7 +252,7 @@ def run(photos: int = PHOTOS) -> None:
         uploads = _Senders(ports, photo, tokens["county"], cases[half:])
         # Each process loads what it needs for its first photo.
         for send in (bare.send_bare, forms.send_form, uploads.send_upload):
-            in_threads(2 * CLIENTS, lambda number, send=send: send(10**6 + number))
+            in_threads(2 * CLIENTS, partial(_warm, send))
         took = [_measure("plain copy, each file synced", photos, copy)]
         shutil.rmtree(copies)
         took.append(_measure("a bare body to a file, synced", photos, bare.send_bare))
