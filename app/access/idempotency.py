@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -86,14 +86,7 @@ class Named:
             words = "The first request with this Idempotency-Key is still in progress; send it again in a moment."
             raise StillInProgress(words, headers={"Retry-After": "5"}) from None
         # A statement of its own, which sees what was committed while the lock was waited for.
-        row = self.session.scalar(
-            select(IdempotencyKey).where(
-                IdempotencyKey.account_id == self.account_id,
-                IdempotencyKey.route == self.route,
-                IdempotencyKey.key == self.key,
-                IdempotencyKey.created_at > func.clock_timestamp() - KEPT,
-            )
-        )
+        row = self._row()
         if row is None:
             return None
         if row.request_digest != self.digest:
@@ -102,6 +95,20 @@ class Named:
                 "take a new key for a new request."
             )
         return Response(row.body, row.status, headers=row.headers | {REPLAYED: "true"})
+
+    def is_answered(self) -> bool:
+        """Whether some request with this key was, without waiting for one that is being worked on."""
+        return self._row() is not None
+
+    def _row(self) -> IdempotencyKey | None:
+        return self.session.scalar(
+            select(IdempotencyKey).where(
+                IdempotencyKey.account_id == self.account_id,
+                IdempotencyKey.route == self.route,
+                IdempotencyKey.key == self.key,
+                IdempotencyKey.created_at > func.clock_timestamp() - KEPT,
+            )
+        )
 
     def remember(self, response: Response) -> None:
         """Keep an answer for whoever sends the request again; what came of an expired key gives way to it."""
@@ -146,28 +153,35 @@ class IdempotentRoute(APIRoute):
         return remembering
 
 
-async def _named(
-    request: Request,
-    session: SessionDep,
-    caller: CallerDep,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern="^[ -~]+$",
-            description=(
-                "A name of this request, new for each, such as a UUID. Sent again within 24 hours, it is not done "
-                "again but answered as before, with `Idempotency-Replayed: true`"
-            ),
-            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
+        description=(
+            "A name of this request, new for each, such as a UUID. Sent again within 24 hours, it is not done "
+            "again but answered as before, with `Idempotency-Replayed: true`"
         ),
-    ] = None,
+        examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+    ),
+]
+
+
+def name_request(session: Session, caller: Caller, request: Request, key: str, digest: bytes) -> Named:
+    """A request by its key, in the transaction of its work.
+
+    For an endpoint that opens its transactions itself: `recall` first in the one that does the work, `remember` last.
+    """
+    return Named(session, caller.account_id, f"{request.method} {request.url.path}", key, digest)
+
+
+async def _named(
+    request: Request, session: SessionDep, caller: CallerDep, idempotency_key: KeyHeader = None
 ) -> Named | None:
     if idempotency_key is None:
         return None
-    digest = await _digest(request, caller)
-    named = Named(session, caller.account_id, f"{request.method} {request.url.path}", idempotency_key, digest)
+    named = name_request(session, caller, request, idempotency_key, await _digest(request, caller))
     request.state.named = named
     return named
 
@@ -200,24 +214,43 @@ def _recalling(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _digest(request: Request, caller: Caller) -> bytes:
-    """SHA-256 of what was asked and as whom: an account of another role or unit does not ask the same."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        # They are read already, files lie on disk.
+        parts: list[FormPart] = []
+        for name, value in (await request.form()).multi_items():
+            if isinstance(value, UploadFile):
+                parts.append((name, value.filename or "", await run_in_threadpool(_file_digest, value)))
+            else:
+                parts.append((name, value, None))
+        return digest_form(request, caller, parts)
+    digest = _begin_digest(request, caller)
+    _feed(digest, await request.body())
+    return bytes(digest.digest())
+
+
+# A field's name and value; or a file's field, its name, and its SHA-256.
+FormPart = tuple[str, str, bytes | None]
+
+
+def digest_form(request: Request, caller: Caller, parts: Iterable[FormPart]) -> bytes:
+    """SHA-256 of a form by its parts, since what separates them is drawn anew each time."""
+    digest = _begin_digest(request, caller)
+    for name, value, file_digest in parts:
+        _feed(digest, name.encode(errors="surrogatepass"))
+        _feed(digest, value.encode(errors="surrogatepass"))
+        if file_digest is not None:
+            _feed(digest, file_digest)
+    return bytes(digest.digest())
+
+
+def _begin_digest(request: Request, caller: Caller) -> Any:
+    """SHA-256 of what is asked and as whom: an account of another role or unit does not ask the same."""
     digest = hashlib.sha256()
     match = request.headers.get("if-match", "")
     for part in (request.method, request.url.path, request.url.query, match, caller.role, str(caller.unit_id)):
         _feed(digest, part.encode())
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        # By its parts, since what separates them is drawn anew each time. They are read already, files lie on disk.
-        for name, value in (await request.form()).multi_items():
-            _feed(digest, name.encode())
-            if isinstance(value, UploadFile):
-                _feed(digest, (value.filename or "").encode())
-                _feed(digest, await run_in_threadpool(_file_digest, value))
-            else:
-                _feed(digest, value.encode(errors="surrogatepass"))
-    else:
-        _feed(digest, await request.body())
-    return digest.digest()
+    return digest
 
 
 def _feed(digest: Any, part: bytes) -> None:

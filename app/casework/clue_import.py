@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.access.models import Unit, UnitLevel
@@ -21,6 +21,7 @@ from app.casework.clue_reading import ReadItem, ReadList, read_list
 from app.casework.clue_schemas import ClueMapping
 from app.casework.clue_words import normal
 from app.casework.evidence import safe_name
+from app.casework.kept_files import lock_content
 from app.casework.vocabulary import ClueState, SupervisionSource
 from app.foundation.database import set_scope
 from app.foundation.errors import Conflict
@@ -108,7 +109,7 @@ def import_list(
     leads = {one.lead.id: one.lead for one in placed if one.lead}
     imported = Imported(made, read, items, leads, _known_before(session, caller, handed.source, items))
     if not dry_run:
-        # A file that is stored and then not recorded is harmless: it is kept by its content.
+        # The content is locked, so that nobody takes it for a file that no row names.
         with handed.path.open("rb") as stream:
             storage.put_stream(stream, limit)
         session.add(made)
@@ -153,8 +154,7 @@ def _digest(path: Path) -> str:
 
 def _refuse_again(session: Session, caller: Caller, handed: Handed, digest: str) -> None:
     # Two uploads of one file at once: the second waits, and then finds the first.
-    key = int(digest[:15], 16)
-    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key})
+    lock_content(session, digest)
     statement = select(ClueList).where(
         ClueList.sha256 == digest,
         ClueList.source == handed.source,

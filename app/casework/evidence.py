@@ -1,16 +1,19 @@
 """Evidence: files that prove something about a case, kept by their content.
 
-A file is taken in three steps: `admit` looks at the caller and the case, `keep` at the file, which it stores, and
-`record` writes evidence and event in one transaction. Only the last needs locks.
+Every file is taken in three steps, whichever way it comes: `admit` looks at the caller and the case, `keep` (or, of a
+draft, `keep_draft`) at the file, which it stores, and `record` writes evidence and event in one transaction. Only the
+last needs locks. No transaction is open at the second: scanners and storage take their time, and connections are few.
+What was kept and then not recorded is removed (`kept_files.unless_recorded`).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -18,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, get_placed
-from app.casework import contents, photos
+from app.casework import contents, kept_files, photos
 from app.casework.evidence_checks import days_off, earliest_day, measure_distance_m, warn
 from app.casework.evidence_models import Upload
 from app.casework.file_facts import FileFacts
@@ -28,9 +31,9 @@ from app.casework.models import Case, Evidence, EvidenceKind
 from app.casework.participation import actors_of
 from app.casework.scanning import scan
 from app.casework.transitions import lock_cases
-from app.foundation.errors import Conflict, Forbidden, NotFound, TooLarge
+from app.foundation.errors import Conflict, Forbidden, NotFound
 from app.foundation.identity import new_id
-from app.foundation.storage import Storage, StoredBlob, blob_key
+from app.foundation.storage import Draft, Storage, StoredBlob, blob_key, check_size
 from app.foundation.time import legal_day
 from app.settings import Settings
 
@@ -79,11 +82,20 @@ def admit(
         Conflict: the case is merged or withdrawn, or has no room for it.
     """
     case: Case = get_placed(session, caller, Case, case_id)
-    if not UPLOADERS.get(caller.role, frozenset()) & actors_of(session, caller, case):
-        raise Forbidden("Evidence is added by the units that take part in the case; yours may not.")
+    check_part(session, caller, case)
     _check_open(case)
     _check_room(session, settings, case, size, but=but)
     return case
+
+
+def check_part(session: Session, caller: Caller, case: Case) -> None:
+    """That the caller's unit takes such a part in a case as adds evidence to it.
+
+    Raises:
+        Forbidden: it does not.
+    """
+    if not UPLOADERS.get(caller.role, frozenset()) & actors_of(session, caller, case):
+        raise Forbidden("Evidence is added by the units that take part in the case; yours may not.")
 
 
 def keep(settings: Settings, storage: Storage, stream: BinaryIO, kind: EvidenceKind, *, limit: int) -> Kept:
@@ -96,18 +108,24 @@ def keep(settings: Settings, storage: Storage, stream: BinaryIO, kind: EvidenceK
         TooLarge, Invalid: the file.
         Busy: the scanner fails, or many pictures are being read.
     """
-    if stream.seek(0, io.SEEK_END) > limit:
-        raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
+    check_size(stream.seek(0, io.SEEK_END), limit)
     facts = contents.read_facts(stream, kind)
     scanned_with = scan(settings, stream)
-    # A file that is stored and then not recorded is harmless: it is kept by its content, and nothing points to it.
     stream.seek(0)
     return Kept(facts, storage.put_stream(stream, limit), scanned_with)
+
+
+def keep_draft(settings: Settings, draft: Draft, kind: EvidenceKind) -> Kept:
+    """As `keep`, of a file that lies in the storage already, as a draft."""
+    facts = contents.read_facts(draft.stream, kind)
+    scanned_with = scan(settings, draft.stream)
+    return Kept(facts, draft.keep(), scanned_with)
 
 
 def record(
     session: Session,
     settings: Settings,
+    storage: Storage,
     caller: Caller,
     case_id: UUID,
     sent: Sent,
@@ -115,20 +133,25 @@ def record(
     *,
     today: date,
     upload_id: UUID | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Evidence:
     """Write a stored file down as evidence of a case, and tell the ledger its SHA-256. The case's state stays.
 
     Args:
         upload_id: the upload that it came by, whose place in the case it takes.
+        told: what the event says of the file besides.
 
     Raises:
-        NotFound, Conflict: as `admit`, since time has passed; or the case has this very file already.
+        NotFound, Forbidden, Conflict: as `admit`, since time has passed; or the case has this very file already.
+        Busy: the file is gone again.
     """
     facts, blob = kept.facts, kept.blob
+    kept_files.hold(session, storage, blob)
     case = lock_cases(session, caller, [case_id]).get(case_id)
     if case is None:
         # Out of the caller's sight since it was looked for.
         raise NotFound()
+    check_part(session, caller, case)
     _check_open(case)
     known = select(Evidence.id).where(Evidence.case_id == case.id, Evidence.sha256 == blob.sha256)
     if existing := session.scalar(known):
@@ -171,6 +194,7 @@ def record(
         "days_off": off,
         "warnings": [warning["code"] for warning in warnings],
         "scanned_with": kept.scanned_with,
+        **(told or {}),
     }
     event = append(session, caller, case, "evidence_added", state_before=case.state, occurred_on=today, payload=payload)
     evidence.uploaded_at = event.recorded_at

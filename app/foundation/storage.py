@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -63,6 +63,47 @@ def blob_key(sha256: str) -> str:
     return f"blobs/{sha256[:2]}/{sha256[2:]}"
 
 
+def check_size(size: int, limit: int) -> None:
+    """That a file has at most `limit` bytes.
+
+    Raises:
+        TooLarge: it has more.
+    """
+    if size > limit:
+        raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
+
+
+class Draft:
+    """A file on its way to a storage: hashed as it comes, to be read and looked into, and then kept or dropped."""
+
+    def __init__(self, storage: Storage, stream: BinaryIO, limit: int, aside: Path | None = None) -> None:
+        self.stream = stream
+        self._storage, self._limit, self._aside = storage, limit, aside
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Add to the end; nothing was read from `stream` before.
+
+        Raises:
+            TooLarge: the file has become longer than the draft's limit.
+        """
+        check_size(self._size + len(data), self._limit)
+        self._size += len(data)
+        self._digest.update(data)
+        with self._storage.write_trouble():
+            self.stream.write(data)
+
+    @property
+    def blob(self) -> StoredBlob:
+        """As what it is, or will be, kept."""
+        return StoredBlob(self._digest.hexdigest(), self._size)
+
+    def keep(self) -> StoredBlob:
+        """Keep it by its content; the same content is kept once."""
+        self._storage.keep_draft(self.blob, self.stream, self._aside)
+        return self.blob
+
+
 class Storage:
     """Keys are relative POSIX paths below one address. Threads may share it, and it lives on in a forked process.
 
@@ -103,36 +144,53 @@ class Storage:
         Raises:
             TooLarge: it is longer than `limit` bytes; nothing is kept.
         """
-        if self._local:
-            with self._aside() as (aside, target):
-                blob = self._measure(stream, limit, target)
-                if self._size(blob.key) != blob.size:
-                    self._settle(aside, target, blob.key)
-            return blob
-        if not stream.seekable():
-            with tempfile.TemporaryFile(prefix="redline-") as passing:
-                self._measure(stream, limit, passing)
-                passing.seek(0)
-                return self.put_stream(cast(BinaryIO, passing), limit)
-        start = stream.tell()
-        blob = self._measure(stream, limit)
+        if self._local or not stream.seekable():
+            with self.draft(limit) as draft:
+                while chunk := stream.read(CHUNK):
+                    draft.write(chunk)
+                return draft.keep()
+        start, digest, size = stream.tell(), hashlib.sha256(), 0
+        while chunk := stream.read(CHUNK):
+            size += len(chunk)
+            check_size(size, limit)
+            digest.update(chunk)
+        blob = StoredBlob(digest.hexdigest(), size)
         if self._size(blob.key) != blob.size:
             stream.seek(start)
             self._put_parts(blob.key, object_store.parts_of_stream(stream))
         return blob
 
-    def _measure(self, stream: BinaryIO, limit: int, target: IO[bytes] | None = None) -> StoredBlob:
-        """Read a stream to its end, and write it on to `target`."""
-        digest, size = hashlib.sha256(), 0
-        while chunk := stream.read(CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge(f"The file is larger than {limit:,} bytes.", limit_bytes=limit)
-            digest.update(chunk)
-            if target is not None:
-                with self._writing():
-                    target.write(chunk)
-        return StoredBlob(digest.hexdigest(), size)
+    @contextmanager
+    def draft(self, limit: int) -> Iterator[Draft]:
+        """A file that comes bit by bit; gone at the end of the context unless it was kept.
+
+        Local storage has it beside the keys, so that it is written to the disk once; for an object store it lies among
+        the system's temporary files (TMPDIR).
+        """
+        if self._local:
+            with self._aside() as (aside, target):
+                yield Draft(self, target, limit, aside)
+            return
+        with self._writing():
+            passing = tempfile.TemporaryFile(prefix="redline-")  # noqa: SIM115  # closed below; others' errors pass
+        with passing:
+            yield Draft(self, cast(BinaryIO, passing), limit)
+
+    def keep_draft(self, blob: StoredBlob, stream: BinaryIO, aside: Path | None) -> None:
+        """What `Draft.keep` asks for."""
+        if self._size(blob.key) == blob.size:
+            return
+        if aside is not None:
+            self._settle(aside, stream, blob.key)
+            return
+        stream.seek(0)
+        self._put_parts(blob.key, object_store.parts_of_stream(stream))
+
+    @contextmanager
+    def write_trouble(self) -> Iterator[None]:
+        """Turn what goes wrong while a draft is written into `StorageAway`."""
+        with self._writing():
+            yield
 
     def put_named(self, key: str, *data: bytes | bytearray | memoryview) -> None:
         """Write or replace what stands under a key; readers see the old or the new content, whole.
@@ -274,7 +332,7 @@ class Storage:
         aside = folder / f"redline-{secrets.token_hex(16)}"
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
-            target = aside.open("xb")
+            target = aside.open("x+b")
         try:
             with target:
                 yield aside, target

@@ -24,6 +24,7 @@ from app.casework.opening import import_case
 from app.casework.recovery_models import RecoveryReading, RecoverySite
 from app.casework.vocabulary import SupervisionSource
 from app.foundation.geometry import to_database
+from app.foundation.storage import Storage
 from app.foundation.time import utc_now
 from app.foundation.timetable import run_due
 from app.imagery.models import SourceKind
@@ -127,6 +128,11 @@ def curve(desk: Desk, case: dict[str, Any], who: str = "county") -> dict[str, An
     return found
 
 
+def set_limits(world: World, **limits: int) -> None:
+    changed = world.settings.model_copy(update=limits)
+    world.client.app.state.settings = changed  # type: ignore[attr-defined]  # TestClient types its app as ASGI
+
+
 def test_from_the_first_look_over_closure_to_what_comes_after(watched: World, series: Path, images: Path) -> None:
     desk, case = Desk(watched), add_case(watched)
     before = curve(desk, case)
@@ -146,6 +152,14 @@ def test_from_the_first_look_over_closure_to_what_comes_after(watched: World, se
     assert early["share"]["low"] < early["share"]["value"] < early["share"]["high"] < 0.6
     assert early["items"][0]["share"] is None and early["items"][-1]["scene_ids"]
     assert (early["last_clear_on"], early["first_seen_on"]) == ("2022-06-10", "2022-06-13")
+
+    # A case's limits hold for what the service writes itself, too.
+    for limits in ({"max_case_files": 0}, {"max_case_bytes": 1000}):
+        set_limits(watched, **limits)
+        full = desk.post("county", f"/cases/{case['id']}/recovery/evidence", None, None)
+        assert (full.status_code, "A case takes" in full.json()["detail"]) == (409, True), full.text
+    set_limits(watched)
+    assert list(Storage(watched.settings.storage).list("blobs")) == []
 
     # At the application for closure the event keeps the curve, and the county has it as evidence.
     kept = desk.post("county", f"/cases/{case['id']}/recovery/evidence", None, None)

@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import select, text, update
 from tusclient.client import TusClient
 
-from app.casework import receiving, uploads
+from app.casework import evidence, receiving, uploads
 from app.casework.evidence_models import Upload
 from app.casework.models import Evidence
 from app.foundation.storage import Storage
@@ -275,19 +276,35 @@ def test_two_send_the_same_piece(
     assert len(list(storage.list("uploads"))) == 1
 
 
+def test_two_uploads_to_one_case_end_at_once(desk: Desk, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither holds a lock on the case, which the other waits for, before it asks for its own."""
+    paths = [begin(desk, case, len(PDF) + number, kind="document").headers["Location"] for number in (1, 2)]
+    both = threading.Barrier(2, timeout=20)
+    lock = evidence.lock_cases
+
+    def together(*arguments: Any) -> Any:
+        both.wait()
+        return lock(*arguments)
+
+    monkeypatch.setattr(evidence, "lock_cases", together)
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(send, desk, path, 0, PDF + b" " * number) for number, path in enumerate(paths, 1)]
+        assert [each.result().status_code for each in sent] == [204, 204]
+
+
 def test_a_connection_that_breaks(
     desk: Desk, case: dict[str, Any], address: str, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came holds, without a checksum; with one nothing does."""
     taken: list[int] = []
-    stream = receiving._patiently
+    stream = receiving.patiently
 
     async def counted(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in stream(chunks):
             taken.append(len(chunk))
             yield chunk
 
-    monkeypatch.setattr(receiving, "_patiently", counted)
+    monkeypatch.setattr(receiving, "patiently", counted)
     data = video(media=bytes(2**18))
     host, port = address.removeprefix("http://").split(":")
     for more, expected in ((f"Upload-Checksum: sha1 {'A' * 27}=\r\n", 0), ("", 200_000)):
@@ -340,11 +357,9 @@ def test_a_death_before_the_end_is_written_down(
 
     with monkeypatch.context() as patch:
         patch.setattr(receiving.Piece, "_record", die)
-        # What a dead process does not do.
-        patch.setattr(uploads, "remove_parts", lambda *_: None)
         assert send(desk, path, 500, data[500:]).status_code == 500
     assert (head(desk, path).headers["Upload-Offset"], kept(desk, case)) == ("500", [])
-    assert len(list(storage.list("uploads"))) == 2, "one of them a leftover"
+    assert len(list(storage.list("uploads"))) == 1, "the end of a file is no object of its own"
     assert send(desk, path, 500, data[500:]).status_code == 204
     assert kept(desk, case)[0]["sha256"] == hashlib.sha256(data).hexdigest()
     assert list(storage.list("uploads")) == []

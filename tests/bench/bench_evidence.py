@@ -1,27 +1,36 @@
 """Photos sent by many clients at once, beside a plain copy of the same bytes, and beside looking into them alone.
 
-Photos of 4 MB by 20 clients to two API processes on an embedded cluster, one request each; every photo is another file
-of one of 20 cases. The copy writes the same bytes by as many threads, each file synced to the disk as the storage's
-are. What the service does besides is looking into each file, hashing it, and two rows.
+Photos of 4 MB by 20 clients to two API processes on an embedded cluster, as forms (one request each) and as resumable
+uploads (two each); every photo is another file of one of 20 cases. The copy writes the same bytes by as many threads,
+each file synced to the disk as the storage's are. The bare body is the limit of HTTP: the same clients, and two
+processes of uvicorn and Starlette that write each body to a file and sync it. Clients and servers share the machine's
+cores; the columns on the right tell how many milliseconds of a core a photo takes of each.
 """
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import itertools
 import json
 import os
+import shutil
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from app.access import service as access
@@ -34,7 +43,7 @@ from app.foundation.database import Database
 from app.foundation.embedded import EmbeddedCluster
 from app.foundation.migrate import upgrade
 from app.settings import REPOSITORY
-from tests.bench.service import ours
+from tests.bench.service import free_port, ours, service
 from tests.bench.tables import ratio, show
 from tests.casework_steps import add_detection
 from tests.conftest import COUNTY, PASSWORD, PROVINCE
@@ -78,33 +87,101 @@ def in_threads(count: int, work: Callable[[int], Any]) -> float:
 
 
 class _Senders:
-    """A kept connection a thread."""
+    """A kept connection a thread; clients are shared out among the processes."""
 
-    def __init__(self, ports: Sequence[int], token: str, cases: Sequence[str], photo: bytes) -> None:
+    def __init__(self, ports: Sequence[int], photo: bytes, token: str = "", cases: Sequence[str] = ()) -> None:
         self._token, self._cases, self._photo = token, cases, photo
         self._own = threading.local()
-        # Clients are shared out among the processes.
         self._turns = itertools.cycle(ports)
 
-    def send(self, number: int) -> None:
+    def _ask(self, method: str, path: str, headers: dict[str, str], *body: bytes) -> http.client.HTTPResponse:
         if not hasattr(self._own, "connection"):
-            port = next(self._turns)
-            self._own.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            self._own.connection = http.client.HTTPConnection("127.0.0.1", next(self._turns), timeout=120)
+        headers |= {"Authorization": f"Bearer {self._token}", "Content-Length": str(sum(map(len, body)))}
+        self._own.connection.request(method, path, body, headers)
+        answer: http.client.HTTPResponse = self._own.connection.getresponse()
+        content = answer.read()
+        if answer.status not in (201, 204):
+            raise RuntimeError(f"{answer.status}: {content[:300]!r}")
+        return answer
+
+    def _path(self, number: int) -> str:
+        return f"/api/v1/cases/{self._cases[number % len(self._cases)]}/evidence"
+
+    def send_bare(self, number: int) -> None:
+        self._ask("POST", "/", {}, another(self._photo, number))
+
+    def send_form(self, number: int) -> None:
         head = (
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="kind"\r\n\r\nphoto\r\n--{_BOUNDARY}\r\n'
             f'Content-Disposition: form-data; name="file"; filename="{number}.jpg"\r\n\r\n'
         ).encode()
-        body = b"".join((head, another(self._photo, number), f"\r\n--{_BOUNDARY}--\r\n".encode()))
-        headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
-        }
-        path = f"/api/v1/cases/{self._cases[number % len(self._cases)]}/evidence"
-        self._own.connection.request("POST", path, body, headers)
-        answer = self._own.connection.getresponse()
-        content = answer.read()
-        if answer.status != 201:
-            raise RuntimeError(f"{answer.status}: {content[:300]!r}")
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        photo = another(self._photo, number)
+        self._ask("POST", self._path(number), headers, head, photo, f"\r\n--{_BOUNDARY}--\r\n".encode())
+
+    def send_upload(self, number: int) -> None:
+        photo = another(self._photo, number)
+        tus = {"Tus-Resumable": "1.0.0"}
+        said = {"kind": b"photo", "filename": f"{number}.jpg".encode()}
+        metadata = ",".join(f"{name} {base64.b64encode(value).decode()}" for name, value in said.items())
+        begun = self._ask(
+            "POST",
+            self._path(number) + "/uploads",
+            tus | {"Upload-Length": str(len(photo)), "Upload-Metadata": metadata},
+        )
+        piece = tus | {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+        self._ask("PATCH", begun.headers["Location"], piece, photo)
+
+
+@dataclass(frozen=True)
+class _Took:
+    """Seconds of the clock, and of the processors by the clients and by all that they asked."""
+
+    what: str
+    seconds: float
+    own: float
+    others: float
+
+
+def _measure(what: str, photos: int, work: Callable[[int], Any]) -> _Took:
+    def used() -> tuple[float, float]:
+        own, others = psutil.Process().cpu_times(), 0.0
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                times = child.cpu_times()
+                others += times.user + times.system
+        return own.user + own.system, others
+
+    own, others = used()
+    seconds = in_threads(photos, work)
+    own_after, others_after = used()
+    return _Took(what, seconds, own_after - own, others_after - others)
+
+
+def _warm(send: Callable[[int], None], number: int) -> None:
+    send(10**6 + number)
+
+
+def _peak_mib(ports: Sequence[int]) -> list[float]:
+    """The most memory that each process that listens there had resident (VmHWM), MiB."""
+    peaks = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(line.laddr.port in ports and line.status == psutil.CONN_LISTEN for line in child.net_connections()):
+                status = Path(f"/proc/{child.pid}/status").read_text()
+                peaks.append(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+    return peaks
+
+
+def _bare(folder: Path, stack: ExitStack) -> list[int]:
+    """Two processes that write bodies into a folder; their ports."""
+    folder.mkdir()
+    ports = [free_port() for _ in range(2)]
+    for port in ports:
+        command = [sys.executable, "-m", "tests.bench.bare_upload", str(folder), str(port)]
+        stack.enter_context(service(command, {}, port, folder.with_suffix(".log")))
+    return ports
 
 
 def _prepare(database: Database) -> tuple[dict[str, str], list[str]]:
@@ -147,13 +224,15 @@ def run(photos: int = PHOTOS) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="redline-bench-") as name,
         EmbeddedCluster(Path(name) / "cluster") as cluster,
+        ExitStack() as stack,
     ):
         folder = Path(name)
         urls = cluster.create_database("bench_evidence")
         upgrade(urls.owner)
         database = Database(urls.application)
         tokens, detections = _prepare(database)
-        copies = folder / "copies"
+        database.dispose()
+        copies, bodies = folder / "copies", folder / "bodies"
         copies.mkdir()
 
         def copy(number: int) -> None:
@@ -165,23 +244,39 @@ def run(photos: int = PHOTOS) -> None:
         def read(number: int) -> None:
             read_facts(io.BytesIO(another(photo, number)), EvidenceKind.photo)
 
-        with ours(urls, folder) as ports:
-            cases = _dispatch(ports[0], tokens["officer"], detections)
-            senders = _Senders(ports, tokens["county"], cases, photo)
-            # Each process loads what it needs for its first photo.
-            in_threads(2 * CLIENTS, lambda number: senders.send(10**6 + number))
-            copied = in_threads(photos, copy)
-            sent = in_threads(photos, senders.send)
-        looked = in_threads(photos, read)
-        database.dispose()
-    megabytes = photos * len(photo) / 1e6
-    print(f"{photos} photos of {len(photo) / 1e6:.1f} MB, {CLIENTS} clients, 2 processes, {CASES} cases")
+        ports = stack.enter_context(ours(urls, folder))
+        half = CASES // 2
+        cases = _dispatch(ports[0], tokens["officer"], detections)
+        bare = _Senders(_bare(bodies, stack), photo)
+        forms = _Senders(ports, photo, tokens["county"], cases[:half])
+        uploads = _Senders(ports, photo, tokens["county"], cases[half:])
+        # Each process loads what it needs for its first photo.
+        for send in (bare.send_bare, forms.send_form, uploads.send_upload):
+            in_threads(2 * CLIENTS, partial(_warm, send))
+        took = [_measure("plain copy, each file synced", photos, copy)]
+        shutil.rmtree(copies)
+        took.append(_measure("a bare body to a file, synced", photos, bare.send_bare))
+        shutil.rmtree(bodies)
+        took += [
+            _measure("pictures looked into, 1 process", photos, read),
+            _measure("evidence by a form", photos, forms.send_form),
+            _measure("evidence by a resumable upload", photos, uploads.send_upload),
+        ]
+        peaks = _peak_mib(ports)
+    print(f"{photos} photos of {len(photo) / 1e6:.1f} MB, {CLIENTS} clients, 2 processes, {half} cases a way")
+    print(f"most memory of a process: {max(peaks):.0f} MiB")
+    megabytes, (copied, plain) = photos * len(photo) / 1e6, (each.seconds for each in took[:2])
     rows = [
-        (what, f"{seconds:.1f}", f"{photos / seconds:.1f}", f"{megabytes / seconds:.0f}", ratio(copied, seconds))
-        for what, seconds in (
-            ("plain copy, each file synced", copied),
-            ("pictures looked into, 1 process", looked),
-            ("sent as evidence", sent),
+        (
+            each.what,
+            f"{each.seconds:.1f}",
+            f"{photos / each.seconds:.1f}",
+            f"{megabytes / each.seconds:.0f}",
+            ratio(copied, each.seconds),
+            ratio(plain, each.seconds),
+            f"{1000 * each.own / photos:.0f}",
+            f"{1000 * each.others / photos:.0f}",
         )
+        for each in took
     ]
-    show(("", "s", "photos/s", "MB/s", "of the copy"), rows)
+    show(("", "s", "photos/s", "MB/s", "of the copy", "of the bare", "client ms", "server ms"), rows)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from app.casework import case_routes, evidence_routes
+from app.casework import case_routes, taking
 from app.casework.ledger import verify
 from app.foundation.time import utc_now
 from tests.casework_steps import API, add_detection, add_signal, fields_of, photo, today
@@ -317,7 +317,7 @@ def casework(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Cas
     """The machine on a real server."""
     Casework.world, Casework.clock = world, Clock()
     Casework.tokens = {username: world.headers(username) for username in PARTS}
-    for routes in (case_routes, evidence_routes):
+    for routes in (case_routes, taking):
         monkeypatch.setattr(routes, "utc_now", Casework.clock)
     with serving(world, "inspector") as server, ThreadPoolExecutor(2) as pool:
         Casework.address, Casework.pool = server.address, pool
