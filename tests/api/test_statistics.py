@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, Unit
+from app.casework.interval_checks import rebuild
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.errors import Invalid
@@ -73,6 +74,7 @@ def record(world: World, case: Case, state: str, day: str, **payload: Any) -> No
             )
         )
         session.execute(update(LedgerHead).values(sequence=sequence, recorded_at=instant))
+        rebuild(session)
 
 
 def case_events(session: Session, case: Case) -> int:
