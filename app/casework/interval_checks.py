@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.casework.interval_models import CaseInterval
 from app.casework.intervals import fold
 from app.casework.ledger import CASES_HEAD
-from app.casework.models import CaseEvent, LedgerHead
+from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.identity import new_id
+from app.foundation.timetable import Job
 
+log = logging.getLogger(__name__)
+# Called with the number of cases done, and of all.
+Progress = Callable[[int, int], None]
 _BATCH = 5_000
 MOST_DIFFERENCES = 100
 _COMPARED = [column.key for column in CaseInterval.__table__.columns if column.key != "id"]
+
+
+def _silent(done: int, of: int) -> None:
+    pass
 
 
 @dataclass
@@ -38,25 +48,25 @@ class IntervalReport:
             self.differences.append((case_id, what))
 
 
-def rebuild(session: Session, progress: Callable[[int], None] = lambda cases: None) -> int:
+def rebuild(session: Session, progress: Progress = _silent) -> int:
     """Write all intervals anew from the events, in this transaction, while nobody else writes events; how many."""
     session.execute(update(LedgerHead).where(LedgerHead.id == CASES_HEAD).values(sequence=LedgerHead.sequence))
     session.execute(delete(CaseInterval))
-    written, rows = 0, []
+    written, rows, cases = 0, [], _cases(session)
     for done, (_, intervals) in enumerate(_folded(session), 1):
         rows += [_values(row) | {"id": new_id()} for row in intervals]
         if len(rows) >= _BATCH:
             session.execute(insert(CaseInterval), rows)
             written, rows = written + len(rows), []
-            progress(done)
+            progress(done, cases)
     if rows:
         session.execute(insert(CaseInterval), rows)
     return written + len(rows)
 
 
-def check(session: Session, progress: Callable[[int], None] = lambda cases: None) -> IntervalReport:
+def check(session: Session, progress: Progress = _silent) -> IntervalReport:
     """Compare the intervals with those that the events give, in a transaction that reads one state."""
-    report = IntervalReport()
+    report, cases = IntervalReport(), _cases(session)
     stored = _by_case(
         session.scalars(_stream(select(CaseInterval).order_by(CaseInterval.case_id, CaseInterval.sequence)))
     )
@@ -74,19 +84,36 @@ def check(session: Session, progress: Callable[[int], None] = lambda cases: None
         if amiss:
             report.add(case_id, amiss)
         if report.cases % _BATCH == 0:
-            progress(report.cases)
+            progress(report.cases, cases)
     while there is not None:
         report.add(there[0], "has intervals and no events")
         there = next(stored, None)
     return report
 
 
-def is_complete(session: Session) -> bool:
-    """Whether every case that has events has intervals: a ledger older than the table has none."""
-    first = select(CaseEvent.case_id).where(
-        ~select(CaseInterval.id).where(CaseInterval.case_id == CaseEvent.case_id).exists()
-    )
-    return session.scalar(first.limit(1)) is None
+def complete(session: Session) -> int:
+    """Write the intervals of a ledger that is older than their table; how many, 0 where none are missing."""
+    has_none = ~select(CaseInterval.id).where(CaseInterval.case_id == Case.id).exists()
+    has_events = select(CaseEvent.sequence).where(CaseEvent.case_id == Case.id).exists()
+    missing = session.scalar(select(Case.id).where(has_none, has_events).limit(1))
+    return rebuild(session) if missing is not None else 0
+
+
+def timetable() -> list[Job]:
+    """Compares every night. What differs is not mended unseen: somebody must look at it first."""
+
+    def work(session: Session, tick: datetime) -> None:
+        if complete(session):
+            return
+        report = check(session)
+        for case_id, what in report.differences:
+            log.error("figures differ from the ledger: case %s %s", case_id, what)
+
+    return [Job("figures compared with the ledger", "40 18 * * *", work)]
+
+
+def _cases(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Case)) or 0
 
 
 def _difference(expected: list[CaseInterval], found: list[CaseInterval]) -> str | None:

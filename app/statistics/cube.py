@@ -127,6 +127,10 @@ def _statement(
     sets = [tuple_(*(columns[place] for place in margin)) for margin in margins]
     each: Select[Any] = select(*columns.values(), func.grouping(*columns.values()).label("grouped"), *aggregates)
     statement = _restricted(each, caller, cut, units, used).join(keys, true())
+    for place, column in columns.items():
+        # A case that has a key asked for may have others, whose groups were not asked for.
+        if DIMENSIONS[by[place]].overlaps and by[place] in cut.filters:
+            statement = statement.where(column.in_(cut.filters[by[place]]))
     return statement.group_by(func.grouping_sets(*sets))
 
 

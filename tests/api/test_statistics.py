@@ -16,7 +16,7 @@ from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.errors import Invalid
 from app.foundation.geometry import to_database
-from app.statistics.routes import parse_as_of
+from app.statistics.asking import parse_as_of
 from tests.conftest import World
 
 URL = "/api/v1/statistics/closure"
