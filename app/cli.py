@@ -27,6 +27,7 @@ from app.cli_detectors import detectors
 from app.cli_learning import calibrate, evaluate
 from app.cli_ledger import ledger
 from app.cli_rules import rules
+from app.cli_statistics import statistics
 
 if TYPE_CHECKING:
     from app.foundation.database import Database
@@ -44,6 +45,7 @@ app.add_typer(versions, name="versions")
 app.add_typer(detectors, name="detectors")
 app.add_typer(rules, name="rules")
 app.add_typer(calendar, name="calendar")
+app.add_typer(statistics, name="statistics")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 
@@ -213,6 +215,7 @@ def demo() -> None:
 @db.command("upgrade")
 def db_upgrade() -> None:
     """Bring the tables to this version."""
+    from app.casework.interval_checks import complete
     from app.foundation import migrate
     from app.foundation.connect import DatabaseNotReady, addresses
 
@@ -220,6 +223,8 @@ def db_upgrade() -> None:
         if where.owner is None:
             raise DatabaseNotReady("Name the owner's login in REDLINE_DATABASE_OWNER_URL; the application may not.")
         migrate.upgrade(where.owner)
+    with open_settings_and_database() as (_, database), database.transaction(see_all=True) as session:
+        complete(session)
     say.print(f"The tables are at revision {migrate.head()}.")
 
 

@@ -12,7 +12,17 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from app.access import idempotency, throttling
-from app.casework import attaching, deadline_jobs, deadline_notices, pickup, proof, rebounds, recovery, uploads
+from app.casework import (
+    attaching,
+    deadline_jobs,
+    deadline_notices,
+    interval_checks,
+    pickup,
+    proof,
+    rebounds,
+    recovery,
+    uploads,
+)
 from app.foundation.database import Database
 from app.foundation.time import utc_now
 from app.foundation.timetable import Job, run_due
@@ -51,6 +61,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *throttling.timetable(),
         *deadline_jobs.timetable(),
         *proof.timetable(settings),
+        *interval_checks.timetable(),
         *mailing.timetable(settings),
         *retention.timetable(),
     ]

@@ -87,6 +87,7 @@ def _approve_plan(context: Context) -> Payload:
         "first_due_on": case.first_due_on.isoformat(),
         # What is approved; figures count measures that are documents alone apart.
         "approved_measures": case.plan.get("measure_kinds", []),
+        "restoration_area_m2": case.plan.get("restoration_area_m2"),
     }
 
 

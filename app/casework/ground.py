@@ -21,6 +21,7 @@ from app.boundaries.overlay import Overlay, judge_many
 from app.casework.guards import invalid
 from app.foundation.database import set_scope
 from app.foundation.geometry import GEOD, as_multipolygon
+from app.monitoring.models import Detection
 
 # From the highest down.
 _LEVELS = ("national", "provincial", "prefecture", "county")
@@ -41,15 +42,22 @@ def judge_ground(session: Session, caller: Caller, geometry: BaseGeometry, activ
     return overlay
 
 
-def judgement_payload(overlay: Overlay) -> dict[str, Any]:
-    """The verdict on a ground, as an event keeps it."""
+def judgement_payload(judged: Overlay | Detection) -> dict[str, Any]:
+    """The verdict on a ground, as an event keeps it; figures read there in which zones and areas it lies."""
     return {
-        "verdict": overlay.verdict.value,
-        "severity": overlay.severity.value,
-        "verdict_ground": overlay.verdict_ground,
-        "verdict_ground_zh": overlay.verdict_ground_zh,
-        "judged_by": overlay.judged_by,
+        "verdict": judged.verdict.value,
+        "severity": judged.severity.value,
+        "verdict_ground": judged.verdict_ground,
+        "verdict_ground_zh": judged.verdict_ground_zh,
+        "judged_by": judged.judged_by,
+        "zones": _named(judged.overlaps, Layer.protected_areas, "category"),
+        "protected_areas": _named(judged.overlaps, Layer.protected_areas, "code"),
+        "redlines": _named(judged.overlaps, Layer.redlines, "code"),
     }
+
+
+def _named(overlaps: Iterable[Mapping[str, Any]], layer: Layer, what: str) -> list[str]:
+    return sorted({str(one[what]) for one in overlaps if one.get("layer") == layer and one.get(what)})
 
 
 def read_ground(geometry: Mapping[str, Any], pointer: str) -> MultiPolygon:

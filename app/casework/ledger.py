@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.access.service import Caller
 from app.casework.hash_chain import CASES, ORIGIN, REVIEWS, event_hash
+from app.casework.intervals import keep
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.casework.verifying import VerifyReport as VerifyReport
@@ -63,7 +64,10 @@ def append(
 
 
 def append_many(session: Session, caller: Caller, entries: Sequence[Entry]) -> list[CaseEvent]:
-    """Write the next event of several cases, one of each and in this order, as `append` does one."""
+    """Write the next event of several cases, one of each and in this order, as `append` does one.
+
+    What the figures count of them is written with it (`intervals`).
+    """
     assert len({entry.case.id for entry in entries}) == len(entries)
     session.flush()
     lasts = _lasts(session, [entry.case.id for entry in entries])
@@ -93,6 +97,7 @@ def append_many(session: Session, caller: Caller, entries: Sequence[Entry]) -> l
         events.append(event)
     session.add_all(events)
     session.flush()
+    keep(session, events)
     return events
 
 

@@ -32,7 +32,7 @@ from app.casework.vocabulary import CaseOrigin, Outline, Priority, SupervisionLe
 from app.foundation.errors import Invalid
 from app.foundation.geometry import geodesic_area_m2, to_database
 from app.foundation.identity import new_id
-from app.foundation.time import utc_now
+from app.foundation.time import legal_day, utc_now
 from app.monitoring.activities import check_activities
 from app.monitoring.models import Detection
 
@@ -81,7 +81,29 @@ def open_from_detection(
     )
     joining = [*standing_on(session, [*detection.unit_ids, *touched]), *co_responsible]
     source = SourceEntry(SupervisionSource.satellite_monitoring)
-    return _open(session, caller, case, lead, joining, source, "dispatch", note=note, occurred_on=today, today=today)
+    return _open(
+        session,
+        caller,
+        case,
+        lead,
+        joining,
+        source,
+        "dispatch",
+        note=note,
+        occurred_on=today,
+        today=today,
+        more={"judged": judgement_payload(detection), "seen": _seen(detection)},
+    )
+
+
+def _seen(detection: Detection) -> dict[str, str | None]:
+    """When the imagery knew of it, as figures of latency count (DESIGN section 4)."""
+    return {
+        "last_clear_on": detection.last_clear_on.isoformat() if detection.last_clear_on else None,
+        "first_seen_on": detection.first_seen_on.isoformat(),
+        "confirmed_on": detection.confirmed_on.isoformat() if detection.confirmed_on else None,
+        "published_on": legal_day(detection.published_at).isoformat(),
+    }
 
 
 def open_reported(
@@ -225,8 +247,20 @@ def import_case(
     lead = find_lead(session, caller, lead_unit)
     joining = find_units(session, caller, list(co_responsible))
     source = SourceEntry(supervision_source)
+    overlay = judge_ground(session, caller, geometry, activity, occurred_on)
+    case.protected_area_level = protected_area_level(overlay.overlaps)
     return _open(
-        session, caller, case, lead, joining, source, "imported", note=note, occurred_on=occurred_on, today=today
+        session,
+        caller,
+        case,
+        lead,
+        joining,
+        source,
+        "imported",
+        note=note,
+        occurred_on=occurred_on,
+        today=today,
+        more={"judged": judgement_payload(overlay)},
     )
 
 
@@ -292,6 +326,7 @@ def first_payload(case: Case) -> dict[str, Any]:
         "first_due_on": case.first_due_on.isoformat() if case.first_due_on else None,
         "due_on": case.due_on.isoformat() if case.due_on else None,
         "approved_measures": case.plan.get("measure_kinds", []) if case.plan and case.due_on else None,
+        "restoration_area_m2": case.plan.get("restoration_area_m2") if case.plan and case.due_on else None,
     }
 
 

@@ -19,6 +19,7 @@ from app.casework.deadlines import copy_clocks
 from app.casework.duties import deeds_of
 from app.casework.ground import judge_ground, judgement_payload, protected_area_level, read_ground
 from app.casework.guards import invalid
+from app.casework.intervals import past_of, standing_now
 from app.casework.ledger import append
 from app.casework.lifecycle import CONFIRMED_STATES, CaseState
 from app.casework.models import Case, CaseEvent, CaseLink
@@ -63,6 +64,7 @@ def split(
         enter_case(session, child, lead, standing_on(session, overlay.unit_ids), today.year)
         copy_sources(session, case, child, primary=True)
         session.add(CaseLink(case_id=child.id, other_case_id=case.id, kind=CaseLinkKind.split_from))
+    standing = standing_now(session, case.id)
     past = {
         # By id alone: whoever reads this event may not see the other case, and a number names its unit. Links tell the
         # number to those who do.
@@ -74,11 +76,14 @@ def split(
         # A plan that waits for approval, or was returned, stands in the case and counts nowhere.
         "approved_measures": _approved_measures(session, case),
         "was_reopened": any(e.was_reopened or e.state_after is CaseState.reopened for e in history),
+        "past": past_of(standing),
     }
     before = case.area_m2
     _keep(case, pieces[0], shares[0])
     for child, _, overlay, share in made:
+        restored = standing.restoration_area_m2
         payload = first_payload(child) | past | {"share": share, "judged": judgement_payload(overlay)}
+        payload["restoration_area_m2"] = restored and restored * share
         event = append(session, caller, child, "split", state_before=None, occurred_on=today, payload=payload)
         copy_clocks(session, case, child, event)
     return {

@@ -11,11 +11,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, Unit
+from app.casework.interval_checks import rebuild
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.errors import Invalid
 from app.foundation.geometry import to_database
-from app.statistics.routes import parse_as_of
+from app.statistics.asking import parse_as_of
 from tests.conftest import World
 
 URL = "/api/v1/statistics/closure"
@@ -73,6 +74,7 @@ def record(world: World, case: Case, state: str, day: str, **payload: Any) -> No
             )
         )
         session.execute(update(LedgerHead).values(sequence=sequence, recorded_at=instant))
+        rebuild(session)
 
 
 def case_events(session: Session, case: Case) -> int:

@@ -16,6 +16,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from app.access.models import Account, Role, Unit, UnitLevel
+from app.casework.intervals import keep
 from app.casework.lifecycle import CaseState
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.database import Database, set_scope
@@ -118,25 +119,27 @@ class Ledger:
             }
             self.cases[step.case] = self._open(step.case, self.units[str(first.lead)])
         self.now += step.wait
-        number = sum(event.case == step.case for event in self.events) + 1
+        earlier = [event for event in self.events if event.case == step.case]
         self.events.append(Event(step.case, step.state, self.now, payload))
-        self.session.execute(
-            insert(CaseEvent).values(
-                sequence=len(self.events),
-                case_id=self.cases[step.case],
-                case_sequence=number,
-                kind="test",
-                actor_id=self.actor.id,
-                actor_role=Role.province.value,
-                actor_unit_id=self.actor.unit_id,
-                recorded_at=self.now,
-                occurred_on=self.now.date(),
-                state_after=CaseState(step.state),
-                payload=payload,
-                previous_hash=bytes(32),
-                hash=bytes(32),
-            )
+        written = CaseEvent(
+            sequence=len(self.events),
+            case_id=self.cases[step.case],
+            case_sequence=len(earlier) + 1,
+            kind="transfer",
+            actor_id=self.actor.id,
+            actor_role=Role.province.value,
+            actor_unit_id=self.actor.unit_id,
+            recorded_at=self.now,
+            occurred_on=self.now.date(),
+            state_before=CaseState(earlier[-1].state) if earlier else None,
+            state_after=CaseState(step.state),
+            payload=payload,
+            previous_hash=bytes(32),
+            hash=bytes(32),
         )
+        self.session.add(written)
+        self.session.flush()
+        keep(self.session, [written])
         self.session.execute(update(LedgerHead).values(sequence=len(self.events), recorded_at=self.now))
 
     def _open(self, number: int, lead: Unit) -> UUID:

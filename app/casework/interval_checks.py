@@ -1,0 +1,156 @@
+"""Intervals written anew from the ledger, and compared with it: figures rest on events and on nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from app.casework.interval_models import CaseInterval
+from app.casework.intervals import fold
+from app.casework.ledger import CASES_HEAD
+from app.casework.models import Case, CaseEvent, LedgerHead
+from app.foundation.identity import new_id
+from app.foundation.timetable import Job
+
+log = logging.getLogger(__name__)
+# Called with the number of cases done, and of all.
+Progress = Callable[[int, int], None]
+_BATCH = 5_000
+MOST_DIFFERENCES = 100
+_COMPARED = [column.key for column in CaseInterval.__table__.columns if column.key != "id"]
+
+
+def _silent(done: int, of: int) -> None:
+    pass
+
+
+@dataclass
+class IntervalReport:
+    """What a comparison found; `differences` names at most `MOST_DIFFERENCES` cases and what is amiss."""
+
+    cases: int = 0
+    intervals: int = 0
+    differing: int = 0
+    differences: list[tuple[UUID, str]] = field(default_factory=list)
+
+    def add(self, case_id: UUID, what: str) -> None:
+        self.differing += 1
+        if len(self.differences) < MOST_DIFFERENCES:
+            self.differences.append((case_id, what))
+
+
+def rebuild(session: Session, progress: Progress = _silent) -> int:
+    """Write all intervals anew from the events, in this transaction, while nobody else writes events; how many."""
+    session.execute(update(LedgerHead).where(LedgerHead.id == CASES_HEAD).values(sequence=LedgerHead.sequence))
+    session.execute(delete(CaseInterval))
+    written, rows, cases = 0, [], _cases(session)
+    for done, (_, intervals) in enumerate(_folded(session), 1):
+        rows += [_values(row) | {"id": new_id()} for row in intervals]
+        if len(rows) >= _BATCH:
+            session.execute(insert(CaseInterval), rows)
+            written, rows = written + len(rows), []
+            progress(done, cases)
+    if rows:
+        session.execute(insert(CaseInterval), rows)
+    return written + len(rows)
+
+
+def check(session: Session, progress: Progress = _silent) -> IntervalReport:
+    """Compare the intervals with those that the events give, in a transaction that reads one state."""
+    report, cases = IntervalReport(), _cases(session)
+    stored = _by_case(
+        session.scalars(_stream(select(CaseInterval).order_by(CaseInterval.case_id, CaseInterval.sequence)))
+    )
+    there = next(stored, None)
+    for case_id, intervals in _folded(session):
+        report.cases += 1
+        report.intervals += len(intervals)
+        while there is not None and there[0] < case_id:
+            report.add(there[0], "has intervals and no events")
+            there = next(stored, None)
+        found = there[1] if there is not None and there[0] == case_id else []
+        if found:
+            there = next(stored, None)
+        amiss = _difference(intervals, found)
+        if amiss:
+            report.add(case_id, amiss)
+        if report.cases % _BATCH == 0:
+            progress(report.cases, cases)
+    while there is not None:
+        report.add(there[0], "has intervals and no events")
+        there = next(stored, None)
+    return report
+
+
+def complete(session: Session) -> int:
+    """Write the intervals of a ledger that is older than their table; how many, 0 where none are missing."""
+    has_none = ~select(CaseInterval.id).where(CaseInterval.case_id == Case.id).exists()
+    has_events = select(CaseEvent.sequence).where(CaseEvent.case_id == Case.id).exists()
+    missing = session.scalar(select(Case.id).where(has_none, has_events).limit(1))
+    return rebuild(session) if missing is not None else 0
+
+
+def timetable() -> list[Job]:
+    """Compares every night. What differs is not mended unseen: somebody must look at it first."""
+
+    def work(session: Session, tick: datetime) -> None:
+        if complete(session):
+            return
+        report = check(session)
+        for case_id, what in report.differences:
+            log.error("figures differ from the ledger: case %s %s", case_id, what)
+
+    return [Job("figures compared with the ledger", "40 18 * * *", work)]
+
+
+def _cases(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Case)) or 0
+
+
+def _difference(expected: list[CaseInterval], found: list[CaseInterval]) -> str | None:
+    if len(expected) != len(found):
+        return f"has {len(found)} intervals; its events give {len(expected)}"
+    for one, other in zip(expected, found, strict=True):
+        mine, theirs = _values(one), _values(other)
+        names = [name for name in _COMPARED if mine[name] != theirs[name]]
+        if names:
+            return f"differs from event {one.sequence} on in {', '.join(names)}"
+    return None
+
+
+def _values(row: CaseInterval) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _COMPARED}
+
+
+def _folded(session: Session) -> Iterator[tuple[UUID, list[CaseInterval]]]:
+    statement = select(
+        CaseEvent.case_id,
+        CaseEvent.sequence,
+        CaseEvent.kind,
+        CaseEvent.recorded_at,
+        CaseEvent.occurred_on,
+        CaseEvent.state_before,
+        CaseEvent.state_after,
+        CaseEvent.payload,
+    ).order_by(CaseEvent.case_id, CaseEvent.case_sequence)
+    for case_id, events in groupby(session.execute(_stream(statement)), attrgetter("case_id")):
+        yield case_id, list(fold(case_id, events))
+
+
+def _by_case(rows: Iterable[CaseInterval]) -> Iterator[tuple[UUID, list[CaseInterval]]]:
+    for case_id, intervals in groupby(rows, attrgetter("case_id")):
+        yield case_id, list(intervals)
+
+
+def _stream(statement: Any) -> Any:
+    """Ledgers are larger than memory."""
+    return statement.execution_options(yield_per=_BATCH)

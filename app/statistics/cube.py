@@ -1,0 +1,171 @@
+"""Counts of cases as of an instant, by at most two dimensions: the one place where figures are asked of the database.
+
+They are read from the intervals that the ledger writes with its events (`app.casework.intervals`): of every case, the
+one that holds the instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from itertools import combinations, groupby
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Text, and_, case, func, literal, or_, select, true, tuple_
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import Session
+
+from app.access.service import Caller, in_jurisdiction
+from app.casework.interval_models import CaseInterval
+from app.casework.models import Case
+from app.statistics.dimensions import DIMENSIONS, UNRECORDED, Dimension
+from app.statistics.measures import Measures, Rate
+from app.statistics.unit_keys import UnitKeys
+
+
+class Population(StrEnum):
+    """What is counted."""
+
+    # Each case as it was at the instant.
+    cases = "cases"
+    # Each time that a case left a state by then.
+    passages = "passages"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which part of the ledger is counted.
+
+    Attributes:
+        at: instant of recording, included; not after the watermark.
+        filters: keys that a case must have, by dimension; several of one dimension mean any of them. A unit stands for
+            all below it.
+    """
+
+    at: datetime
+    population: Population = Population.cases
+    filters: Mapping[Dimension, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+# The key of a group in each dimension asked for; None: all of them together.
+Keys = tuple[str | None, ...]
+_C = CaseInterval
+_UNITS = (Dimension.unit, Dimension.prefecture, Dimension.province)
+
+
+def count(
+    session: Session, caller: Caller, cut: Cut, by: Sequence[Dimension], measures: Measures, units: UnitKeys
+) -> dict[Keys, dict[str, Any]]:
+    """The measures of every group, of every margin and of the whole, by their keys.
+
+    Margins count a case once, where dimensions overlap too.
+
+    Args:
+        by: at most two dimensions.
+    """
+    found: dict[Keys, dict[str, Any]] = {}
+    for margins in _margins(by):
+        places = sorted({place for margin in margins for place in margin})
+        for row in session.execute(_statement(caller, cut, by, places, margins, measures, units)).mappings():
+            keys: list[str | None] = [None] * len(by)
+            for bit, place in enumerate(reversed(places)):
+                if not row["grouped"] & (1 << bit):
+                    keys[place] = row[f"by_{place}"]
+            found[tuple(keys)] = _with_rates(dict(row), measures)
+    return found
+
+
+def cases_of(caller: Caller, cut: Cut, condition: ColumnElement[bool], units: UnitKeys) -> Select[tuple[CaseInterval]]:
+    """The intervals of the cases that a figure counts, in no order."""
+    return _restricted(select(_C), caller, cut, units).where(condition)
+
+
+def _with_rates(row: Mapping[str, Any], measures: Measures) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, measure in measures.items():
+        if isinstance(measure, Rate):
+            over, under = values[measure.numerator], values[measure.denominator]
+            values[name] = float(over / under) if under else None
+        else:
+            values[name] = row[name]
+    return values
+
+
+def _margins(by: Sequence[Dimension]) -> Iterator[list[tuple[int, ...]]]:
+    """The grouping sets, by places in `by`. Those of one statement overlap by the same dimensions: it reads a case once
+    for each of its keys.
+    """
+    places = range(len(by))
+    sets = [margin for size in range(len(by) + 1) for margin in combinations(places, size)]
+
+    def overlapping(margin: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(place for place in margin if DIMENSIONS[by[place]].overlaps)
+
+    for _, margins in groupby(sorted(sets, key=overlapping), key=overlapping):
+        yield list(margins)
+
+
+def _statement(
+    caller: Caller,
+    cut: Cut,
+    by: Sequence[Dimension],
+    places: Sequence[int],
+    margins: Sequence[tuple[int, ...]],
+    measures: Measures,
+    units: UnitKeys,
+) -> Select[Any]:
+    aggregates = [m.sql().label(name) for name, m in measures.items() if not isinstance(m, Rate)]
+    if not places:
+        whole: Select[Any] = select(literal(0).label("grouped"), *aggregates)
+        return _restricted(whole, caller, cut, units)
+    used = {by[place] for place in places}
+    keys = select(*[_key(by[place]).label(f"by_{place}") for place in places]).correlate(_C).lateral("keys")
+    columns = {place: keys.c[f"by_{place}"] for place in places}
+    sets = [tuple_(*(columns[place] for place in margin)) for margin in margins]
+    each: Select[Any] = select(*columns.values(), func.grouping(*columns.values()).label("grouped"), *aggregates)
+    statement = _restricted(each, caller, cut, units, used).join(keys, true())
+    for place, column in columns.items():
+        # A case that has a key asked for may have others, whose groups were not asked for.
+        if DIMENSIONS[by[place]].overlaps and by[place] in cut.filters:
+            statement = statement.where(column.in_(cut.filters[by[place]]))
+    return statement.group_by(func.grouping_sets(*sets))
+
+
+def _key(dimension: Dimension) -> ColumnElement[Any]:
+    """A case's key; of an overlapping dimension one row for each, and one for a case that has none."""
+    row = DIMENSIONS[dimension]
+    if not row.overlaps:
+        return func.coalesce(row.key, UNRECORDED)
+    return func.unnest(case((func.cardinality(row.key) == 0, array([UNRECORDED], type_=Text)), else_=row.key))
+
+
+def _restricted(
+    statement: Select[Any], caller: Caller, cut: Cut, units: UnitKeys, used: Collection[Dimension] = ()
+) -> Select[Any]:
+    """From the intervals that are counted, to those that the caller may see and asks for."""
+    statement = statement.select_from(_C)
+    if any(DIMENSIONS[each].by_unit for each in (*used, *cut.filters)):
+        table = units.table()
+        here = and_(table.c.unit_id == _C.lead_unit_id, table.c.period == units.period())
+        statement = statement.outerjoin(table, here)
+    if caller.units is not None:
+        statement = statement.where(_C.case_id.in_(in_jurisdiction(select(Case.id), caller, Case)))
+    if cut.population is Population.cases:
+        statement = statement.where(_C.recorded_from <= cut.at, or_(_C.recorded_to.is_(None), _C.recorded_to > cut.at))
+    else:
+        statement = statement.where(_C.recorded_to <= cut.at, _C.left_on.is_not(None))
+    return statement.where(*(_filter(dimension, wanted) for dimension, wanted in cut.filters.items()))
+
+
+def _filter(dimension: Dimension, wanted: Sequence[str]) -> ColumnElement[bool]:
+    key = DIMENSIONS[dimension].key
+    if DIMENSIONS[dimension].overlaps:
+        has = key.op("&&")(array(list(wanted), type_=Text))
+        return or_(has, func.cardinality(key) == 0) if UNRECORDED in wanted else has
+    if dimension is Dimension.unit:
+        return or_(*(func.coalesce(DIMENSIONS[each].key, UNRECORDED).in_(wanted) for each in _UNITS))
+    known: ColumnElement[bool] = func.coalesce(key, UNRECORDED).in_(wanted)
+    return known

@@ -1,0 +1,132 @@
+"""Reports of figures over HTTP: what they answer, how they add up, and the cases behind each figure."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from app.casework.interval_checks import check
+from app.statistics.dimensions import DIMENSIONS, Dimension
+from app.statistics.reports import REPORTS, Report
+from tests.casework_steps import Desk, add_detection
+from tests.conftest import COUNTY, PREFECTURE, World
+
+NOTICE_DAYS = 7
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    return Desk(world)
+
+
+def ask(desk: Desk, report: str, username: str = "province", **asked: Any) -> dict[str, Any]:
+    answer = desk.get(username, f"/statistics/figures/{report}", **asked)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def open_one(desk: Desk) -> dict[str, Any]:
+    with desk.world.database.transaction(see_all=True) as session:
+        detection = add_detection(session).id
+    return desk.dispatch(detection)
+
+
+@pytest.fixture
+def worked(desk: Desk) -> dict[str, Any]:
+    """A case that is being rectified, beside one that was returned."""
+    desk.done("county", open_one(desk), "return")
+    case = desk.done("county", open_one(desk), "start_verification")
+    assert desk.upload("county", case["id"]).status_code == 201
+    case = desk.done("county", case, "confirm")
+    case = desk.done("county", case, "submit_plan")
+    return desk.done("prefecture", case, "approve_plan")
+
+
+@pytest.mark.usefixtures("worked")
+def test_every_report_by_every_dimension_adds_up_or_says_that_it_does_not(desk: Desk) -> None:
+    for report in Report:
+        for dimension in Dimension:
+            body = ask(desk, report.value, rows=dimension.value)
+            counts = [measure["name"] for measure in body["measures"] if measure["kind"] == "count"]
+            assert body["rows"]["overlaps"] == DIMENSIONS[dimension].overlaps
+            for name in counts:
+                parts = sum(group["figures"][name] for group in body["groups"])
+                assert parts >= body["total"]["figures"][name]
+                assert parts == body["total"]["figures"][name] or any("do not add up" in note for note in body["notes"])
+
+
+@pytest.mark.usefixtures("worked")
+def test_two_dimensions_cross_with_margins(desk: Desk) -> None:
+    for rows, columns in permutations(("unit", "zone", "state", "year"), 2):
+        body = ask(desk, "closure", rows=rows, columns=columns)
+        both = {(group["row"], group["column"]): group["figures"]["total"] for group in body["groups"]}
+        assert body["total"]["figures"]["total"] == 2
+        for (row, column), count in both.items():
+            if column is None and not DIMENSIONS[Dimension(columns)].overlaps:
+                assert count == sum(n for (r, c), n in both.items() if r == row and c is not None)
+            if row is None and not DIMENSIONS[Dimension(rows)].overlaps:
+                assert count == sum(n for (r, c), n in both.items() if c == column and r is not None)
+
+
+def test_every_figure_leads_to_its_cases(desk: Desk, worked: dict[str, Any]) -> None:
+    assert ask(desk, "stages")["total"]["cases"] is None
+    for report in set(Report) - {Report.stages}:
+        body = ask(desk, report.value, rows="unit", columns="state")
+        for group in [body["total"], *body["groups"]]:
+            for measure in body["measures"]:
+                if measure["kind"] != "count":
+                    continue
+                link = f"{group['cases']}&measure={measure['name']}"
+                listed = desk.world.client.get(link, headers=desk.headers("province"))
+                assert listed.status_code == 200, listed.text
+                assert len(listed.json()["items"]) == group["figures"][measure["name"]], (report, measure["name"])
+    closure = ask(desk, "closure", rows="state")
+    rectifying = next(group for group in closure["groups"] if group["row"] == "rectifying")
+    items = desk.world.client.get(rectifying["cases"], headers=desk.headers("province")).json()["items"]
+    assert [(item["number"], item["lead_unit"]) for item in items] == [(worked["number"], COUNTY)]
+
+
+def test_stages_tell_how_long_each_took(desk: Desk, worked: dict[str, Any]) -> None:
+    body = ask(desk, "stages")
+    assert {group["row"]: group["figures"]["passages"] for group in body["groups"]} == {
+        "dispatched": 2,
+        "verifying": 1,
+        "confirmed": 1,
+        "planned": 1,
+    }
+    assert body["total"]["figures"]["days_median"] == 0
+
+
+def test_the_intervals_are_those_of_the_events(desk: Desk, worked: dict[str, Any]) -> None:
+    with desk.world.database.transaction(see_all=True) as session:
+        report = check(session)
+    assert (report.cases, report.differing) == (2, 0)
+    assert report.intervals >= 7
+
+
+def test_a_county_counts_its_own_alone(desk: Desk, worked: dict[str, Any]) -> None:
+    assert ask(desk, "closure", "county2")["total"]["figures"]["total"] == 0
+    assert ask(desk, "closure", "prefecture")["total"]["figures"]["total"] == 2
+    assert ask(desk, "closure", unit=PREFECTURE)["total"]["figures"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({"columns": "unit"}, "query/columns"),
+        ({"rows": "unit", "columns": "unit"}, "query/columns"),
+        ({"unit": "999999"}, "query/unit"),
+        ({"from": "2025-01-01"}, "query/to"),
+        ({"from": "2025-02-01", "to": "2025-01-01"}, "query/to"),
+        ({"as_of": "soon"}, "query/as_of"),
+        ({"rows": "colour"}, "query/rows"),
+    ],
+)
+def test_what_cannot_be_answered_says_what_to_mend(desk: Desk, asked: dict[str, str], pointer: str) -> None:
+    answer = desk.get("province", "/statistics/figures/closure", **asked)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert REPORTS[Report.closure].title
