@@ -50,7 +50,7 @@ class Cut:
     at: datetime
     population: Population = Population.cases
     filters: Mapping[Dimension, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
-    among: Select[tuple[UUID]] | None = None
+    among: Select[UUID] | None = None
 
 
 # The key of a group in each dimension asked for; None: all of them together.

@@ -101,7 +101,7 @@ def settled(session: Session, question: Question) -> Question:
     return replace(question, as_of=effective, on=days.today, period=(days.first, days.last))
 
 
-def recounted(session: Session, question: Question, units: UnitTable, among: Select[tuple[UUID]] | None) -> Counted:
+def recounted(session: Session, question: Question, units: UnitTable, among: Select[UUID] | None) -> Counted:
     """Count the answer to a settled question over the whole ledger, or `among` some of its cases."""
     assert question.as_of is not None
     days, measures = _measures(question, question.as_of)
@@ -146,6 +146,12 @@ def told(session: Session, found: Counted) -> FiguresAnswer:
         total=groups[0],
         groups=groups[1:],
     )
+
+
+def measures_of(question: Question) -> Measures:
+    """The measures of a settled question."""
+    assert question.as_of is not None
+    return _measures(question, question.as_of)[1]
 
 
 def cell(session: Session, caller: Caller, question: Question, measure: str | None) -> tuple[datetime, Select[Any]]:

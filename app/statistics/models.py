@@ -1,4 +1,4 @@
-"""What the room of figures keeps: snapshots with the cases that they counted, and the targets of the yearly zero-out."""
+"""What the room of figures keeps: snapshots with the cases they counted, and the targets of the yearly zero-out."""
 
 from datetime import date, datetime
 from typing import Any
@@ -89,7 +89,7 @@ class ZeroOutTarget(Placed, Base):
     __tablename__ = "zero_out_targets"
     __table_args__ = (
         UniqueConstraint("year", "source", "unit_id", "version", postgresql_nulls_not_distinct=True),
-        CheckConstraint("(kind = 'count') = (wanted is not null)", name="wanted_of_a_count"),
+        CheckConstraint("(kind = 'closures') = (wanted is not null)", name="wanted_of_closures"),
         CheckConstraint("(kind = 'confirmed_by') = (confirmed_by is not null)", name="day_of_confirmed_by"),
     )
 

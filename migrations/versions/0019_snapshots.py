@@ -106,9 +106,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot_cases")),
         sa.UniqueConstraint("snapshot_id", "case_id", name=op.f("uq_snapshot_cases_snapshot_id_case_id")),
     )
-    op.create_index(
-        "ix_snapshot_cases_snapshot_id_number", "snapshot_cases", ["snapshot_id", "number"], unique=False
-    )
+    op.create_index("ix_snapshot_cases_snapshot_id_number", "snapshot_cases", ["snapshot_id", "number"], unique=False)
     op.create_table(
         "zero_out_targets",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -116,7 +114,7 @@ def upgrade() -> None:
         sa.Column("source", _words("source", SOURCES), nullable=False),
         sa.Column("unit_id", sa.Uuid(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("kind", _words("kind", ("count", "confirmed_by", "none")), nullable=False),
+        sa.Column("kind", _words("kind", ("closures", "confirmed_by", "none")), nullable=False),
         sa.Column("wanted", sa.Integer(), nullable=True),
         sa.Column("confirmed_by", sa.Date(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -128,7 +126,7 @@ def upgrade() -> None:
             name=op.f("ck_zero_out_targets_day_of_confirmed_by"),
         ),
         sa.CheckConstraint(
-            "(kind = 'count') = (wanted is not null)", name=op.f("ck_zero_out_targets_wanted_of_a_count")
+            "(kind = 'closures') = (wanted is not null)", name=op.f("ck_zero_out_targets_wanted_of_closures")
         ),
         sa.ForeignKeyConstraint(["set_by"], ["accounts.id"], name=op.f("fk_zero_out_targets_set_by")),
         sa.ForeignKeyConstraint(["unit_id"], ["units.id"], name=op.f("fk_zero_out_targets_unit_id")),
