@@ -67,6 +67,7 @@ ROWS = {
     "case": (("cases", "case_id"),),
     "account_id": (("accounts", "account_id"),),
     "sample_id": (("samples", "sample_id"),),
+    "with": (("statistics", "snapshot_id"),),
 }
 
 

@@ -71,6 +71,8 @@ from app.monitoring.models import (
     RunTile,
     TileState,
 )
+from app.statistics.models import Snapshot, SnapshotCase, ZeroOutTarget
+from app.statistics.vocabulary import TargetKind
 from app.tables import metadata
 from tests.conftest import COUNTY2, World
 from tests.openapi import document, operations
@@ -269,7 +271,22 @@ def _foreign(session: Session) -> Ids:
         site_id=site.id, case_id=case.id, acquired_on=date(2024, 1, 1), mission="sentinel-2", scene_ids=[], digest="d",
         clear_inside=1, clear_ring=1,
     )  # fmt: skip
+    snapshot = Snapshot(
+        name="s", report="closure", unit_id=unit.id, taken_by=neighbour.id, taken_at=datetime.now(UTC),
+        effective_as_of=datetime.now(UTC), sequence=1, cases=1, document="{}", digest="d", jws="j", **place,
+    )  # fmt: skip
+    target = ZeroOutTarget(
+        year=2025, source=SupervisionSource.media, unit_id=unit.id, version=1, kind=TargetKind.closures, wanted=1,
+        reason="r", set_by=account.id, **place,
+    )  # fmt: skip
+    session.add_all([snapshot, target])
+    session.flush()
+    counted = SnapshotCase(
+        snapshot_id=snapshot.id, case_id=case.id, number=case.number, interval_sequence=event.sequence, events=1,
+        head=event.hash, state=case.state, counted={}, groups=[],
+    )  # fmt: skip
     hanging = (
+        *(snapshot, target, counted),
         *(sent, letter, deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal, upload, site, reading),
@@ -326,6 +343,8 @@ def _foreign(session: Session) -> Ids:
             ("webhooks", "webhook_id"): hook.id,
             ("webhooks", "delivery_id"): sent.id,
             ("inbox", "message_id"): letter.id,
+            ("statistics", "snapshot_id"): snapshot.id,
+            ("statistics", "target_id"): target.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),

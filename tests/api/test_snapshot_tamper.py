@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from app.casework.hash_chain import canonical
 from app.casework.lifecycle import Command
 from app.foundation.database import Database
 from app.foundation.embedded import EmbeddedCluster
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from app.statistics import snapshot_checks, snapshot_export
 from app.statistics.models import Snapshot
 from tests.casework_steps import Desk
@@ -112,7 +113,10 @@ def _put_in(session: Session, case: UUID) -> None:
 
 CHANGED = "update case_events set {} where case_id = :case and case_sequence = {}"
 CHANGES: dict[str, tuple[Change, str]] = {
-    "a payload": (_run(CHANGED.format("payload = '{}'", 2)), "event 2 its content does not match its hash"),
+    "a payload": (
+        _run(CHANGED.format('payload = \'{"reason":"forged"}\'', 2)),
+        "event 2 its content does not match its hash",
+    ),
     "a note": (_run(CHANGED.format("note = 'forged'", 1)), "event 1 its content does not match its hash"),
     "a payload, hashed again": (
         _run(CHANGED.format('payload = \'{"reason":"forged"}\'', 3), anew=True),
@@ -128,7 +132,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "an event taken away, hashed again": (
         _run("delete from case_events where case_id = :case and case_sequence = 2", anew=True),
-        "one of its events 1 to 3 was changed, and the chain hashed again",
+        "events 3 to 3, recorded by then, are cut off",
     ),
     "an event put in": (_put_in, "1 events were put in before that instant; it had 3"),
     "a case taken away": (
@@ -219,10 +223,10 @@ def test_what_is_forged_throughout_is_found_by_a_kept_export(taken: Taken, owner
     _run(CHANGED.format("state_after = 'unfounded'", 3), anew=True)(owner, taken.ids[2])
     owner.execute(
         text(
-            'update snapshot_cases s set head = e.hash, state = e.state_after, counted = \'{"unfounded":1,"total":1}\''
+            "update snapshot_cases s set head = e.hash, state = e.state_after, counted = cast(:counted as jsonb)"
             " from case_events e where e.case_id = s.case_id and e.case_sequence = 3 and s.case_id = :case"
         ),
-        {"case": taken.ids[2]},
+        {"case": taken.ids[2], "counted": '{"unfounded":1,"total":1}'},
     )
     found = faults(taken, owner)
     assert (None, "the cases that were kept with it are no longer those that it counted") in found
@@ -231,25 +235,37 @@ def test_what_is_forged_throughout_is_found_by_a_kept_export(taken: Taken, owner
     assert snapshot_export.check(taken.exported) == []
 
 
-def test_tampering_is_told_over_http_and_on_the_command_line(
-    cluster: EmbeddedCluster, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The acceptance: taken, then tampered with by the owner, committed."""
+@pytest.fixture
+def told(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, str]]]:
+    """What `redline statistics snapshot check` says, and its exit status."""
     from app.cli import app
 
+    monkeypatch.setenv("REDLINE_DATABASE_URL", world.urls.application)
+    monkeypatch.setenv("REDLINE_DATA_DIR", str(world.settings.data_dir))
+    get_settings.cache_clear()
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["statistics", "snapshot", "check", *arguments])
+        return done.exit_code, done.output
+
+    yield run
+    get_settings.cache_clear()
+
+
+def test_tampering_is_told_over_http_and_on_the_command_line(
+    world: World, tmp_path: Path, told: Callable[..., tuple[int, str]]
+) -> None:
+    """The acceptance: taken, then tampered with by the owner, committed."""
     desk, (case_id, number) = Desk(world), add_case(world)
     add_case(world)
     snapshot = take(desk)
-    monkeypatch.setenv("REDLINE_DATABASE_URL", world.urls.application)
-    monkeypatch.setenv("REDLINE_DATA_DIR", str(world.settings.data_dir))
-
-    def told(*arguments: str) -> tuple[int, str]:
-        run = CliRunner().invoke(app, ["statistics", "snapshot", "check", *arguments])
-        return run.exit_code, run.output
-
+    (kept := tmp_path / "kept.json").write_text(desk.get("province", f"{SNAPSHOTS}/{snapshot['id']}/export").text)
     assert check(desk, snapshot)["holds"]
-    assert told("--all")[0] == told(snapshot["id"])[0] == 0
-    assert told()[0] == 2
+    assert told("--all")[0] == 0
+    assert told(snapshot["id"]) == (0, f"{snapshot['id']} 通报, 2 cases: it holds\n")
+    assert told(snapshot["id"], "--kept", str(kept))[0] == 0
+    for wrong in ([], [str(case_id)], ["--all", snapshot["id"]], [str(case_id), "--kept", str(kept)]):
+        assert told(*wrong)[0] == 2, wrong
     engine = create_engine(world.urls.owner)
     with engine.begin() as connection:
         connection.execute(text("select set_config('redline.scope', 'all', true)"))
@@ -260,6 +276,6 @@ def test_tampering_is_told_over_http_and_on_the_command_line(
     found = check(desk, snapshot)
     assert not found["holds"]
     assert found["faults"] == [{"case": number, "what": "event 1 its content does not match its hash"}]
-    for arguments in (["--all"], [snapshot["id"]]):
+    for arguments in (["--all"], [snapshot["id"]], [snapshot["id"], "--kept", str(kept)]):
         code, output = told(*arguments)
         assert (code, f"case {number}: event 1" in output) == (1, True), output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -109,9 +110,7 @@ def test_the_difference_is_told_case_by_case(desk: Desk) -> None:
     before = take(desk, rows="unit")
     listed = desk.get("province", f"{SNAPSHOTS}/{before['id']}/cases").json()["items"]
     entered = add_case(desk.world, CaseState.closed, lead=COUNTY2)[1]
-    with desk.world.database.transaction(see_all=True) as session:
-        session.expire_all()
-    step(desk.world, listed[2]["case_id"], "county2", Command.propose_unfounded)
+    step(desk.world, UUID(listed[2]["case_id"]), "county2", Command.propose_unfounded)
     after = take(desk, rows="unit")
     answer = desk.get("province", f"{SNAPSHOTS}/{before['id']}/difference", **{"with": after["id"]}).json()
     assert (answer["entered"], answer["left"], answer["changed"]) == (1, 0, 1)
