@@ -31,6 +31,7 @@ from app.casework import review_ledger
 from app.casework.clue_models import ClueItem, ClueList
 from app.casework.deadline_models import Deadline, DeadlineNotice, DeadlineRequest
 from app.casework.evidence_models import Upload
+from app.casework.intervals import open_rows
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import (
@@ -84,8 +85,8 @@ __all__ = ["operations", "owner", "walls"]
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
 # The first word of what every layer has alike.
 VERSIONED = "{layer}"
-# What is a list, or tells of one, for each layer.
-LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}")
+# What is a list, or tells of one, for each layer or report.
+LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}", "/api/v1/statistics/figures/{report}")
 Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
@@ -129,8 +130,8 @@ def _instance(schema: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-# Parameters that name no row: a layer, a moment of a site.
-WORDS = ("layer", "moment")
+# Parameters that name no row: a layer, a moment of a site, a report of figures.
+WORDS = ("layer", "moment", "report")
 
 
 def _foreign(session: Session) -> Ids:
@@ -285,8 +286,9 @@ def _foreign(session: Session) -> Ids:
         snapshot_id=snapshot.id, case_id=case.id, number=case.number, interval_sequence=event.sequence, events=1,
         head=event.hash, state=case.state, counted={}, groups=[],
     )  # fmt: skip
+    interval = open_rows(session, [case.id])[case.id]
     hanging = (
-        *(snapshot, target, counted),
+        *(snapshot, target, counted, interval),
         *(sent, letter, deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal, upload, site, reading),
@@ -343,6 +345,7 @@ def _foreign(session: Session) -> Ids:
             ("webhooks", "webhook_id"): hook.id,
             ("webhooks", "delivery_id"): sent.id,
             ("inbox", "message_id"): letter.id,
+            ("statistics", "report"): "closure",
             ("statistics", "snapshot_id"): snapshot.id,
             ("statistics", "target_id"): target.id,
             ("permits", "code"): code,

@@ -34,6 +34,7 @@ def test_every_report_is_kept_with_its_cases_and_found_again(desk: Desk) -> None
     plain = desk.get("province", "/statistics/figures/areas", rows="unit").json()
     taken = [take(desk, report=report.value, rows="unit", columns="zone") for report in Report]
     taken += [take(desk, report="closure", rows=rows.value, units="then") for rows in Dimension]
+    taken += [take(desk, report="quality", filters={"any_source": ["media"], "zone": ["unrecorded"]})]
     taken.append(take(desk, report="areas", rows="unit"))
     assert [group["figures"] for group in taken[-1]["document"]["answer"]["groups"]] == [
         group["figures"] for group in plain["groups"]
