@@ -45,7 +45,7 @@ class CountedCase:
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> CountedCase:
         """As `told` gave it."""
-        changed = {
+        changed: dict[str, Any] = {
             "case_id": UUID(told["case_id"]),
             "head": bytes.fromhex(told["head"]),
             "state": CaseState(told["state"]),
@@ -71,6 +71,7 @@ def statement(
     assert question.as_of is not None
     cut = Cut(question.as_of, filters=question.filters, among=among)
     heads = _heads(sequence)
+    found: Any
     head = and_(CaseEvent.case_id == heads.c.case_id, CaseEvent.case_sequence == heads.c.events)
     facts = (_C.case_id, Case.number, _C.sequence, heads.c.events, CaseEvent.hash, _C.state)
     if REPORTS[question.report].population is Population.cases:
@@ -80,18 +81,17 @@ def statement(
             func.to_jsonb(keys_of(each)) if DIMENSIONS[each].overlaps else func.jsonb_build_array(keys_of(each))
             for each in question.by
         ]
-        found: Select[Any] = restricted(
+        found = restricted(
             select(*facts, _counted(measures_of(question)), func.jsonb_build_array(*keys)), caller, cut, units, used
         )
     else:
         passages = _passages(question, caller, units, among)
-        found = restricted(
-            select(*facts, func.jsonb_build_object(cast(literal("passages"), Text), passages.c.times), _NO_GROUPS),
-            None,
-            Cut(question.as_of),
-            units,
-        ).join(passages, passages.c.case_id == _C.case_id)
-    return found.join(Case, Case.id == _C.case_id).join(heads, heads.c.case_id == _C.case_id).join(CaseEvent, head)
+        times = func.jsonb_build_object(cast(literal("passages"), Text), passages.c.times)
+        found = restricted(select(*facts, times, _NO_GROUPS), None, Cut(question.as_of), units)
+        found = found.join(passages, passages.c.case_id == _C.case_id)
+    found = found.join(Case, Case.id == _C.case_id).join(heads, heads.c.case_id == _C.case_id).join(CaseEvent, head)
+    statement_: Select[Any] = found
+    return statement_
 
 
 _NO_GROUPS = cast(literal("[]"), JSONB)
@@ -101,7 +101,7 @@ def _passages(question: Question, caller: Caller | None, units: UnitTable, among
     """How often each case left a state; by which groups it was counted, its events say."""
     assert question.as_of is not None
     cut = Cut(question.as_of, Population.passages, question.filters, among)
-    each: Select[Any] = select(_C.case_id, func.count().label("times"))
+    each: Any = select(_C.case_id, func.count().label("times"))
     return restricted(each, caller, cut, units).group_by(_C.case_id).subquery()
 
 
