@@ -26,7 +26,7 @@ from app.casework.seal_files import leaf
 from app.casework.seals import heads_at
 from app.casework.signing import Signer
 from app.foundation.database import set_scope
-from app.foundation.errors import Problem
+from app.foundation.errors import Invalid, Problem
 from app.foundation.identity import new_id
 from app.foundation.paging import PageRequest, fetch_page
 from app.statistics.dimensions import DIMENSIONS, Dimension
@@ -58,7 +58,10 @@ def take(session: Session, caller: Caller, asked: SnapshotRequest, signer: Signe
     """
     caller.require(*ROLES)
     wanted = asked.question()
-    question = settled(session, wanted)
+    try:
+        question = settled(session, wanted)
+    except Invalid as error:
+        raise _of_the_body(error) from None
     assert question.as_of is not None
     snapshot_id, taken_at = new_id(), session.scalar(select(func.clock_timestamp()))
     assert taken_at is not None
@@ -107,6 +110,16 @@ def take(session: Session, caller: Caller, asked: SnapshotRequest, signer: Signe
     session.add(row)
     session.flush()
     return row
+
+
+# Where a body says what a query calls otherwise.
+_PLACES = {"unit": "filters/unit", "from": "period/0", "to": "period/1"}
+
+
+def _of_the_body(error: Invalid) -> Invalid:
+    """What figures refuse of a query, as a fault of the body."""
+    names = [(one, one["pointer"].removeprefix("query/")) for one in error.members["errors"]]
+    return Invalid(error.detail, errors=[one | {"pointer": f"body/{_PLACES.get(name, name)}"} for one, name in names])
 
 
 def get(session: Session, caller: Caller, snapshot_id: UUID) -> Snapshot:

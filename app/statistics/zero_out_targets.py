@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
-from app.access.models import Role, Unit
+from app.access.models import Role, Unit, UnitLevel
 from app.access.service import Caller, get_placed, in_jurisdiction
 from app.casework.vocabulary import SupervisionSource
 from app.foundation.errors import Invalid, StaleVersion
@@ -104,6 +104,7 @@ def _newest(found: Select[ZeroOutTarget], at: datetime | None) -> Select[ZeroOut
 
 def _unit(session: Session, code: str) -> Unit:
     unit = session.scalar(select(Unit).where(Unit.code == code))
-    if unit is None:
-        raise Invalid("Mend these fields: unit.", errors=[{"pointer": "body/unit", "detail": "there is no such unit"}])
+    if unit is None or unit.level is UnitLevel.province:
+        detail = "there is no such unit" if unit is None else "is the province: leave it out for the whole of it"
+        raise Invalid("Mend these fields: unit.", errors=[{"pointer": "body/unit", "detail": detail}])
     return unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,8 +12,11 @@ from app.casework.lifecycle import CaseState
 from app.casework.vocabulary import SupervisionSource
 from app.casework.words import WORDS
 from app.statistics.forecast import WINDOW, forecast
-from tests.casework_steps import Desk, today
-from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
+from app.statistics.vocabulary import TargetKind
+from app.statistics.zero_out_schemas import TargetRequest
+from app.statistics.zero_out_targets import set_target
+from tests.casework_steps import Desk, today, wait_for_a_lock
+from tests.conftest import COUNTY, COUNTY2, PREFECTURE, PROVINCE, World
 from tests.snapshot_steps import add_case
 
 URL = "/statistics/zero-out"
@@ -118,11 +122,27 @@ def test_a_change_is_a_new_version_and_the_old_one_answers_as_of_then(desk: Desk
     assert desk.get("county", f"{URL}/targets").json()["items"] == []
 
 
+def test_of_two_at_once_the_second_finds_its_version_taken(desk: Desk) -> None:
+    caller = desk.world.caller("province")
+    asked = TargetRequest(year=YEAR, source=MEDIA, kind=TargetKind.closures, wanted=1, reason="r")
+    with ThreadPoolExecutor(1) as beside, desk.world.database.transaction(see_all=True) as session:
+        set_target(session, caller, asked, 0)
+
+        def second() -> int:
+            return int(put(desk).status_code)
+
+        waiting = beside.submit(second)
+        wait_for_a_lock(desk.world)
+        session.commit()
+        assert waiting.result(timeout=30) == 412
+
+
 def test_the_province_alone_sets_targets(desk: Desk) -> None:
     for username in ("admin", "inspector", "prefecture", "county"):
         assert put(desk, username=username).status_code == 403
     for asked, pointer in (
         ({"unit": "999999"}, "body/unit"),
+        ({"unit": PROVINCE}, "body/unit"),
         ({"wanted": None}, "body"),
         ({"confirmed_by": "2025-01-01"}, "body"),
         ({"kind": "confirmed_by", "wanted": None, "confirmed_by": f"{YEAR + 1}-01-01"}, "body"),
