@@ -24,7 +24,7 @@ KeyFiles = Annotated[
 ]
 
 
-def _public_keys(paths: list[Path] | None) -> list[Jwk]:
+def public_keys(paths: list[Path] | None) -> list[Jwk]:
     from app.casework.signing import BadSignature, read_public
 
     try:
@@ -47,7 +47,7 @@ def ledger_verify(seal: SealFiles = None, key: KeyFiles = None) -> None:
     from app.casework import proof, seal_files
     from app.cli import open_settings_and_database
 
-    trusted = _public_keys(key)
+    trusted = public_keys(key)
     try:
         kept = [seal_files.read(path) for path in seal or []]
     except seal_files.BadSeal as error:
@@ -96,7 +96,7 @@ def ledger_check(
         export = read(file)
         faults = check(
             export,
-            _public_keys(key),
+            public_keys(key),
             before=read(before) if before else None,
             seals=[seal_files.read(path) for path in seal or []],
         )

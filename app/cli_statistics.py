@@ -6,7 +6,10 @@ import sys
 
 import typer
 
-statistics = typer.Typer(no_args_is_help=True, help="What figures are counted from.")
+from app.cli_snapshots import snapshot
+
+statistics = typer.Typer(no_args_is_help=True, help="What figures are counted from, and what was kept of them.")
+statistics.add_typer(snapshot, name="snapshot")
 
 
 @statistics.command("check")

@@ -17,6 +17,7 @@ from app.foundation.database import Base
 from app.imagery import models as imagery
 from app.messages import models as messages
 from app.monitoring import models as monitoring
+from app.statistics import models as statistics
 
 metadata = Base.metadata
 
@@ -34,6 +35,7 @@ __all__ = [
     "monitoring",
     "recovery_models",
     "review_models",
+    "statistics",
     "supervision_models",
     "timetable",
 ]

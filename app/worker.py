@@ -32,6 +32,7 @@ from app.monitoring import baselines, rejudging, sweeping
 from app.monitoring import service as monitoring
 from app.monitoring.execution import execute_next
 from app.settings import Settings
+from app.statistics import snapshot_checks
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def all_jobs(database: Database, settings: Settings) -> list[Job]:
         *deadline_jobs.timetable(),
         *proof.timetable(settings),
         *interval_checks.timetable(),
+        *snapshot_checks.timetable(settings),
         *mailing.timetable(settings),
         *retention.timetable(),
     ]

@@ -24,6 +24,8 @@ _ROOMS: dict[Scope, tuple[str, ...]] = {
         "rebounds",
         "rebound-signals",
         "samples",
+        # Snapshots of figures, targets.
+        "statistics",
         "tracks",
         "webhooks",
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -104,7 +104,7 @@ def verify(session: Session) -> VerifyReport:
 def verify_one(session: Session, book: Book, subject: UUID) -> VerifyReport:
     """Prove the chain of one case, or of one detection's review."""
     report = VerifyReport()
-    scan(session, book, report, only=subject)
+    scan(session, book, report, only=[subject])
     return report
 
 
@@ -116,9 +116,13 @@ def scan(
     marks: Sequence[tuple[int, Mark]] = (),
     spans: Sequence[tuple[int, Span]] = (),
     watch: Watch | None = None,
-    only: UUID | None = None,
+    only: Collection[UUID] | None = None,
 ) -> Heads:
-    """Read a ledger once, tell the report what does not hold; the heads of all chains."""
+    """Read a ledger once, tell the report what does not hold; the heads of all chains.
+
+    Args:
+        only: read the chains of these cases or detections, at least one, and of no others.
+    """
     return _Scan(book, report, marks, spans, watch, only).read(session)
 
 
@@ -126,13 +130,14 @@ def scan(
 _HEAD, _STANDS, _EVENT = 0, 1, 2
 
 
-def _statement(book: Book, only: UUID | None) -> str:
+def _statement(book: Book, only: Collection[UUID] | None) -> str:
     """Head, what stands where, and all events, in one snapshot: the parts of a UNION ALL come in their order."""
     version = "version" if book is REVIEWS else "0"
     key, where, stands_where = ("id" if book is CASES else book.subject), "", ""
     if only is not None:
         # A UUID's text holds nothing to escape.
-        where, stands_where = f" where {book.subject} = '{only}'", f" where {key} = '{only}'"
+        listed = ", ".join(f"'{subject}'" for subject in only)
+        where, stands_where = f" where {book.subject} in ({listed})", f" where {key} in ({listed})"
     head = (
         f"select {_HEAD}::int2, sequence, 0::int4, recorded_at, '{UUID(int=0)}'::uuid, ''::bytea, ''::bytea, '', '',"  # noqa: S608
         f" '' from ledger_head where id = {book.head}"
@@ -213,7 +218,7 @@ class _Scan:
         marks: Sequence[tuple[int, Mark]],
         spans: Sequence[tuple[int, Span]],
         watch: Watch | None,
-        only: UUID | None,
+        only: Collection[UUID] | None,
     ) -> None:
         self.book, self.report, self.watch, self.only = book, report, watch, only
         self.stops: list[tuple[int, Callable[[], None]]] = [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import base64
+from typing import Any
 
+from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
 from app.casework.interval_models import CaseInterval
 from app.casework.models import Case
-from app.foundation.errors import BadRequest
 from app.foundation.paging import PageRequest
 from app.statistics.figure_schemas import CountedCase, CountedCases
 from app.statistics.figures import Question, cell
+from app.statistics.number_paging import cursor_of, read_cursor
 
 
 def list_cases(
@@ -25,29 +26,27 @@ def list_cases(
         Invalid: as `figures.cell`.
     """
     effective, statement = cell(session, caller, question, measure)
+    items, cursor = page_of(session, statement, page)
+    return CountedCases(effective_as_of=effective, items=items), cursor
+
+
+def page_of(session: Session, statement: Select[Any], page: PageRequest) -> tuple[list[CountedCase], str | None]:
+    """One page by number, and the cursor of the next.
+
+    Args:
+        statement: selects interval, number and lead unit's code of cases.
+
+    Raises:
+        BadRequest: the cursor is not one that this list gave out.
+    """
     if page.cursor:
-        statement = statement.where(Case.number > _read(page.cursor))
+        statement = statement.where(Case.number > read_cursor(page.cursor))
     rows = session.execute(statement.order_by(Case.number).limit(page.limit + 1)).all()
     items = [told(interval, number, code) for interval, number, code in rows[: page.limit]]
-    cursor = _cursor(items[-1].number) if len(rows) > page.limit else None
-    return CountedCases(effective_as_of=effective, items=items), cursor
+    return items, cursor_of(items[-1].number) if len(rows) > page.limit else None
 
 
 def told(interval: CaseInterval, number: str, unit: str | None) -> CountedCase:
     """A case as it was in an interval."""
     same = {name: getattr(interval, name) for name in CountedCase.model_fields if hasattr(CaseInterval, name)}
     return CountedCase(**(same | {"id": interval.case_id, "number": number, "lead_unit": unit}))
-
-
-def _cursor(number: str) -> str:
-    return base64.urlsafe_b64encode(number.encode()).decode().rstrip("=")
-
-
-def _read(cursor: str) -> str:
-    try:
-        number = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        number = ""
-    if not number.startswith("RL-") or "\0" in number:
-        raise BadRequest("The cursor is not one that this list gave out; start again without it.")
-    return number

@@ -13,8 +13,9 @@ from enum import StrEnum
 from itertools import combinations, groupby
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, func, literal, or_, select, true, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, and_, case, cast, func, literal, or_, select, true, tuple_
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session
 
@@ -23,7 +24,7 @@ from app.casework.interval_models import CaseInterval
 from app.casework.models import Case
 from app.statistics.dimensions import DIMENSIONS, UNRECORDED, Dimension
 from app.statistics.measures import Measures, Rate
-from app.statistics.unit_keys import UnitKeys
+from app.statistics.unit_keys import UnitTable
 
 
 class Population(StrEnum):
@@ -43,11 +44,13 @@ class Cut:
         at: instant of recording, included; not after the watermark.
         filters: keys that a case must have, by dimension; several of one dimension mean any of them. A unit stands for
             all below it.
+        among: ids of the cases that alone are counted; None: all.
     """
 
     at: datetime
     population: Population = Population.cases
     filters: Mapping[Dimension, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+    among: Select[UUID] | None = None
 
 
 # The key of a group in each dimension asked for; None: all of them together.
@@ -57,13 +60,14 @@ _UNITS = (Dimension.unit, Dimension.prefecture, Dimension.province)
 
 
 def count(
-    session: Session, caller: Caller, cut: Cut, by: Sequence[Dimension], measures: Measures, units: UnitKeys
+    session: Session, caller: Caller | None, cut: Cut, by: Sequence[Dimension], measures: Measures, units: UnitTable
 ) -> dict[Keys, dict[str, Any]]:
     """The measures of every group, of every margin and of the whole, by their keys.
 
     Margins count a case once, where dimensions overlap too.
 
     Args:
+        caller: whose cases are counted; None: those of the whole ledger.
         by: at most two dimensions.
     """
     found: dict[Keys, dict[str, Any]] = {}
@@ -78,9 +82,11 @@ def count(
     return found
 
 
-def cases_of(caller: Caller, cut: Cut, condition: ColumnElement[bool], units: UnitKeys) -> Select[tuple[CaseInterval]]:
+def cases_of(
+    caller: Caller | None, cut: Cut, condition: ColumnElement[bool], units: UnitTable
+) -> Select[tuple[CaseInterval]]:
     """The intervals of the cases that a figure counts, in no order."""
-    return _restricted(select(_C), caller, cut, units).where(condition)
+    return restricted(select(_C), caller, cut, units).where(condition)
 
 
 def _with_rates(row: Mapping[str, Any], measures: Measures) -> dict[str, Any]:
@@ -109,24 +115,24 @@ def _margins(by: Sequence[Dimension]) -> Iterator[list[tuple[int, ...]]]:
 
 
 def _statement(
-    caller: Caller,
+    caller: Caller | None,
     cut: Cut,
     by: Sequence[Dimension],
     places: Sequence[int],
     margins: Sequence[tuple[int, ...]],
     measures: Measures,
-    units: UnitKeys,
+    units: UnitTable,
 ) -> Select[Any]:
     aggregates = [m.sql().label(name) for name, m in measures.items() if not isinstance(m, Rate)]
     if not places:
         whole: Select[Any] = select(literal(0).label("grouped"), *aggregates)
-        return _restricted(whole, caller, cut, units)
+        return restricted(whole, caller, cut, units)
     used = {by[place] for place in places}
     keys = select(*[_key(by[place]).label(f"by_{place}") for place in places]).correlate(_C).lateral("keys")
     columns = {place: keys.c[f"by_{place}"] for place in places}
     sets = [tuple_(*(columns[place] for place in margin)) for margin in margins]
     each: Select[Any] = select(*columns.values(), func.grouping(*columns.values()).label("grouped"), *aggregates)
-    statement = _restricted(each, caller, cut, units, used).join(keys, true())
+    statement = restricted(each, caller, cut, units, used).join(keys, true())
     for place, column in columns.items():
         # A case that has a key asked for may have others, whose groups were not asked for.
         if DIMENSIONS[by[place]].overlaps and by[place] in cut.filters:
@@ -136,14 +142,20 @@ def _statement(
 
 def _key(dimension: Dimension) -> ColumnElement[Any]:
     """A case's key; of an overlapping dimension one row for each, and one for a case that has none."""
+    keys = keys_of(dimension)
+    return func.unnest(keys) if DIMENSIONS[dimension].overlaps else keys
+
+
+def keys_of(dimension: Dimension) -> ColumnElement[Any]:
+    """A case's key; of an overlapping dimension the list of them, never empty."""
     row = DIMENSIONS[dimension]
     if not row.overlaps:
         return func.coalesce(row.key, UNRECORDED)
-    return func.unnest(case((func.cardinality(row.key) == 0, array([UNRECORDED], type_=Text)), else_=row.key))
+    return case((func.cardinality(row.key) == 0, array([UNRECORDED], type_=Text)), else_=row.key)
 
 
-def _restricted(
-    statement: Select[Any], caller: Caller, cut: Cut, units: UnitKeys, used: Collection[Dimension] = ()
+def restricted(
+    statement: Select[Any], caller: Caller | None, cut: Cut, units: UnitTable, used: Collection[Dimension] = ()
 ) -> Select[Any]:
     """From the intervals that are counted, to those that the caller may see and asks for."""
     statement = statement.select_from(_C)
@@ -151,8 +163,10 @@ def _restricted(
         table = units.table()
         here = and_(table.c.unit_id == _C.lead_unit_id, table.c.period == units.period())
         statement = statement.outerjoin(table, here)
-    if caller.units is not None:
+    if caller is not None and caller.units is not None:
         statement = statement.where(_C.case_id.in_(in_jurisdiction(select(Case.id), caller, Case)))
+    if cut.among is not None:
+        statement = statement.where(_C.case_id.in_(cut.among))
     if cut.population is Population.cases:
         statement = statement.where(_C.recorded_from <= cut.at, or_(_C.recorded_to.is_(None), _C.recorded_to > cut.at))
     else:
@@ -163,7 +177,7 @@ def _restricted(
 def _filter(dimension: Dimension, wanted: Sequence[str]) -> ColumnElement[bool]:
     key = DIMENSIONS[dimension].key
     if DIMENSIONS[dimension].overlaps:
-        has = key.op("&&")(array(list(wanted), type_=Text))
+        has = key.op("&&")(cast(list(wanted), ARRAY(Text)))
         return or_(has, func.cardinality(key) == 0) if UNRECORDED in wanted else has
     if dimension is Dimension.unit:
         return or_(*(func.coalesce(DIMENSIONS[each].key, UNRECORDED).in_(wanted) for each in _UNITS))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.orm import Session
@@ -26,7 +27,7 @@ from app.statistics.measures import Count, Days, Measure, Measures, Percentile, 
 from app.statistics.reports import REPORTS, Report
 from app.statistics.schemas import UnitsAsOf
 from app.statistics.service import watermark
-from app.statistics.unit_keys import UnitKeys
+from app.statistics.unit_keys import UnitKeys, UnitTable
 
 Filters = Mapping[Dimension, Sequence[str]]
 
@@ -68,7 +69,7 @@ class Counted:
     days: Days
     measures: Measures
     figures: Mapping[Keys, Mapping[str, Any]]
-    units: UnitKeys
+    units: UnitTable
 
 
 def counted(session: Session, caller: Caller, question: Question) -> Counted:
@@ -83,9 +84,30 @@ def counted(session: Session, caller: Caller, question: Question) -> Counted:
     _check(session, question)
     units = UnitKeys(session, question.units)
     cut = Cut(effective, REPORTS[question.report].population, question.filters)
-    return Counted(
-        question, asked, effective, days, measures, count(session, caller, cut, question.by, measures, units), units
-    )
+    figures = count(session, caller, cut, question.by, measures, units)
+    return Counted(question, asked, effective, days, measures, figures, units)
+
+
+def settled(session: Session, question: Question) -> Question:
+    """A question whose answer the present no longer bears on: with the instant answered for, its day and its period.
+
+    Raises:
+        As `counted` does.
+    """
+    asked = question.as_of or utc_now()
+    days, _ = _measures(question, asked)
+    _check(session, question)
+    effective = min(asked, watermark(session))
+    return replace(question, as_of=effective, on=days.today, period=(days.first, days.last))
+
+
+def recounted(session: Session, question: Question, units: UnitTable, among: Select[UUID] | None) -> Counted:
+    """Count the answer to a settled question over the whole ledger, or `among` some of its cases."""
+    assert question.as_of is not None
+    days, measures = _measures(question, question.as_of)
+    cut = Cut(question.as_of, REPORTS[question.report].population, question.filters, among)
+    figures = count(session, None, cut, question.by, measures, units)
+    return Counted(question, question.as_of, question.as_of, days, measures, figures, units)
 
 
 def answer(session: Session, caller: Caller, question: Question) -> FiguresAnswer:
@@ -94,7 +116,12 @@ def answer(session: Session, caller: Caller, question: Question) -> FiguresAnswe
     Raises:
         As `counted` does.
     """
-    found = counted(session, caller, question)
+    return told(session, counted(session, caller, question))
+
+
+def told(session: Session, found: Counted) -> FiguresAnswer:
+    """What was counted, with its words."""
+    question = found.question
     row, by = REPORTS[question.report], question.by
     labels = Labels(session, found.units)
     groups = [_group(found, keys, labels) for keys in sorted(found.figures, key=_order)]
@@ -119,6 +146,12 @@ def answer(session: Session, caller: Caller, question: Question) -> FiguresAnswe
         total=groups[0],
         groups=groups[1:],
     )
+
+
+def measures_of(question: Question) -> Measures:
+    """The measures of a settled question."""
+    assert question.as_of is not None
+    return _measures(question, question.as_of)[1]
 
 
 def cell(session: Session, caller: Caller, question: Question, measure: str | None) -> tuple[datetime, Select[Any]]:

@@ -18,7 +18,7 @@ from app.casework.vocabulary import SupervisionLevel, SupervisionSource
 from app.casework.words import WORDS
 from app.monitoring.activities import known_activities
 from app.statistics.dimensions import DIMENSIONS, UNRECORDED, Dimension
-from app.statistics.unit_keys import UnitKeys
+from app.statistics.unit_keys import UnitTable
 
 _SOURCES = {source.value: label for source, label in WORDS[SupervisionSource].items()}
 _FIXED: Mapping[Dimension, Mapping[str, str]] = MappingProxyType(
@@ -49,7 +49,7 @@ _LAYERS = {Dimension.protected_area: Layer.protected_areas, Dimension.redline: L
 class Labels:
     """Names by dimension and key; those of protected areas and red lines are the newest version's."""
 
-    def __init__(self, session: Session, units: UnitKeys) -> None:
+    def __init__(self, session: Session, units: UnitTable) -> None:
         self._session = session
         self._units = units
         self._features: dict[Dimension, dict[str, str]] = {}

@@ -5,6 +5,7 @@ By units as they were on the day that the ledger learned who leads (`then`), or 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import date
@@ -43,12 +44,53 @@ class _Standing:
     parent_id: UUID | None
 
 
-@dataclass
-class UnitKeys:
-    """The codes under which each unit is counted; `names` says what they are called, then or now.
+# A unit (None: nobody recorded), the number of its period, and the codes of county, prefecture and province.
+Row = tuple[UUID | None, int, str, str, str]
 
-    `changes` are the days on which some unit was renamed or moved; empty for units as they are today.
+
+class UnitTable(ABC):
+    """The codes under which each unit is counted.
+
+    `changes` are the days on which some unit was renamed or moved; empty for units as they were on one day. `names`
+    says what units are called.
     """
+
+    changes: list[date]
+    names: dict[str, str]
+
+    @abstractmethod
+    def rows(self) -> list[Row]: ...
+
+    def table(self) -> FromClause:
+        """Columns `unit_id`, `period`, `county`, `prefecture`, `province`."""
+        shape = values(
+            column("unit_id", Uuid), column("period", Integer), column("county", Text), column("prefecture", Text),
+            column("province", Text), name="unit_keys",
+        )  # fmt: skip
+        return shape.data(self.rows())
+
+    def period(self) -> ColumnElement[Any]:
+        """How many of `changes` lay on or before the day on which a case's lead unit was recorded."""
+        if not self.changes:
+            return literal(0, Integer)
+        return func.coalesce(func.width_bucket(CaseInterval.lead_recorded_on, cast(self.changes, ARRAY(Date))), 0)
+
+
+@dataclass
+class KeptUnits(UnitTable):
+    """As somebody found them before."""
+
+    changes: list[date]
+    kept: list[Row]
+    names: dict[str, str] = field(default_factory=dict)
+
+    def rows(self) -> list[Row]:
+        return self.kept
+
+
+@dataclass
+class UnitKeys(UnitTable):
+    """As the tables of units have them, then or now."""
 
     session: Session
     units: UnitsAsOf
@@ -67,23 +109,12 @@ class UnitKeys:
             self._periods.setdefault(row.unit_id, []).append(row)
         self.changes = sorted({row.since for rows in self._periods.values() for row in rows})
 
-    def table(self) -> FromClause:
-        """Columns `unit_id`, `period`, `county`, `prefecture`, `province`; one row for nobody recorded."""
-        rows: list[tuple[UUID | None, int, str, str, str]] = []
-        for unit_id in self._all:
-            for period in range(len(self.changes) + 1):
-                rows.append((unit_id, period, *self._codes(unit_id, self._day(period))))
-        shape = values(
-            column("unit_id", Uuid), column("period", Integer), column("county", Text), column("prefecture", Text),
-            column("province", Text), name="unit_keys",
-        )  # fmt: skip
-        return shape.data(rows)
-
-    def period(self) -> ColumnElement[Any]:
-        """How many of `changes` lay on or before the day on which a case's lead unit was recorded."""
-        if not self.changes:
-            return literal(0, Integer)
-        return func.coalesce(func.width_bucket(CaseInterval.lead_recorded_on, cast(self.changes, ARRAY(Date))), 0)
+    def rows(self) -> list[Row]:
+        return [
+            (unit_id, period, *self._codes(unit_id, self._day(period)))
+            for unit_id in self._all
+            for period in range(len(self.changes) + 1)
+        ]
 
     def _day(self, period: int) -> date:
         return self.changes[period - 1] if period else date.min

@@ -31,6 +31,7 @@ from app.casework import review_ledger
 from app.casework.clue_models import ClueItem, ClueList
 from app.casework.deadline_models import Deadline, DeadlineNotice, DeadlineRequest
 from app.casework.evidence_models import Upload
+from app.casework.intervals import open_rows
 from app.casework.ledger import append
 from app.casework.lifecycle import CaseState, ReviewState
 from app.casework.models import (
@@ -71,6 +72,8 @@ from app.monitoring.models import (
     RunTile,
     TileState,
 )
+from app.statistics.models import Snapshot, SnapshotCase, ZeroOutTarget
+from app.statistics.vocabulary import TargetKind
 from app.tables import metadata
 from tests.conftest import COUNTY2, World
 from tests.openapi import document, operations
@@ -82,8 +85,8 @@ __all__ = ["operations", "owner", "walls"]
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
 # The first word of what every layer has alike.
 VERSIONED = "{layer}"
-# What is a list, or tells of one, for each layer.
-LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}")
+# What is a list, or tells of one, for each layer or report.
+LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}", "/api/v1/statistics/figures/{report}")
 Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
@@ -127,8 +130,8 @@ def _instance(schema: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-# Parameters that name no row: a layer, a moment of a site.
-WORDS = ("layer", "moment")
+# Parameters that name no row: a layer, a moment of a site, a report of figures.
+WORDS = ("layer", "moment", "report")
 
 
 def _foreign(session: Session) -> Ids:
@@ -269,7 +272,23 @@ def _foreign(session: Session) -> Ids:
         site_id=site.id, case_id=case.id, acquired_on=date(2024, 1, 1), mission="sentinel-2", scene_ids=[], digest="d",
         clear_inside=1, clear_ring=1,
     )  # fmt: skip
+    snapshot = Snapshot(
+        name="s", report="closure", unit_id=unit.id, taken_by=neighbour.id, taken_at=datetime.now(UTC),
+        effective_as_of=datetime.now(UTC), sequence=1, cases=1, document="{}", digest="d", jws="j", **place,
+    )  # fmt: skip
+    target = ZeroOutTarget(
+        year=2025, source=SupervisionSource.media, unit_id=unit.id, version=1, kind=TargetKind.closures, wanted=1,
+        reason="r", set_by=account.id, **place,
+    )  # fmt: skip
+    session.add_all([snapshot, target])
+    session.flush()
+    counted = SnapshotCase(
+        snapshot_id=snapshot.id, case_id=case.id, number=case.number, interval_sequence=event.sequence, events=1,
+        head=event.hash, state=case.state, counted={}, groups=[],
+    )  # fmt: skip
+    interval = open_rows(session, [case.id])[case.id]
     hanging = (
+        *(snapshot, target, counted, interval),
         *(sent, letter, deadline, request, notice),
         *(review, audit, part, run_tile, tile_state, plan_source, plan_tile, change, judgement, revocation),
         *(entry, tie, objection, track, sampled, look_back, signal, upload, site, reading),
@@ -326,6 +345,9 @@ def _foreign(session: Session) -> Ids:
             ("webhooks", "webhook_id"): hook.id,
             ("webhooks", "delivery_id"): sent.id,
             ("inbox", "message_id"): letter.id,
+            ("statistics", "report"): "closure",
+            ("statistics", "snapshot_id"): snapshot.id,
+            ("statistics", "target_id"): target.id,
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
