@@ -32,6 +32,7 @@ from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import figure_routes, register_routes
 from app.statistics import routes as statistics
+from app.statistics.documents import routes as document_routes
 
 ROUTERS = (
     access.router,
@@ -51,6 +52,7 @@ ROUTERS = (
     webhook_routes.secret_router,
     statistics.router,
     figure_routes.router,
+    document_routes.router,
     register_routes.router,
     export_routes.router,
 )

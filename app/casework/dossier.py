@@ -147,17 +147,17 @@ class _People:
         accounts = session.execute(
             select(Account.id, Account.display_name).where(Account.id.in_({row.actor_id for row in events}))
         )
-        self._accounts: dict[UUID, str] = dict(accounts.tuples())
+        self._accounts = {row.id: row.display_name for row in accounts}
         parts = session.execute(
             select(CaseParticipation.kind, CaseParticipation.unit_id)
             .where(CaseParticipation.case_id == case.id)
             .order_by(CaseParticipation.id)
         )
-        self._parts = list(parts.tuples())
+        self._parts = [(row.kind, row.unit_id) for row in parts]
         wanted = {unit_id for _, unit_id in self._parts} | {row.actor_unit_id for row in events}
         wanted |= {case.lead_unit_id, case.accepting_unit_id, case.dispatching_unit_id, caller.unit_id}
         units = session.execute(select(Unit.id, Unit.name).where(Unit.id.in_(wanted)))
-        self._units: dict[UUID, str] = dict(units.tuples())
+        self._units = {row.id: row.name for row in units}
 
     def unit(self, unit_id: UUID) -> str:
         return self._units[unit_id]
@@ -266,7 +266,8 @@ def _event(row: CaseEvent, people: _People) -> dict[str, Any]:
 
 
 # Words of an event's payload that tell people what was decided and why; codes and ids do not.
-_REASONS = {code.value: word for kind in (ReturnReason, TakeUpBasis, ReopenBasis) for code, word in WORDS[kind].items()}
+_CODED = (ReturnReason, TakeUpBasis, ReopenBasis)
+_REASONS = {code.value: word for kind in _CODED for code, word in WORDS[kind].items()}
 _SAID = (
     "text",
     "problem",

@@ -6,23 +6,19 @@ import io
 import os
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from docx import Document
-from sqlalchemy import select
 
-from app.access.models import AccessEvent, Unit
-from app.access.vocabulary import AccessKind
-from app.casework.models import CaseEvent, Evidence
-from tests.api.test_chips import add_images, add_site, folder
-from tests.casework_steps import Desk
+from tests.api.test_chips import SITE, add_images, add_site, folder
+from tests.casework_steps import Desk, photo
 from tests.conftest import World
 
 __all__ = ["folder"]
 
+PLACE = (SITE.centroid.x, SITE.centroid.y)
 LONG = "名称很长的石料开采加工销售有限责任公司抚松县第一分公司（原国有林场采石队改制企业）"
-NASTY = "=HYPERLINK(\"http://x\") {{ case.number }} {% for x in y %} <w:p/> & ]]> \x0b\x07尾"
+NASTY = '=HYPERLINK("http://x") {{ case.number }} {% for x in y %} <w:p/> & ]]> \x0b\x07尾'
 
 
 @pytest.fixture
@@ -35,7 +31,7 @@ def case(world: World, desk: Desk, folder: Path) -> dict[str, Any]:
     """A case that is being rectified, with pictures before and after."""
     case = desk.dispatch(add_site(world, add_images(world, folder)))
     case = desk.done("county", case, "start_verification")
-    assert desk.upload("county", case["id"]).status_code == 201
+    assert desk.upload("county", case["id"], data=photo(at=PLACE)).status_code == 201
     case = desk.done("county", case, "confirm", problem=NASTY, party=LONG)
     case = desk.done("county", case, "submit_plan")
     return desk.done("prefecture", case, "approve_plan")
