@@ -59,7 +59,9 @@ def _of_detection(session: Session, row: Detection) -> dict[str, Any]:
     )
     told = explain(stored, "zh")
     features = [_feature(one) for one in row.overlaps if one.get("layer") != Layer.divisions]
-    return _told(told["verdict_label"], told["severity_label"], told["words"], rule, row.judged_by, features)
+    # A verdict of before its day was kept is its ground alone.
+    words = told["words"] if row.judged_by.get("on") else told["words"][:1]
+    return _told(told["verdict_label"], told["severity_label"], words, rule, row.judged_by, features)
 
 
 def _told(

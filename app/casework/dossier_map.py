@@ -76,17 +76,17 @@ def draw(place: Place) -> bytes:
     Raises:
         NoChineseFont: as `drawing.chinese`.
     """
-    words, small = chinese(8), chinese(6.5)
+    words, small = chinese(9), chinese(7.5)
     figure = new_figure(WIDTH_MM, HEIGHT_MM)
     left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.13, top=0.9, wspace=0.16)
+    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.13, top=0.9, wspace=0.26)
     _unit_panel(left, place)
     _site_panel(right, place, small)
     # A name is as long as it likes; what is too long for the panel is cut, it stands in full on the cover.
     name = place.unit_name if len(place.unit_name) <= 16 else f"{place.unit_name[:15]}…"
     for axes, title in ((left, f"在{name}的位置"), (right, "图斑范围")):
         axes.set_title(title, fontproperties=words, pad=4)
-        axes.tick_params(labelsize=5.5, length=2, pad=2)
+        axes.tick_params(labelsize=6, length=2, pad=2)
         for line in axes.spines.values():
             line.set_linewidth(0.6)
     return png(figure)

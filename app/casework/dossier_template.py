@@ -156,12 +156,12 @@ def _course(document: object) -> None:
         document,
         "row in events",
         (
-            Column("序号", 11, "{{ row.number }}"),
-            Column("发生日期", 22, "{{ row.occurred_on }}"),
-            Column("事项", 27, "{{ row.kind }}"),
-            Column("状态", 21, "{{ row.state }}"),
-            Column("经办", 32, "{{ row.actor }}"),
-            Column("内容", 43, "{{ row.note }}"),
+            Column("序号", 10, "{{ row.number }}"),
+            Column("发生日期", 24, "{{ row.occurred_on }}"),
+            Column("事项", 26, "{{ row.kind }}"),
+            Column("状态", 20, "{{ row.state }}"),
+            Column("经办", 30, "{{ row.actor }}"),
+            Column("内容", 46, "{{ row.note }}"),
         ),
     )
     heading(document, "（一）期限", 2)
@@ -196,12 +196,12 @@ def _proof(document: object) -> None:
         document,
         "row in evidence",
         (
-            Column("序号", 11, "{{ row.number }}"),
-            Column("文件", 41, "{{ row.name }}"),
-            Column("类别", 17, "{{ row.kind }}"),
-            Column("拍摄时间", 23, "{{ row.taken }}"),
-            Column("距图斑（米）", 17, "{{ row.distance }}", CELL_RIGHT),
-            Column("SHA-256", 47, "{{ row.sha256 }}"),
+            Column("序号", 10, "{{ row.number }}"),
+            Column("文件", 40, "{{ row.name }}"),
+            Column("类别", 16, "{{ row.kind }}"),
+            Column("拍摄时间", 24, "{{ row.taken }}"),
+            Column("距图斑（米）", 18, "{{ row.distance }}", CELL_RIGHT),
+            Column("SHA-256", 48, "{{ row.sha256 }}"),
         ),
     )
     heading(document, "六、台账校验")

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 MM = 1 / 25.4
 _DPI = 200
-# By the name of the first face of the file, which is all that matplotlib reads of a collection. Sans first: words on
-# drawings are small.
+# Those of mainland forms first, and without serifs: words on drawings are small.
 _FAMILIES = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN"),
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN"),
     *("Microsoft YaHei", "SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC", "Heiti SC"),
-    *("Noto Serif CJK SC", "Noto Serif CJK JP", "SimSun", "FangSong"),
+    *("Noto Serif CJK SC", "SimSun", "FangSong", "Noto Sans CJK JP"),
 )
 # Text is laid out by FreeType, whose faces no two threads may use at once.
 _drawing = threading.Lock()
@@ -37,12 +36,12 @@ class NoChineseFont(Problem):
 
 
 @lru_cache(maxsize=1)
-def chinese_font_file() -> str | None:
-    """The file of a font that has Chinese letters; None: this machine has none."""
+def chinese_family() -> str | None:
+    """The name of a font that has Chinese letters; None: this machine has none."""
     from matplotlib import font_manager
 
-    known = {entry.name: entry.fname for entry in reversed(font_manager.fontManager.ttflist)}
-    return next((known[name] for name in _FAMILIES if name in known), None)
+    known = {entry.name for entry in font_manager.fontManager.ttflist}
+    return next((name for name in _FAMILIES if name in known), None)
 
 
 def chinese(size: float) -> FontProperties:
@@ -53,10 +52,10 @@ def chinese(size: float) -> FontProperties:
     """
     from matplotlib.font_manager import FontProperties
 
-    found = chinese_font_file()
+    found = chinese_family()
     if found is None:
         raise NoChineseFont("No font with Chinese letters is installed on this service (fonts-noto-cjk).")
-    return FontProperties(fname=found, size=size)
+    return FontProperties(family=found, size=size)
 
 
 def new_figure(width_mm: float, height_mm: float) -> Figure:

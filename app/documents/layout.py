@@ -30,8 +30,8 @@ FALLBACKS = {
     KAITI: ("楷体_GB2312", "KaiTi", "Noto Serif CJK SC"),
     TITLE_FONT: ("小标宋体", "宋体", "SimSun", "Noto Serif CJK SC"),
 }
-BODY, SMALL, CELL, CELL_HEAD, CELL_RIGHT, PICTURE, COVER = (
-    "正文文字", "附注文字", "表格文字", "表格标题", "表格数字", "图片", "封面文字",
+BODY, SMALL, CELL, CELL_HEAD, CELL_LABEL, CELL_RIGHT, PICTURE, COVER, TABLE_NAME = (
+    "正文文字", "附注文字", "表格文字", "表格标题", "表格项目", "表格数字", "图片", "封面文字", "表名",
 )  # fmt: skip
 _CELL_PT = 10.5
 _LEFT, _CENTRE, _RIGHT = WD_ALIGN_PARAGRAPH.LEFT, WD_ALIGN_PARAGRAPH.CENTER, WD_ALIGN_PARAGRAPH.RIGHT
@@ -107,8 +107,9 @@ def pairs(document: Any, rows: Sequence[tuple[str, str]], first_mm: float = 40) 
     """A table of two columns: what, and what it is."""
     table = _table(document, (first_mm, WIDTH_MM - first_mm))
     for what, said in rows:
-        cells = _row(table)
-        _put(cells[0], what, CELL_HEAD)
+        # What people wrote may be longer than a page: it begins where there is room.
+        cells = _row(table, splits=True)
+        _put(cells[0], what, CELL_LABEL)
         _put(cells[1], said, CELL)
     _gap(document)
 
@@ -157,10 +158,11 @@ def _table(document: Any, widths_mm: Sequence[float]) -> Any:
     return table
 
 
-def _row(table: Any, *, heads: bool = False) -> Any:
+def _row(table: Any, *, heads: bool = False, splits: bool = False) -> Any:
     row = table.add_row()
     properties = row._tr.get_or_add_trPr()
-    properties.append(OxmlElement("w:cantSplit"))
+    if not splits:
+        properties.append(OxmlElement("w:cantSplit"))
     if heads:
         properties.append(OxmlElement("w:tblHeader"))
     for cell, column in zip(row.cells, table.columns, strict=True):
@@ -202,8 +204,10 @@ def _styles(document: Any) -> None:
         (CELL, FANGSONG, _CELL_PT, _LEFT),
         (CELL_RIGHT, FANGSONG, _CELL_PT, _RIGHT),
         (CELL_HEAD, HEITI, _CELL_PT, _CENTRE),
+        (CELL_LABEL, HEITI, _CELL_PT, _CENTRE),
         (PICTURE, FANGSONG, _CELL_PT, _CENTRE),
         (COVER, FANGSONG, 16, _CENTRE),
+        (TABLE_NAME, HEITI, 12, _CENTRE),
     ):
         style = styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH)
         style.base_style = normal
@@ -212,7 +216,9 @@ def _styles(document: Any) -> None:
     for name, pitch in ((BODY, 28), (SMALL, 20)):
         _pitch(styles[name], pitch)
         _indent(styles[name], 2)
-    styles[PICTURE].paragraph_format.keep_together = True
+    # A table's name and its headings stay with its first row.
+    styles[TABLE_NAME].paragraph_format.keep_with_next = styles[CELL_HEAD].paragraph_format.keep_with_next = True
+    styles[TABLE_NAME].paragraph_format.space_after = Pt(4)
     _title(styles["Title"])
     for level, font in ((1, HEITI), (2, KAITI)):
         style = styles[f"Heading {level}"]

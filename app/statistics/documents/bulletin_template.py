@@ -10,6 +10,7 @@ from app.documents.layout import (
     CELL_RIGHT,
     PICTURE,
     SMALL,
+    TABLE_NAME,
     Column,
     blank,
     heading,
@@ -62,32 +63,32 @@ def build() -> bytes:
 
 
 def _tables(document: Any) -> None:
-    paragraph(document, "附表1　分地区整改情况", PICTURE)
+    paragraph(document, "附表1　分地区整改情况", TABLE_NAME)
     listing(
         document,
         "row in counties",
         (
             Column("名次", 11, "{{ row.rank }}", CELL_RIGHT),
-            Column("地区", 41, "{{ row.name }}"),
-            Column("属实问题", 15, "{{ row.ever_confirmed }}", CELL_RIGHT),
+            Column("地区", 44, "{{ row.name }}"),
+            Column("属实问题", 18, "{{ row.ever_confirmed }}", CELL_RIGHT),
             Column("已销号", 15, "{{ row.closed }}", CELL_RIGHT),
-            Column("销号率", 17, "{{ row.closure_rate }}", CELL_RIGHT),
-            Column("按期率", 17, "{{ row.on_time_rate }}", CELL_RIGHT),
+            Column("销号率", 16, "{{ row.closure_rate }}", CELL_RIGHT),
+            Column("按期率", 16, "{{ row.on_time_rate }}", CELL_RIGHT),
             Column("逾期", 12, "{{ row.overdue }}", CELL_RIGHT),
-            Column("未销号面积（亩）", 28, "{{ row.in_violation_area_mu }}", CELL_RIGHT),
+            Column("未销号面积（亩）", 24, "{{ row.in_violation_area_mu }}", CELL_RIGHT),
         ),
     )
-    paragraph(document, "附表2　分地区新增问题（{{ period.first }}至{{ period.last }}）", PICTURE)
+    paragraph(document, "附表2　分地区新增问题（{{ period.first }}至{{ period.last }}）", TABLE_NAME)
     listing(
         document,
         "row in counties",
         (
-            Column("地区", 46, "{{ row.name }}"),
-            Column("新增", 14, "{{ row.new }}", CELL_RIGHT),
-            Column("上年同期", 15, "{{ row.new_before }}", CELL_RIGHT),
-            Column("新增面积（亩）", 25, "{{ row.new_area_mu }}", CELL_RIGHT),
-            Column("上年同期（亩）", 25, "{{ row.new_area_before_mu }}", CELL_RIGHT),
-            Column("双下降", 31, "{{ row.both_fell }}"),
+            Column("地区", 44, "{{ row.name }}"),
+            Column("新增", 12, "{{ row.new }}", CELL_RIGHT),
+            Column("上年同期", 18, "{{ row.new_before }}", CELL_RIGHT),
+            Column("新增面积（亩）", 27, "{{ row.new_area_mu }}", CELL_RIGHT),
+            Column("上年同期（亩）", 27, "{{ row.new_area_before_mu }}", CELL_RIGHT),
+            Column("双下降", 28, "{{ row.both_fell }}"),
         ),
     )
 
@@ -109,12 +110,12 @@ def _cases(document: Any) -> None:
         document,
         "row in overdue",
         (
-            Column("案件编号", 38, "{{ row.number }}"),
-            Column("地区", 41, "{{ row.unit }}"),
-            Column("活动类型", 22, "{{ row.activity }}"),
+            Column("案件编号", 40, "{{ row.number }}"),
+            Column("地区", 37, "{{ row.unit }}"),
+            Column("活动类型", 20, "{{ row.activity }}"),
             Column("面积（亩）", 20, "{{ row.area_mu }}", CELL_RIGHT),
-            Column("整改期限", 22, "{{ row.due_on }}"),
-            Column("逾期（天）", 13, "{{ row.days_overdue }}", CELL_RIGHT),
+            Column("整改期限", 23, "{{ row.due_on }}"),
+            Column("逾期（天）", 16, "{{ row.days_overdue }}", CELL_RIGHT),
         ),
     )
     heading(document, "五、典型案例")
