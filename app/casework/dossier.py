@@ -62,6 +62,8 @@ _CLOCK_WORDS = {
     DeadlineState.met: "已办结",
     DeadlineState.ended: "已终止",
 }
+# A narrow column of more than this is a page of its own.
+_LONGEST_NOTE = 300
 _PAIR = (ChipMoment.before, ChipMoment.after)
 
 
@@ -252,6 +254,7 @@ def _event(row: CaseEvent, people: _People) -> dict[str, Any]:
     is_first = row.case_sequence == 1
     reason = row.payload.get("reason")
     said = [row.note, _REASONS.get(str(reason), reason), *(row.payload.get(name) for name in _SAID)]
+    words = "；".join(dict.fromkeys(text for text in said if isinstance(text, str) and text))
     return {
         "number": row.case_sequence,
         "sequence": row.sequence,
@@ -260,7 +263,8 @@ def _event(row: CaseEvent, people: _People) -> dict[str, Any]:
         "kind": event_word(row.kind, is_first=is_first),
         "state": after if before in (None, row.state_after) else f"{STATE_LABELS[before]}→{after}",
         "actor": people.actor(row),
-        "note": "；".join(dict.fromkeys(text for text in said if isinstance(text, str) and text)),
+        "note": words if len(words) <= _LONGEST_NOTE else f"{words[:_LONGEST_NOTE]}……（全文见台账）",
+        "full_note": words,
         "hash": row.hash.hex(),
     }
 

@@ -103,6 +103,14 @@ def when(document: Any, condition: str, lines: Sequence[tuple[str, str]], otherw
     document.add_paragraph("{%p endif %}", style=CELL)
 
 
+def signature(document: Any, unit: str, on: str) -> None:
+    """Who signs and when, to the right and on one page."""
+    for text in (unit, on):
+        line = document.add_paragraph(text, style=BODY)
+        line.alignment = _RIGHT
+        line.paragraph_format.keep_with_next = text is unit
+
+
 def pairs(document: Any, rows: Sequence[tuple[str, str]], first_mm: float = 40) -> None:
     """A table of two columns: what, and what it is."""
     table = _table(document, (first_mm, WIDTH_MM - first_mm))

@@ -69,6 +69,9 @@ ROWS = {
     "sample_id": (("samples", "sample_id"),),
 }
 
+# Documents of figures, whose questions are those of `/statistics/figures`.
+DOCUMENTS = {f"{API}/statistics/{name}" for name in ("rectification-ledger.xlsx", "overdue.xlsx", "bulletin.docx")}
+
 
 @dataclass
 class Neighbour:
@@ -267,6 +270,9 @@ def test_no_filter_tells_of_a_neighbours_rows(world: World, neighbour: Neighbour
 
 def _is_asked(question: Question, walls: str) -> bool:
     """Whether a filter is tried while these walls stand: all of them where the queries alone must hold."""
+    if question.path in DOCUMENTS:
+        # They ask as the figures do, and are tried below.
+        return False
     if question.path.startswith(f"{API}/exports/"):
         # They choose as the items do, and are tried below in every format.
         return question.name in ("id", "filter") and walls == "the queries alone"
@@ -301,6 +307,17 @@ def test_no_export_and_no_tile_holds_a_neighbours_row(world: World, neighbour: N
             path = f"/tiles/{layer}/{tile.z}/{tile.x}/{tile.y}"
             assert not neighbour.given_away(world.client.get(path, headers=mine)), path
         assert neighbour.given_away(world.client.get(path, headers=theirs)), path
+
+
+@pytest.mark.usefixtures("walls")
+def test_no_document_tells_of_a_neighbours_cases(world: World, neighbour: Neighbour) -> None:
+    """Asked for everything, and for the neighbour's."""
+    for path in DOCUMENTS:
+        for asked in ({}, {"unit": COUNTY2}):
+            answer = world.client.get(path, headers=world.headers("county"), params=asked)
+            assert answer.status_code == 200, answer.text
+            assert not neighbour.given_away(answer), f"{path} {asked}"
+            assert b"RL-1" not in b"".join(_unpacked(answer.content)), path
 
 
 @pytest.mark.usefixtures("walls")

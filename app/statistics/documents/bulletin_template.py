@@ -18,6 +18,7 @@ from app.documents.layout import (
     loop,
     paragraph,
     saved,
+    signature,
     when,
 )
 from app.documents.templates import Template
@@ -152,8 +153,7 @@ def _definitions(document: Any) -> None:
     loop(document, "part in ledger.head_parts", [("{{ part }}", PICTURE)])
     paragraph(document, "以同一时点在系统中再次查询，应得同一结果。", SMALL)
     paragraph(document, "", CELL)
-    for text in ("{{ made.unit }}", "{{ made.on }}"):
-        paragraph(document, text).alignment = 2
+    signature(document, "{{ made.unit }}", "{{ made.on }}")
 
 
 BULLETIN = Template("bulletin", build)

@@ -38,15 +38,19 @@ class Chart:
 
 
 def charts(bars: Sequence[Bar]) -> list[Chart]:
-    """The charts of some counties, in their order; several pictures each where there are many.
+    """The charts of some counties, each the most first (rates in the order given); several pictures where many.
 
     Raises:
         NoChineseFont: as `drawing.chinese`.
     """
     kinds = (
         ("分地区销号率（%）", [bar for bar in bars if bar.closure_rate is not None], _rates),
-        ("分地区未销号问题（个，红色为逾期）", [bar for bar in bars if bar.open], _open),
-        ("分地区新增问题（个，灰色为上年同期）", [bar for bar in bars if bar.new or bar.new_before], _new),
+        ("分地区未销号问题（个，红色为逾期）", sorted((bar for bar in bars if bar.open), key=_most_open), _open),
+        (
+            "分地区新增问题（个，灰色为上年同期）",
+            sorted((bar for bar in bars if bar.new or bar.new_before), key=_most_new),
+            _new,
+        ),
     )
     made: list[Chart] = []
     for name, shown, draw in kinds:
@@ -55,6 +59,14 @@ def charts(bars: Sequence[Bar]) -> list[Chart]:
             more = f"，{place}/{len(parts)}" if len(parts) > 1 else ""
             made.append(Chart(f"图{len(made) + 1}　{name}{more}", _drawn(part, draw)))
     return made
+
+
+def _most_open(bar: Bar) -> int:
+    return -bar.open
+
+
+def _most_new(bar: Bar) -> int:
+    return -bar.new
 
 
 def _drawn(bars: Sequence[Bar], draw: Any) -> bytes:
@@ -96,7 +108,7 @@ def _open(axes: Axes, places: list[int], bars: Sequence[Bar]) -> None:
 def _new(axes: Axes, places: list[int], bars: Sequence[Bar]) -> None:
     axes.barh([place - 0.18 for place in places], [bar.new for bar in bars], height=0.34, color=_BLUE)
     axes.barh([place + 0.18 for place in places], [bar.new_before for bar in bars], height=0.34, color=_GREY)
-    axes.set_xlim(0, max(1, *(max(bar.new, bar.new_before) for bar in bars)) * 1.06)
+    axes.set_xlim(0, max(max(bar.new, bar.new_before) for bar in bars) * 1.06)
     _whole_ticks(axes)
 
 
