@@ -159,7 +159,7 @@ class _People:
         wanted = {unit_id for _, unit_id in self._parts} | {row.actor_unit_id for row in events}
         wanted |= {case.lead_unit_id, case.accepting_unit_id, case.dispatching_unit_id, caller.unit_id}
         units = session.execute(select(Unit.id, Unit.name).where(Unit.id.in_(wanted)))
-        self._units = {row.id: row.name for row in units}
+        self._units: dict[UUID, str] = {row.id: row.name for row in units}
 
     def unit(self, unit_id: UUID) -> str:
         return self._units[unit_id]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -71,7 +71,7 @@ def case_rows(session: Session, caller: Caller, question: Question, measure: str
     return sorted(rows_of(session, question, found, effective), key=lambda row: row.number)
 
 
-def rows_of(session: Session, question: Question, found: Sequence[Row[Any]], effective: datetime) -> list[CaseRow]:
+def rows_of(session: Session, question: Question, found: Sequence[Any], effective: datetime) -> list[CaseRow]:
     """The rows of what `figures.cell` found, in their order, with what was said of each case by the instant."""
     said = _said(session, [row[0].case_id for row in found], effective)
     labels = Labels(session, UnitKeys(session, question.units))
