@@ -77,6 +77,8 @@ def test_the_rectification_ledger_holds_the_confirmed_cases(desk: Desk, case: di
     sheet = book.worksheets[0]
     assert sheet.freeze_panes == "C4" and sheet.auto_filter.ref == "A3:AE4" and sheet.print_title_rows == "$3:$3"
     assert sheet["A1"].value == "吉林省整改台账"
+    # "=HYPERLINK…" takes two lines of its column, the days three.
+    assert sheet.row_dimensions[4].height > 26
     notes = {one.value: other.value for one, other in book["说明"].iter_rows()}
     with desk.world.database.transaction(see_all=True) as session:
         last = session.scalars(select(CaseEvent).order_by(CaseEvent.sequence.desc()).limit(1)).one()

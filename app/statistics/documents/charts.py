@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.documents.drawing import chinese, new_figure, png
 from app.documents.layout import WIDTH_MM
+from app.documents.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def charts(bars: Sequence[Bar]) -> list[Chart]:
         parts = [shown[start : start + _MOST_BARS] for start in range(0, len(shown), _MOST_BARS)]
         for place, part in enumerate(parts, 1):
             more = f"，{place}/{len(parts)}" if len(parts) > 1 else ""
-            made.append(Chart(f"图{len(made) + 1}　{name}{more}", _drawn(part, draw)))
+            made.append(Chart(f"图{len(made) + 1}　{name}{more}", _drawn(part, shown, draw)))
     return made
 
 
@@ -69,14 +70,15 @@ def _most_new(bar: Bar) -> int:
     return -bar.new
 
 
-def _drawn(bars: Sequence[Bar], draw: Any) -> bytes:
+def _drawn(bars: Sequence[Bar], everybody: Sequence[Bar], draw: Any) -> bytes:
+    """One picture; all of a kind have one scale."""
     words = chinese(7.5)
     height = _MARGIN_MM + _BAR_MM * max(len(bars), 3)
     figure = new_figure(WIDTH_MM, height)
     axes = figure.subplots()
     figure.subplots_adjust(left=0.26, right=0.94, top=1 - 3 / height, bottom=9 / height)
     places = list(range(len(bars)))
-    draw(axes, places, bars)
+    draw(axes, places, bars, everybody)
     axes.set_yticks(places, [_short(bar.name) for bar in bars], fontproperties=words)
     # The first on top, and no air beyond the last.
     axes.set_ylim(len(bars) - 0.4, -0.6)
@@ -93,31 +95,27 @@ def _short(name: str) -> str:
     return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…"
 
 
-def _rates(axes: Axes, places: list[int], bars: Sequence[Bar]) -> None:
-    shares = [100 * (bar.closure_rate or 0.0) for bar in bars]
-    axes.barh(places, shares, height=0.66, color=_BLUE)
-    axes.set_xlim(0, 100)
+def _rates(axes: Axes, places: list[int], bars: Sequence[Bar], everybody: Sequence[Bar]) -> None:
+    axes.barh(places, [100 * (bar.closure_rate or 0.0) for bar in bars], height=0.66, color=_BLUE)
+    axes.set_xlim(0, 108)
+    for place, bar in zip(places, bars, strict=True):
+        axes.text(100 * (bar.closure_rate or 0.0) + 0.8, place, percent(bar.closure_rate), va="center", fontsize=6.5)
 
 
-def _open(axes: Axes, places: list[int], bars: Sequence[Bar]) -> None:
+def _open(axes: Axes, places: list[int], bars: Sequence[Bar], everybody: Sequence[Bar]) -> None:
     axes.barh(places, [bar.open for bar in bars], height=0.66, color=_BLUE)
     axes.barh(places, [bar.overdue for bar in bars], height=0.66, color=_RED)
-    _whole(axes, places, [bar.open for bar in bars])
-
-
-def _new(axes: Axes, places: list[int], bars: Sequence[Bar]) -> None:
-    axes.barh([place - 0.18 for place in places], [bar.new for bar in bars], height=0.34, color=_BLUE)
-    axes.barh([place + 0.18 for place in places], [bar.new_before for bar in bars], height=0.34, color=_GREY)
-    axes.set_xlim(0, max(max(bar.new, bar.new_before) for bar in bars) * 1.06)
+    most = max(bar.open for bar in everybody)
+    axes.set_xlim(0, most * 1.08)
+    for place, bar in zip(places, bars, strict=True):
+        axes.text(bar.open + most * 0.008, place, f"{bar.open:,}", va="center", fontsize=6.5)
     _whole_ticks(axes)
 
 
-def _whole(axes: Axes, places: list[int], counts: Sequence[int]) -> None:
-    """Counts at the ends of their bars."""
-    most = max(counts)
-    axes.set_xlim(0, most * 1.08)
-    for place, count in zip(places, counts, strict=True):
-        axes.text(count + most * 0.008, place, f"{count:,}", va="center", fontsize=6.5)
+def _new(axes: Axes, places: list[int], bars: Sequence[Bar], everybody: Sequence[Bar]) -> None:
+    axes.barh([place - 0.18 for place in places], [bar.new for bar in bars], height=0.34, color=_BLUE)
+    axes.barh([place + 0.18 for place in places], [bar.new_before for bar in bars], height=0.34, color=_GREY)
+    axes.set_xlim(0, max(max(bar.new, bar.new_before) for bar in everybody) * 1.08)
     _whole_ticks(axes)
 
 

@@ -20,6 +20,8 @@ from app.statistics.documents.standing import Standing
 DAY, AREA, COUNT = "yyyy-mm-dd", "#,##0.00", "0"
 _TEXT = "@"
 _LONGEST = 32_767  # letters of a cell, of Excel
+_LINE_PT, _HIGHEST_PT = 13.0, 409.0  # the latter is Excel's limit
+_WIDEST = 18  # columns of one page
 _HEAD = "#D9E2F3"
 NOTES = "说明"
 
@@ -149,13 +151,28 @@ def write_book(
     looks = _looks(book, columns)
     for number, row in enumerate(rows, 1):
         place = number + 2
+        values = [column.value(row, today) for column in columns]
+        sheet.set_row(place, _height(columns, values))
         put(sheet, place, 0, number, looks[0])
-        for at, column in enumerate(columns, 1):
-            value = column.value(row, today)
+        for at, value in enumerate(values, 1):
             put(sheet, place, at, value[:_LONGEST] if isinstance(value, str) else value, looks[at])
     _notes(book, notes, standing, today, explained)
     book.close()
     return sink.getvalue()
+
+
+def _height(columns: Sequence[Column], values: Sequence[Any]) -> float:
+    """Of a row in points, so that its longest text is seen whole: programs do not look for themselves when they open a
+    workbook. A Chinese letter is as wide as two others.
+    """
+    lines = 1
+    for column, value in zip(columns, values, strict=True):
+        if isinstance(value, str):
+            # A letter that does not fit goes to the next line whole, and words do.
+            room = max(int(column.width) - 2, 2)
+            told = [sum(2 if ord(letter) > 0x2E7F else 1 for letter in line) for line in value.split("\n")]
+            lines = max(lines, sum(max(-(-wide // room), 1) for wide in told))
+    return min(lines * _LINE_PT + 2, _HIGHEST_PT)
 
 
 def _layout(book: Any, sheet: Any, columns: Sequence[Column], count: int) -> None:
@@ -165,9 +182,11 @@ def _layout(book: Any, sheet: Any, columns: Sequence[Column], count: int) -> Non
     sheet.freeze_panes(3, 2)
     sheet.autofilter(2, 0, max(count + 2, 3), len(columns))
     sheet.set_landscape()
-    sheet.set_paper(8 if len(columns) > 16 else 9)  # A3, A4
-    sheet.fit_to_pages(1, 0)
+    sheet.set_paper(8)  # A3
+    # Smaller than 6 points nobody reads: a wide sheet is two pages wide, each with the cases' numbers.
+    sheet.fit_to_pages(1 if len(columns) <= _WIDEST else 2, 0)
     sheet.repeat_rows(2)
+    sheet.repeat_columns(0, 2)
     sheet.set_margins(left=0.4, right=0.4, top=0.6, bottom=0.6)
     sheet.set_footer("&C第&P页 共&N页")
 
