@@ -310,14 +310,19 @@ def test_no_export_and_no_tile_holds_a_neighbours_row(world: World, neighbour: N
 
 
 @pytest.mark.usefixtures("walls")
-def test_no_document_tells_of_a_neighbours_cases(world: World, neighbour: Neighbour) -> None:
-    """Asked for everything, and for the neighbour's."""
+def test_no_document_tells_of_a_neighbours_cases(world: World, neighbour: Neighbour, owner: Engine) -> None:
+    """Asked for everything, and for the neighbour's, whose case is one that each document lists."""
+    with owner.begin() as connection:
+        overdue = "update case_intervals set state = 'rectifying', confirmed = true, due_on = '2020-01-01', area_m2 = 1"
+        assert connection.execute(text(overdue)).rowcount
     for path in DOCUMENTS:
         for asked in ({}, {"unit": COUNTY2}):
             answer = world.client.get(path, headers=world.headers("county"), params=asked)
             assert answer.status_code == 200, answer.text
             assert not neighbour.given_away(answer), f"{path} {asked}"
             assert b"RL-1" not in b"".join(_unpacked(answer.content)), path
+        own = world.client.get(path, headers=world.headers("county2"))
+        assert b"RL-1" in b"".join(_unpacked(own.content)), path
 
 
 @pytest.mark.usefixtures("walls")
