@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from docx import Document
+from docx.opc.constants import RELATIONSHIP_TYPE
+from docx.oxml.ns import qn
 from PIL import Image
 from sqlalchemy import select, update
 
@@ -126,3 +132,30 @@ def test_the_dossier_of_long_names(world: World, desk: Desk, folder: Path, tmp_p
     assert case["number"] in text[0] and "四、办理过程" in whole and "SHA-256" in whole
     # Both pictures and the map are on their pages, in colour that is no grey of letters.
     assert sum(bool((page < 230).mean() > 0.12) for page in pictures) >= 1
+
+
+def test_a_picture_that_a_template_links_to_is_not_fetched() -> None:
+    """Whoever makes templates cannot make the service ask other hosts."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_OPTIONS = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        document, sink = Document(), io.BytesIO()
+        Image.new("RGB", (9, 9)).save(sink, "PNG")
+        document.add_picture(sink)
+        blip = document.element.body.find(f".//{qn('a:blip')}")
+        address = f"http://127.0.0.1:{server.server_port}/x.png"
+        del blip.attrib[qn("r:embed")]
+        blip.set(qn("r:link"), document.part.relate_to(address, RELATIONSHIP_TYPE.IMAGE, is_external=True))
+        made = io.BytesIO()
+        document.save(made)
+        assert to_pdf(made.getvalue(), "soffice").startswith(b"%PDF-")
+        server.shutdown()
+    assert asked == []

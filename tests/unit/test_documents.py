@@ -22,9 +22,11 @@ from app.casework.event_words import EVENT_WORDS, event_word
 from app.casework.lifecycle import Command
 from app.casework.track_lifecycle import OPENINGS, STEPS
 from app.cli import app
+from app.documents import pdf
 from app.documents.layout import BODY, Column, blank, listing, paragraph, saved
 from app.documents.templates import Picture, Template, TemplateBroken, fill
 from app.documents.words import day, mu, percent
+from app.foundation.errors import Busy
 from app.statistics.documents.bulletin import ranked
 from app.statistics.documents.bulletin_template import BULLETIN
 from app.statistics.documents.definitions import DEFINITIONS
@@ -192,3 +194,40 @@ def test_ranks_are_shared_and_nobody_without_a_case_has_one() -> None:
     rows = ranked(units, {"c": "丙县"})
     assert [(row["code"], row["rank"]) for row in rows] == [("c", 1), ("d", 2), ("b", 2), ("e", 4), ("a", None)]
     assert rows[0]["name"] == "丙县" and rows[1]["name"] == "d"
+
+
+def program(folder: Path, script: str) -> str:
+    path = folder / "office"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_office_that_hangs_is_ended_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "_SECONDS", 0.5)
+    office = program(tmp_path, f"sleep 300 & echo $! > {tmp_path}/pid; wait")
+    with pytest.raises(pdf.OfficeFailed, match="took longer"):
+        pdf.to_pdf(b"", office)
+    child = int((tmp_path / "pid").read_text())
+    # Ended, if not yet reaped by whoever adopts it.
+    stat = Path(f"/proc/{child}/stat")
+    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_an_office_that_makes_nothing_or_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(pdf.OfficeFailed, match="made no PDF"):
+        pdf.to_pdf(b"", program(tmp_path, "exit 1"))
+    with pytest.raises(pdf.OfficeMissing, match="libreoffice-writer-nogui"):
+        pdf.to_pdf(b"", "no-such-office")
+
+
+def test_more_than_two_at_once_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "_WAIT_S", 0.05)
+    office = program(tmp_path, "exit 1")
+    with pdf._slots, pdf._slots, pytest.raises(Busy) as caught:
+        pdf.to_pdf(b"", office)
+    assert caught.value.headers["Retry-After"] == "30"
+    # A place is given back by whom it did not help, too.
+    for _ in range(3):
+        with pytest.raises(pdf.OfficeFailed):
+            pdf.to_pdf(b"", office)
