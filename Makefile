@@ -127,14 +127,18 @@ system: ## Install missing system packages (Debian): PostgreSQL with PostGIS, py
 	echo 'create_main_cluster = false' | "$${sudo[@]}" tee "$$configuration" >/dev/null
 	apt install -y --no-install-recommends "$${packages[@]}"
 
-system-office: ## Install LibreOffice Calc and the Noto CJK fonts, for make office (Debian)
+system-office: ## Install LibreOffice, the Noto CJK fonts and poppler, for PDF and make office (Debian)
 	@$(FUNCTIONS)
 	missing=()
-	command -v soffice >/dev/null && [ -e "$$(dirname "$$(readlink -f "$$(command -v soffice)")")/libsclo.so" ] ||
-	    missing+=(libreoffice-calc-nogui)
+	for part in calc:sc writer:sw; do
+	    command -v soffice >/dev/null &&
+	        [ -e "$$(dirname "$$(readlink -f "$$(command -v soffice)")")/lib$${part#*:}lo.so" ] ||
+	        missing+=("libreoffice-$${part%:*}-nogui")
+	done
 	fc-list :lang=zh family 2>/dev/null | grep -q 'Noto Sans CJK' || missing+=(fonts-noto-cjk fontconfig)
+	command -v pdftoppm >/dev/null || missing+=(poppler-utils)
 	[ $${#missing[@]} -gt 0 ] || exit 0
-	command -v apt-get >/dev/null || fail "Missing: LibreOffice Calc or the Noto CJK fonts; install them yourself."
+	command -v apt-get >/dev/null || fail "Missing: $${missing[*]}; install LibreOffice Calc and Writer, the Noto CJK fonts and poppler yourself."
 	as_root "$${missing[@]}"
 	say "Installing system packages: $${missing[*]}"
 	apt update && apt install -y --no-install-recommends "$${missing[@]}" ||

@@ -24,6 +24,7 @@ from app.cli_access import token, user
 from app.cli_boundaries import versions
 from app.cli_calendar import calendar
 from app.cli_detectors import detectors
+from app.cli_documents import documents
 from app.cli_learning import calibrate, evaluate
 from app.cli_ledger import ledger
 from app.cli_rules import rules
@@ -46,6 +47,7 @@ app.add_typer(detectors, name="detectors")
 app.add_typer(rules, name="rules")
 app.add_typer(calendar, name="calendar")
 app.add_typer(statistics, name="statistics")
+app.add_typer(documents, name="documents")
 detectors.command("evaluate")(evaluate)
 detectors.command("calibrate")(calibrate)
 

@@ -32,6 +32,7 @@ from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
 from app.statistics import figure_routes, register_routes, snapshot_routes, zero_out_routes
 from app.statistics import routes as statistics
+from app.statistics.documents import routes as document_routes
 
 ROUTERS = (
     access.router,
@@ -53,6 +54,7 @@ ROUTERS = (
     figure_routes.router,
     snapshot_routes.router,
     zero_out_routes.router,
+    document_routes.router,
     register_routes.router,
     export_routes.router,
 )

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         None, description="Where seals are written for others to keep; unset: `seals` in the data directory"
     )
 
+    templates_dir: Path | None = Field(
+        None, description="The office's own templates of documents; one that is missing there is the standard one"
+    )
+    office_program: str = Field("soffice", min_length=1, description="LibreOffice, which makes PDF")
+
     service_url: str | None = Field(None, description="Address of this service for links in messages; https://")
     webhook_networks: list[IPv4Network | IPv6Network] = Field(
         [], description="JSON list of networks (CIDR) that webhooks may be sent to though they are not public"
@@ -109,7 +114,7 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = None
     mail_from: str | None = Field(None, description="Sender of the service's mail, an address alone")
 
-    @field_validator("data_dir", "sample_dir", "ledger_key", "seal_dir")
+    @field_validator("data_dir", "sample_dir", "ledger_key", "seal_dir", "templates_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().resolve()

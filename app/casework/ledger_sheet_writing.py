@@ -28,15 +28,8 @@ from app.casework.ledger_sheet import (
 from app.casework.ledger_sheet_cells import plain
 from app.casework.ledger_sheet_rows import SheetRow
 from app.casework.lifecycle import Command
+from app.documents.sheets import FONT, OPTIONS, put
 
-# A text goes in as text, whatever it begins with; nothing is made a link or a number.
-_OPTIONS = {
-    "constant_memory": True,
-    "strings_to_formulas": False,
-    "strings_to_urls": False,
-    "strings_to_numbers": False,
-}
-_FONT = {"font_name": "宋体", "font_size": 10}
 _HEADS = {
     Group.shown: "#D9D9D9",
     Group.action: "#F8CBAD",
@@ -66,7 +59,7 @@ def write_sheet(rows: Sequence[SheetRow], today: date) -> bytes:
         today: the day that it says it was made on.
     """
     sink = io.BytesIO()
-    book = xlsxwriter.Workbook(sink, _OPTIONS)
+    book = xlsxwriter.Workbook(sink, OPTIONS)
     # The same rows on the same day are the same bytes.
     book.set_properties({"title": "生态保护红线问题台账", "created": datetime.combine(today, time(), UTC)})
     sheet, help_, keys = (book.add_worksheet(name) for name in (SHEET, HELP, KEYS))
@@ -77,7 +70,7 @@ def write_sheet(rows: Sequence[SheetRow], today: date) -> bytes:
             value = row.cells[column.key]
             # An empty cell to fill in has the format of its column.
             if value is not None or not column.is_editable:
-                _put(sheet, number, place, value, formats[column.key])
+                put(sheet, number, place, value, formats[column.key])
     _drop_downs(sheet, rows)
     _write_help(book, help_, today)
     _write_keys(keys, rows, today)
@@ -89,7 +82,7 @@ def _cell_formats(book: Any) -> dict[str, Any]:
     formats = {}
     for column in COLUMNS:
         # Text stays text when somebody types digits: a code keeps its leading zeros and all its digits.
-        look = _FONT | {"num_format": _FORMATS.get(column.kind, "@"), "valign": "top"}
+        look = FONT | {"num_format": _FORMATS.get(column.kind, "@"), "valign": "top"}
         look |= {"text_wrap": column.kind not in _FORMATS}
         if not column.is_editable:
             look |= {"bg_color": _GREY, "border": 1, "border_color": "#BFBFBF"}
@@ -101,7 +94,7 @@ def _layout(book: Any, sheet: Any, count: int) -> None:
     """Widths, headings, what is frozen and what is protected. Comes first: rows are written from the top."""
     bare = {
         kind: book.add_format(
-            _FONT
+            FONT
             | {
                 "num_format": _FORMATS.get(kind, "@"),
                 "locked": False,
@@ -118,7 +111,7 @@ def _layout(book: Any, sheet: Any, count: int) -> None:
     sheet.set_default_row(31)
     sheet.set_row(0, 32)
     for place, column in enumerate(COLUMNS):
-        look = _FONT | {"bold": True, "bg_color": _HEADS[column.group], "border": 1, "text_wrap": True}
+        look = FONT | {"bold": True, "bg_color": _HEADS[column.group], "border": 1, "text_wrap": True}
         sheet.write_string(0, place, column.heading, book.add_format(look | {"align": "center", "valign": "vcenter"}))
     sheet.freeze_panes(1, 2)
     sheet.autofilter(0, 0, max(count, 1), len(COLUMNS) - 1)
@@ -128,17 +121,6 @@ def _layout(book: Any, sheet: Any, count: int) -> None:
     sheet.set_paper(8)  # A3
     sheet.repeat_rows(0)
     sheet.repeat_columns(0, 1)
-
-
-def _put(sheet: Any, row: int, place: int, value: Any, look: Any) -> None:
-    if value is None:
-        sheet.write_blank(row, place, None, look)
-    elif isinstance(value, str):
-        sheet.write_string(row, place, value, look)
-    elif isinstance(value, date):
-        sheet.write_datetime(row, place, value, look)
-    else:
-        sheet.write_number(row, place, value, look)
 
 
 def _drop_downs(sheet: Any, rows: Sequence[SheetRow]) -> None:
@@ -176,9 +158,9 @@ def _rule(column: Column) -> dict[str, Any]:
 
 
 def _write_help(book: Any, sheet: Any, today: date) -> None:
-    bold = book.add_format(_FONT | {"bold": True, "bg_color": "#DDEBF7", "border": 1, "text_wrap": True})
-    text = book.add_format(_FONT | {"text_wrap": True, "valign": "top", "border": 1})
-    bare = book.add_format(_FONT)
+    bold = book.add_format(FONT | {"bold": True, "bg_color": "#DDEBF7", "border": 1, "text_wrap": True})
+    text = book.add_format(FONT | {"text_wrap": True, "valign": "top", "border": 1})
+    bare = book.add_format(FONT)
     for place, width in enumerate((22, 60, 90)):
         sheet.set_column(place, place, width)
     lines: list[tuple[Sequence[str], Any]] = [((f"填表说明（{today.isoformat()} 导出）",), bold)]

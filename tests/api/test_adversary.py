@@ -79,6 +79,9 @@ ROWS = {
     "with": (("statistics", "snapshot_id"),),
 }
 
+# Documents of figures, whose questions are those of `/statistics/figures`.
+DOCUMENTS = {f"{API}/statistics/{name}" for name in ("rectification-ledger.xlsx", "overdue.xlsx", "bulletin.docx")}
+
 
 @dataclass
 class Neighbour:
@@ -277,6 +280,9 @@ def test_no_filter_tells_of_a_neighbours_rows(world: World, neighbour: Neighbour
 
 def _is_asked(question: Question, walls: str) -> bool:
     """Whether a filter is tried while these walls stand: all of them where the queries alone must hold."""
+    if question.path in DOCUMENTS:
+        # They ask as the figures do, and are tried below.
+        return False
     if question.path.startswith(f"{API}/exports/"):
         # They choose as the items do, and are tried below in every format.
         return question.name in ("id", "filter") and walls == "the queries alone"
@@ -311,6 +317,22 @@ def test_no_export_and_no_tile_holds_a_neighbours_row(world: World, neighbour: N
             path = f"/tiles/{layer}/{tile.z}/{tile.x}/{tile.y}"
             assert not neighbour.given_away(world.client.get(path, headers=mine)), path
         assert neighbour.given_away(world.client.get(path, headers=theirs)), path
+
+
+@pytest.mark.usefixtures("walls")
+def test_no_document_tells_of_a_neighbours_cases(world: World, neighbour: Neighbour, owner: Engine) -> None:
+    """Asked for everything, and for the neighbour's, whose case is one that each document lists."""
+    with owner.begin() as connection:
+        overdue = "update case_intervals set state = 'rectifying', confirmed = true, due_on = '2020-01-01', area_m2 = 1"
+        assert connection.execute(text(overdue)).rowcount
+    for path in DOCUMENTS:
+        for asked in ({}, {"unit": COUNTY2}):
+            answer = world.client.get(path, headers=world.headers("county"), params=asked)
+            assert answer.status_code == 200, answer.text
+            assert not neighbour.given_away(answer), f"{path} {asked}"
+            assert b"RL-1" not in b"".join(_unpacked(answer.content)), path
+        own = world.client.get(path, headers=world.headers("county2"))
+        assert b"RL-1" in b"".join(_unpacked(own.content)), path
 
 
 @pytest.mark.usefixtures("walls")

@@ -1,0 +1,1 @@
+"""Documents of figures: the rectification ledger and the overdue list as sheets, the bulletin (通报)."""
