@@ -30,7 +30,6 @@ _STEPS: Mapping[TrackCommand, str] = MappingProxyType(
     {
         TrackCommand.finish_investigation: "调查终结",
         TrackCommand.extend: "延期",
-        TrackCommand.exclude_time: "扣除期间",
         TrackCommand.decide: "作出决定",
         TrackCommand.not_impose: "不予处罚",
         TrackCommand.execute: "执行完毕",
