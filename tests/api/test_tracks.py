@@ -322,7 +322,6 @@ class Tracks(RuleBasedStateMachine):
         self.tracks = {kind: open_(self.desk, "province", self.case, kind) for kind in OPENINGS}
         self.events = 1 + len(OPENINGS)
         self.extended = 0
-        self.excluded = False
 
     @rule(
         data=st.data(), kind=st.sampled_from(sorted(OPENINGS)), who=st.sampled_from(WHO), stale=st.integers(0, 7),
@@ -344,8 +343,6 @@ class Tracks(RuleBasedStateMachine):
             expected = 412
         elif after is None or (command == "extend" and self.extended == 2):
             expected = 409
-        elif command == "exclude_time" and self.excluded:
-            expected = 422
         else:
             expected = 200
         assert answer.status_code == expected, (who, kind, track["state"], command, answer.text)
@@ -353,7 +350,6 @@ class Tracks(RuleBasedStateMachine):
             return
         self.events += 1
         self.extended += command == "extend"
-        self.excluded |= command == "exclude_time"
         self.tracks[kind] = answer.json()
         assert (answer.json()["state"], answer.json()["version"]) == (after, version + 1)
 
