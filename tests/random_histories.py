@@ -58,12 +58,26 @@ NEXT: Mapping[str, tuple[str, ...]] = {
     "reopened": ("resume", "transfer", "split", "add_source"),
 }
 _LEADS_TO = {
-    **{"start_verification": "verifying", "return": "returned", "redispatch": "dispatched", "resume": "verifying"},
-    **{"propose_unfounded": "unfounded_proposed", "propose_permitted": "permitted_proposed", "confirm": "confirmed"},
-    **{"reject_proposal": "verifying", "take_up_again": "verifying", "submit_plan": "planned"},
-    **{"approve_plan": "rectifying", "return_plan": "confirmed", "request_closure": "closure_requested"},
-    **{"accept": "accepted", "publicise": "publicised", "close": "closed", "reopen": "reopened"},
-    **{"merge": "merged", "withdraw": "withdrawn", **_CLOSING},
+    "start_verification": "verifying",
+    "return": "returned",
+    "redispatch": "dispatched",
+    "resume": "verifying",
+    "propose_unfounded": "unfounded_proposed",
+    "propose_permitted": "permitted_proposed",
+    "confirm": "confirmed",
+    "reject_proposal": "verifying",
+    "take_up_again": "verifying",
+    "submit_plan": "planned",
+    "approve_plan": "rectifying",
+    "return_plan": "confirmed",
+    "request_closure": "closure_requested",
+    "accept": "accepted",
+    "publicise": "publicised",
+    "close": "closed",
+    "reopen": "reopened",
+    "merge": "merged",
+    "withdraw": "withdrawn",
+    **_CLOSING,
 }
 IMPORTED = ("dispatched", "verifying", "unfounded", "confirmed", "rectifying", "accepted", "closed", "reopened")
 _PLANNED = ("rectifying", "accepted", "closed", "reopened")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Date,
     FromClause,
     Integer,
+    Select,
     Text,
     Uuid,
     cast,
@@ -78,6 +79,12 @@ class UnitKeys:
             column("province", Text), name="unit_keys",
         )  # fmt: skip
         return shape.data(rows)
+
+    def joined(self, statement: Select[Any], unit_id: Any) -> Select[Any]:
+        """With the table's columns for a unit as it answers today."""
+        assert self.units is UnitsAsOf.now
+        table = self.table()
+        return statement.outerjoin(table, table.c.unit_id == unit_id)
 
     def period(self) -> ColumnElement[Any]:
         """How many of `changes` lay on or before the day on which a case's lead unit was recorded."""

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller
-from app.casework.interval_checks import check, rebuild
-from app.casework.models import Case
+from app.casework.interval_checks import check
 from app.foundation.database import Database, set_scope
-from app.foundation.paging import PageRequest
-from app.statistics.counted_cases import list_cases
-from app.statistics.dimensions import DIMENSIONS, Dimension
-from app.statistics.figure_schemas import FigureGroup, FiguresAnswer
+from app.statistics.dimensions import Dimension
+from app.statistics.figure_schemas import FiguresAnswer
 from app.statistics.figures import Question, answer
-from app.statistics.reports import REPORTS, Report
+from app.statistics.reports import Report
 from app.statistics.schemas import UnitsAsOf
 from tests import figures_recount as plain
 from tests.conftest import World
 from tests.random_histories import Histories, Step, instants, steps
+
 
 @contextmanager
 def owner(world: World) -> Iterator[Session]:
