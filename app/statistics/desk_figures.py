@@ -102,7 +102,7 @@ NOTES = (
     "Decisions are those of the reviews' ledger by effective_as_of, of each detection the last; what lies before it "
     "never changes.",
     "Publications stand in no ledger: a detection counts as undecided from the instant that its publication states, by "
-    "as_of; one whose publication was under way at as_of can still appear. The parts that officers cut count from then.",
+    "as_of; one whose publication was under way at as_of can still appear. Parts that officers cut count from the cut.",
     "The unit is the one that leads on the ground today: what it was in the past is not kept.",
     "By reason, audits count under the reason of the dismissal that was looked at.",
 )
