@@ -98,8 +98,8 @@ MEASURES: Mapping[str, ClueMeasure] = MappingProxyType(
     }
 )
 NOTES = (
-    "An item is decided once and for all, and counts as pending until the instant of that decision; an item counts from "
-    "the instant at which its list was handed in.",
+    "An item is decided once and for all, and counts as pending until the instant of that decision; it counts at all "
+    "from the instant at which its list was handed in.",
     "Items stand in no ledger: the instants are those of the decisions themselves, a moment before their commit. An "
     "answer for an as_of within that moment can still change; later ones do not.",
     "Corrections are not taken back: the unit is the item's of today, in the past too. The lists that one account may "

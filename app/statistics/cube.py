@@ -14,8 +14,8 @@ from itertools import combinations, groupby
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, func, literal, or_, select, true, tuple_
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, literal, or_, select, true, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
@@ -122,11 +122,16 @@ def _statement(
         whole: Select[Any] = select(literal(0).label("grouped"), *aggregates)
         return _restricted(whole, caller, cut, units)
     used = {by[place] for place in places}
-    keys = select(*[_key(by[place]).label(f"by_{place}") for place in places]).correlate(_C).lateral("keys")
-    columns = {place: keys.c[f"by_{place}"] for place in places}
+    # One each: lists that are unnested side by side go in step, and would not be crossed.
+    keys = {
+        place: select(_key(by[place]).label(f"by_{place}")).correlate(_C).lateral(f"keys_{place}") for place in places
+    }
+    columns = {place: keys[place].c[f"by_{place}"] for place in places}
     sets = [tuple_(*(columns[place] for place in margin)) for margin in margins]
     each: Select[Any] = select(*columns.values(), func.grouping(*columns.values()).label("grouped"), *aggregates)
-    statement = _restricted(each, caller, cut, units, used).join(keys, true())
+    statement = _restricted(each, caller, cut, units, used)
+    for lateral in keys.values():
+        statement = statement.join(lateral, true())
     for place, column in columns.items():
         # A case that has a key asked for may have others, whose groups were not asked for.
         if DIMENSIONS[by[place]].overlaps and by[place] in cut.filters:
@@ -163,7 +168,7 @@ def _restricted(
 def _filter(dimension: Dimension, wanted: Sequence[str]) -> ColumnElement[bool]:
     key = DIMENSIONS[dimension].key
     if DIMENSIONS[dimension].overlaps:
-        has = key.op("&&")(array(list(wanted), type_=Text))
+        has: ColumnElement[bool] = key.op("&&")(cast(list(wanted), ARRAY(Text)))
         return or_(has, func.cardinality(key) == 0) if UNRECORDED in wanted else has
     if dimension is Dimension.unit:
         return or_(*(func.coalesce(DIMENSIONS[each].key, UNRECORDED).in_(wanted) for each in _UNITS))

@@ -17,19 +17,19 @@ _HEAD = f"""# Figures
 Made from the tables in `app/statistics` (`dimensions.py`, `measures.py`, `reports.py`, `desk_figures.py`,
 `clue_figures.py`). Do not edit; write it anew with `python -m app.statistics.figure_docs > docs/figures.md`.
 
-`GET /api/v1/statistics/figures/{{report}}` answers a report of the cases that the account may see, grouped by at most two
-dimensions (`rows`, `columns`) and filtered by any of them; the answer brings every definition with it.
+`GET /api/v1/statistics/figures/{{report}}` answers a report of the cases that the account may see, grouped by at most
+two dimensions (`rows`, `columns`) and filtered by any of them; the answer brings every definition with it.
 `GET /api/v1/statistics/cases` lists the cases behind a figure; every group links to its own.
 
-- **`as_of`** is time of recording: a case is what the ledger had of it at that instant, an event's own instant included.
-  A date means its end in Asia/Shanghai. Without it: now.
+- **`as_of`** is time of recording: a case is what the ledger had of it at that instant, an event's own instant
+  included. A date means its end in Asia/Shanghai. Without it: now.
 - **`effective_as_of`** is the instant answered for: `as_of`, or the newest event's where that lies before it. What lies
   before it never changes, whatever is recorded later.
-- **`on`** is the legal day that due dates are compared with, else the day of `as_of` (today where that lies ahead): time
-  goes on while nothing is recorded.
-- **`units`**: `then` counts a case under its lead unit with the name and the place in the tree that this had on the day
-  that the ledger learned it; `now` under the unit that answers for it today. Where several follow a unit, its cases stay
-  with it, under their common prefecture if they have one.
+- **`on`** is the legal day that due dates are compared with, else the day of `as_of` (today where that lies ahead):
+  time goes on while nothing is recorded.
+- **`units`**: `then` counts a case under its lead unit with the name and the place in the tree that this had on the
+  day that the ledger learned it; `now` under the unit that answers for it today. Where several follow a unit, its
+  cases stay with it, under their common prefecture if they have one.
 - **Roll-ups add up**: a case counts once, at its lead unit and its primary source, also where its ground crosses a
   border. The dimensions marked as overlapping count it in each of several groups; the answer says so, and margins and
   the total count it once.

@@ -80,8 +80,8 @@ REPORTS: Mapping[Report, ReportRow] = MappingProxyType(
             (
                 "On time is who applied for closure by the day, as the application was recorded; a returned "
                 "application does not stand.",
-                "A reopened case has no present due date until its next plan is approved. The first approved one stays: "
-                "past it, the case is late by it.",
+                "A reopened case has no present due date until its next plan is approved. The first approved one "
+                "stays: past it, the case is late by it.",
                 "Cases imported after their application have no day of it on record and are not judged.",
             ),
         ),
