@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -135,7 +135,7 @@ def facts(own: Sequence[Told], all_own: Mapping[str, Sequence[Told]]) -> Facts:
     """What the ledger says of a case by its last event given."""
     line, first = lineage(own, all_own), own[0].payload
     begun = line[0]
-    moves = [event for before, event in zip(line, line[1:], strict=False) if event.after != before.after]
+    moves = [event for before, event in pairwise(line) if event.after != before.after]
     judged, seen = first.get("judged") or {}, begun.payload.get("seen") or {}
     leads = [event for event in own if event.payload.get("lead_unit_id")]
     found: Facts = {

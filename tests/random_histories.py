@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -49,7 +48,7 @@ NEXT: Mapping[str, tuple[str, ...]] = {
     "planned": ("approve_plan", "approve_plan", "return_plan", "withdraw"),
     "rectifying": (
         *("request_closure", "request_closure", "request_closure", "report_progress", "deadline.paused"),
-        *("deadline.extended", "deadline.resumed", "transfer", "split", "merge"),
+        *("deadline.extended", "deadline.resumed", "deadline.excluded", "transfer", "split", "merge"),
     ),
     "closure_requested": ("accept", "accept", "return_closure", "comment"),
     "accepted": ("publicise", "publicise", "return_acceptance"),
@@ -104,8 +103,8 @@ steps = st.lists(
         lag=st.integers(0, 3),
         detail=st.integers(0, 2**16),
     ),
-    min_size=1,
-    max_size=45,
+    min_size=24,
+    max_size=50,
 )
 
 
@@ -403,6 +402,7 @@ _PAYLOADS: Mapping[str, Callable[[Histories, Case, Step], dict[str, Any]]] = {
     "deadline.paused": _deadline(lambda step: step.detail % 2 == 0),
     "deadline.resumed": _deadline(lambda step: True),
     "deadline.extended": _deadline(lambda step: True),
+    "deadline.excluded": _deadline(lambda step: True),
     "supervise": _supervise,
     "add_source": _add_source,
     "source_added": _add_source,
@@ -419,13 +419,3 @@ def instants(times: Sequence[datetime]) -> Iterator[datetime]:
         yield one + (other - one) / 2
     if times:
         yield times[-1] + timedelta(days=400)
-
-
-@contextmanager
-def undone(session: Session) -> Iterator[None]:
-    """What is done in it is undone."""
-    held = session.begin_nested()
-    try:
-        yield
-    finally:
-        held.rollback()
