@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, column, func, literal, select, union_all
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.access.service import Caller, in_jurisdiction
@@ -163,7 +164,7 @@ def _reviewed(
     last = (
         select(ReviewEvent.detection_id, ReviewEvent.state_after, _reason().label("reason"))
         .where(ReviewEvent.recorded_at <= effective)
-        .distinct(ReviewEvent.detection_id)
+        .ext(distinct_on(ReviewEvent.detection_id))
         .order_by(ReviewEvent.detection_id, ReviewEvent.detection_sequence.desc())
         .subquery()
     )
