@@ -120,7 +120,8 @@ def answer(session: Session, caller: Caller, as_of: datetime | None, group_by: C
     statement = select(
         items.c.key, func.max(items.c.name).label("name"), func.grouping(items.c.key).label("whole"), *sums
     )
-    found = session.execute(statement.group_by(func.rollup(items.c.key)).order_by(items.c.key)).mappings().all()
+    rows = session.execute(statement.group_by(func.rollup(items.c.key)).order_by(items.c.key))
+    found = [dict(row) for row in rows.mappings()]
     groups = [row for row in found if not row["whole"]] if group_by is not ClueGroupBy.none else []
     empty: dict[str, Any] = dict.fromkeys(names, 0)
     return DeskAnswer(

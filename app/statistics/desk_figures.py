@@ -121,7 +121,8 @@ def answer(session: Session, caller: Caller, as_of: datetime | None, group_by: D
     names = [name for name, measure in MEASURES.items() if not measure.over]
     sums = [func.coalesce(func.sum(counted.c[name]), 0).label(name) for name in names]
     statement = select(counted.c.key, func.grouping(counted.c.key).label("whole"), *sums)
-    found = session.execute(statement.group_by(func.rollup(counted.c.key)).order_by(counted.c.key)).mappings().all()
+    rows = session.execute(statement.group_by(func.rollup(counted.c.key)).order_by(counted.c.key))
+    found = [dict(row) for row in rows.mappings()]
     empty: dict[str, Any] = dict.fromkeys(names, 0)
     groups = [row for row in found if not row["whole"]] if group_by is not DeskGroupBy.none else []
     return DeskAnswer(

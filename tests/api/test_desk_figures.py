@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_dismissals_by_reason_as_of_an_instant(world: World, desk: Desk) -> None
     by = {audit["detection_id"]: audit for audit in drawn(desk)}
     decide_audit(desk, "province", by[crops[0]], "overturned", 1, note="有人活动")
     decide_audit(desk, "province", by[crops[1]], "upheld", 1)
-    desk.dispatch(sent)
+    desk.dispatch(UUID(sent))
     now = figures(desk, "dismissals", group_by="reason")
     assert by_key(now, "dismissed", "audits_upheld", "audits_overturned") == {
         "crop": (2, 1, 1),
@@ -109,7 +110,7 @@ def test_what_becomes_of_clues_as_of_an_instant(desk: Desk) -> None:
     opened = figures(desk, "clues", group_by="unit")
     assert by_key(opened, "items", "opened", "confirmed") == {COUNTY: (3, 1, 0), COUNTY2: (1, 0, 0)}
 
-    other = desk.dispatch(place(desk.world))
+    other = desk.dispatch(UUID(place(desk.world)))
     linked = decide_item(desk, items["2"], "link", {"case_id": other["id"]})
     assert linked.status_code == 200, linked.text
     assert decide_item(desk, items["4"], "reject", {"reason": "重复"}).status_code == 200

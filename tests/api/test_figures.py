@@ -22,7 +22,7 @@ def desk(world: World) -> Desk:
     return Desk(world)
 
 
-def ask(desk: Desk, report: str, username: str = "province", **asked: Any) -> dict[str, Any]:
+def ask(desk: Desk, report: str, username: str = "province", /, **asked: Any) -> dict[str, Any]:
     answer = desk.get(username, f"/statistics/figures/{report}", **asked)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
@@ -168,5 +168,5 @@ def test_a_case_across_a_border_counts_once_and_what_overlaps_says_so(desk: Desk
 
 def test_what_overlaps_can_be_filtered_by(desk: Desk, worked: dict[str, Any]) -> None:
     for dimension in ("zone", "any_source", "redline", "protected_area"):
-        body = ask(desk, "closure", **{dimension: ["unrecorded", "satellite_monitoring"]})
+        body = ask(desk, "closure", "province", **{dimension: ["unrecorded", "satellite_monitoring"]})
         assert body["total"]["figures"]["total"] == 2
