@@ -66,18 +66,23 @@ class ClueMeasure:
 
 # Of the subquery that `_items` makes: the item's state at the instant, and what its case was then.
 _STATE: ColumnElement[Any] = column("state_then")
-_MADE = ClueState.opened.value == _STATE
-_LINKED = ClueState.linked.value == _STATE
 _CONFIRMED: ColumnElement[bool] = column("confirmed_then")
 _CASE: ColumnElement[Any] = column("case_then")
+
+
+def _is(of: ColumnElement[Any], value: StrEnum) -> ColumnElement[bool]:
+    return of.in_([value.value])
+
+
+_MADE, _LINKED = _is(_STATE, ClueState.opened), _is(_STATE, ClueState.linked)
 MEASURES: Mapping[str, ClueMeasure] = MappingProxyType(
     {
         "items": ClueMeasure("Items of lists handed in", _STATE.is_not(None)),
-        "pending": ClueMeasure("Of items: nobody decided", ClueState.pending.value == _STATE),
+        "pending": ClueMeasure("Of items: nobody decided", _is(_STATE, ClueState.pending)),
         "opened": ClueMeasure("Of items: made a case", _MADE),
         "linked": ClueMeasure("Of items: found to be a case that was known already", _LINKED),
-        "rejected": ClueMeasure("Of items: rejected with a reason", ClueState.rejected.value == _STATE),
-        "decided": ClueMeasure("opened, linked and rejected", ClueState.pending.value != _STATE),
+        "rejected": ClueMeasure("Of items: rejected with a reason", _is(_STATE, ClueState.rejected)),
+        "decided": ClueMeasure("opened, linked and rejected", ~_is(_STATE, ClueState.pending)),
         "opened_rate": ClueMeasure("成案率: opened / decided", over=("opened", "decided")),
         "linked_rate": ClueMeasure("重复率: linked / decided", over=("linked", "decided")),
         "confirmed": ClueMeasure(
@@ -85,11 +90,11 @@ MEASURES: Mapping[str, ClueMeasure] = MappingProxyType(
             and_(_MADE, _CONFIRMED),
         ),
         "closed": ClueMeasure(
-            "Of confirmed: the case was closed then", and_(_MADE, _CONFIRMED, CaseState.closed.value == _CASE)
+            "Of confirmed: the case was closed then", and_(_MADE, _CONFIRMED, _is(_CASE, CaseState.closed))
         ),
         "unfounded": ClueMeasure(
             "Of opened: the case stood as unfounded then, never confirmed",
-            and_(_MADE, or_(_CONFIRMED.is_(None), _CONFIRMED.is_(False)), CaseState.unfounded.value == _CASE),
+            and_(_MADE, or_(_CONFIRMED.is_(None), _CONFIRMED.is_(False)), _is(_CASE, CaseState.unfounded)),
         ),
         "linked_confirmed": ClueMeasure(
             "Of linked: the known case was confirmed; several items may be of one case", and_(_LINKED, _CONFIRMED)

@@ -116,8 +116,8 @@ def answer(session: Session, caller: Caller, as_of: datetime | None, group_by: D
     watermark = session.scalars(select(LedgerHead.recorded_at).where(LedgerHead.id == REVIEWS_HEAD)).one()
     effective = min(asked, watermark)
     units = UnitKeys(session, UnitsAsOf.now)
-    rows = _reviewed(caller, effective, min(asked, now), group_by, units), _audited(caller, effective, group_by, units)
-    counted = union_all(*rows).subquery()
+    reviewed = _reviewed(caller, effective, min(asked, now), group_by, units)
+    counted = union_all(reviewed, _audited(caller, effective, group_by, units)).subquery()
     names = [name for name, measure in MEASURES.items() if not measure.over]
     sums = [func.coalesce(func.sum(counted.c[name]), 0).label(name) for name in names]
     statement = select(counted.c.key, func.grouping(counted.c.key).label("whole"), *sums)
