@@ -41,7 +41,7 @@ class CaseInterval(Base):
     state: Mapped[CaseState] = mapped_column(text_enum(CaseState, "state"))
     state_since: Mapped[date] = mapped_column()
     opened_on: Mapped[date] = mapped_column()
-    # The first time that the field check came to an end.
+    # The first time that the field check came to an end; None where an import entered it in a later state.
     checked_on: Mapped[date | None] = mapped_column()
     # Whether it ever was; the day is None where an import entered it in a later state.
     confirmed: Mapped[bool] = mapped_column()
@@ -74,6 +74,7 @@ class CaseInterval(Base):
     # Kind of key problem of protected areas (`green_shield`).
     key_problem: Mapped[str | None] = mapped_column(Text)
 
+    # Of the first plan approved, for ever; the present one's, which a reopened case has not until its next approval.
     first_due_on: Mapped[date | None] = mapped_column()
     due_on: Mapped[date | None] = mapped_column()
     paused_days: Mapped[int] = mapped_column()

@@ -98,6 +98,8 @@ _TELLING = frozenset(
         Command.supervise,
         Command.add_source,
         Command.make_primary,
+        # Of an item of a clue list that was linked to the case.
+        "source_added",
         "case_merged_in",
         "deadline.extended",
         "deadline.paused",
@@ -106,7 +108,10 @@ _TELLING = frozenset(
     }
 )
 # What a part keeps of the case that it was cut from (DESIGN section 7: "children keep the parent's dates").
-_DAYS_KEPT = ("opened_on", "state_since", "checked_on", "confirmed_on", "closed_on", *_NAMES[-4:])
+_DAYS_KEPT = (
+    "opened_on", "state_since", "checked_on", "confirmed_on", "closed_on", "first_due_on", "due_on",
+    "last_clear_on", "first_seen_on", "seen_confirmed_on", "published_on",
+)  # fmt: skip
 _COUNTS_KEPT = ("closures", "reopenings", "returns", "paused_days")
 
 
@@ -134,6 +139,7 @@ def _first(event: Event) -> Standing:
     told = event.payload
     judged, seen, past = told.get("judged") or {}, told.get("seen") or {}, told.get("past") or {}
     confirmed = event.state_after in CONFIRMED_STATES
+    reopened = event.state_after is CaseState.reopened or bool(told.get("was_reopened"))
     start = Standing(
         state=event.state_after,
         state_since=event.occurred_on,
@@ -141,8 +147,9 @@ def _first(event: Event) -> Standing:
         confirmed=confirmed or bool(told.get("was_confirmed")),
         confirmed_on=event.occurred_on if event.state_after is CaseState.confirmed else None,
         closed_on=event.occurred_on if event.state_after is CaseState.closed else None,
-        closures=int(event.state_after is CaseState.closed),
-        reopenings=int(event.state_after is CaseState.reopened or bool(told.get("was_reopened"))),
+        # Nothing is reopened that was not closed.
+        closures=int(reopened or event.state_after is CaseState.closed),
+        reopenings=int(reopened),
         sources=_listed([told.get("source") or told.get("supervision_source")]),
         priority=told.get("priority"),
         origin=told.get("origin"),
@@ -160,12 +167,15 @@ def _first(event: Event) -> Standing:
         first_seen_on=_day(seen.get("first_seen_on")),
         seen_confirmed_on=_day(seen.get("confirmed_on")),
         published_on=_day(seen.get("published_on")),
+        **_dues(event),
     )
     if past:
         kept: dict[str, Any] = {name: _day(past.get(name)) for name in _DAYS_KEPT}
         kept |= {name: past[name] for name in _COUNTS_KEPT}
         start = replace(start, **kept, sources=tuple(past["sources"]))
-    return _named(start, event, _dues(event))
+    if start.state is CaseState.reopened:
+        start = replace(start, due_on=None)
+    return _named(start, event, {})
 
 
 def past_of(standing: Standing) -> dict[str, Any]:
@@ -181,16 +191,18 @@ def _moved(standing: Standing, event: Event) -> Standing:
     if state == standing.state:
         return standing
     changed: dict[str, Any] = {"state": state, "state_since": day}
-    if state in _CHECKED and standing.checked_on is None:
+    # Of what was confirmed before the ledger knew it, the first days are not known; a later check is not the first.
+    if state in _CHECKED and standing.checked_on is None and not standing.confirmed:
         changed["checked_on"] = day
+    if state is CaseState.confirmed and not standing.confirmed:
+        changed["confirmed_on"] = day
     if state in CONFIRMED_STATES:
         changed["confirmed"] = True
-    if state is CaseState.confirmed and standing.confirmed_on is None:
-        changed["confirmed_on"] = day
     if state is CaseState.closed:
         changed |= {"closed_on": day, "closures": standing.closures + 1}
     if state is CaseState.reopened:
-        changed |= {"applied_on": None, "closed_on": None, "reopenings": standing.reopenings + 1}
+        # The plan that was carried out is spent; the next one's approval names the next day.
+        changed |= {"applied_on": None, "closed_on": None, "due_on": None, "reopenings": standing.reopenings + 1}
     if event.kind in _RETURNS:
         changed |= {"applied_on": None, "returns": standing.returns + 1}
     return replace(standing, **changed)
@@ -278,6 +290,7 @@ _CHANGES = MappingProxyType(
         Command.split_.value: _split,
         Command.supervise.value: _supervise,
         Command.add_source.value: _add_source,
+        "source_added": _add_source,
         "case_merged_in": _merge_in,
         "deadline.extended": _extend,
         "deadline.excluded": _extend,

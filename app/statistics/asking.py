@@ -46,7 +46,10 @@ class FiguresQuery:
         on: Annotated[
             date | None, Query(description="Legal day that due dates are compared with; else that of as_of")
         ] = None,
-        unit: Annotated[Keys, Query(description="Codes of units; each stands for all below it")] = None,
+        unit: Annotated[
+            Keys,
+            Query(description="Codes of units; a prefecture or the province stands for all that is counted under it"),
+        ] = None,
         prefecture: Keys = None,
         province: Keys = None,
         supervision_source: Keys = None,

@@ -128,11 +128,16 @@ def _statement(
         whole: Select[Any] = select(literal(0).label("grouped"), *aggregates)
         return restricted(whole, caller, cut, units)
     used = {by[place] for place in places}
-    keys = select(*[_key(by[place]).label(f"by_{place}") for place in places]).correlate(_C).lateral("keys")
-    columns = {place: keys.c[f"by_{place}"] for place in places}
+    # One each: lists that are unnested side by side go in step, and would not be crossed.
+    keys = {
+        place: select(_key(by[place]).label(f"by_{place}")).correlate(_C).lateral(f"keys_{place}") for place in places
+    }
+    columns = {place: keys[place].c[f"by_{place}"] for place in places}
     sets = [tuple_(*(columns[place] for place in margin)) for margin in margins]
     each: Select[Any] = select(*columns.values(), func.grouping(*columns.values()).label("grouped"), *aggregates)
-    statement = restricted(each, caller, cut, units, used).join(keys, true())
+    statement = restricted(each, caller, cut, units, used)
+    for lateral in keys.values():
+        statement = statement.join(lateral, true())
     for place, column in columns.items():
         # A case that has a key asked for may have others, whose groups were not asked for.
         if DIMENSIONS[by[place]].overlaps and by[place] in cut.filters:

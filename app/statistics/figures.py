@@ -141,7 +141,7 @@ def told(session: Session, found: Counted) -> FiguresAnswer:
         filters={name: list(keys) for name, keys in question.filters.items()},
         on=found.days.today,
         period=(found.days.first, found.days.last) if row.has_period else None,
-        measures=[MeasureAnswer(name=n, kind=_kind(m), definition=_words(m)) for n, m in found.measures.items()],
+        measures=[MeasureAnswer(name=n, kind=kind_of(m), definition=words_of(m)) for n, m in found.measures.items()],
         notes=notes,
         total=groups[0],
         groups=groups[1:],
@@ -260,11 +260,13 @@ def _told(dimension: Dimension) -> DimensionAnswer:
     return DimensionAnswer(name=dimension, label=row.label, definition=row.definition, overlaps=row.overlaps)
 
 
-def _kind(measure: Measure) -> str:
+def kind_of(measure: Measure) -> str:
+    """As the answer and the documents call it."""
     return {Count: "count", Sum: "sum", Percentile: "percentile", Rate: "rate"}[type(measure)]
 
 
-def _words(measure: Measure) -> str:
+def words_of(measure: Measure) -> str:
+    """The definition, as the answer and the documents have it."""
     if isinstance(measure, Rate):
         return f"{measure.words}: {measure.numerator} / {measure.denominator}"
     return measure.words

@@ -143,7 +143,11 @@ KEY_PROBLEMS: Measures = MappingProxyType(
     }
 )
 
-_APPLIED = or_(_C.applied_on.is_not(None), _C.returns > 0, _C.closures > 0)
+# An application stands in these, though an import brought none on record.
+_AFTER_APPLICATION = _C.state.in_(
+    (CaseState.closure_requested, CaseState.accepted, CaseState.publicised, CaseState.closed)
+)
+_APPLIED = or_(_C.applied_on.is_not(None), _C.returns > 0, _C.closures > 0, _AFTER_APPLICATION)
 QUALITY: Measures = MappingProxyType(
     {
         "applied": Count("Of ever_confirmed: closure was applied for at least once", and_(EVER_CONFIRMED, _APPLIED)),
@@ -206,7 +210,7 @@ def timeliness(days: Days) -> Measures:
 
     def due(column: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         done = _C.applied_on.is_not(None)
-        counted = and_(EVER_CONFIRMED, column.is_not(None), or_(done, column < today))
+        counted = and_(EVER_CONFIRMED, column.is_not(None), or_(done, and_(column < today, not_(_AFTER_APPLICATION))))
         return counted, and_(counted, done, _C.applied_on <= column)
 
     first, first_met = due(_C.first_due_on)
@@ -220,6 +224,10 @@ def timeliness(days: Days) -> Measures:
         "due": Count("Applied for closure, or past the present due date", present),
         "on_time": Count("Of due: applied by the present due date", present_met),
         "on_time_rate": Rate("按期率（现行期限）", "on_time", "due"),
+        "application_unrecorded": Count(
+            "Of ever_confirmed, and in neither: imported after the application, whose day is not on record",
+            and_(EVER_CONFIRMED, _AFTER_APPLICATION, _C.applied_on.is_(None)),
+        ),
         "paused": Count("Of ever_confirmed: the plan's clock was paused", and_(EVER_CONFIRMED, _C.paused_days > 0)),
         "paused_days": Sum("Days of those pauses", EVER_CONFIRMED, _C.paused_days),
         "overdue": Count("Being rectified, past the present due date", overdue),
@@ -260,7 +268,7 @@ def _latency() -> Measures:
         "from_imagery": Count("Cases that the imagery found", _C.first_seen_on.is_not(None)),
     }
     for name, words, days in _steps():
-        has = days.is_not(None)
+        has = and_(_C.first_seen_on.is_not(None), days.is_not(None))
         made[f"{name}_cases"] = Count(f"Of them: with the days {words}", has)
         made[f"{name}_days_median"] = Percentile(f"Days {words}, median", has, days, 0.5)
         made[f"{name}_days_p90"] = Percentile(f"Days {words}, 90th percentile", has, days, 0.9)

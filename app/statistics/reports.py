@@ -80,7 +80,9 @@ REPORTS: Mapping[Report, ReportRow] = MappingProxyType(
             (
                 "On time is who applied for closure by the day, as the application was recorded; a returned "
                 "application does not stand.",
-                "Cases imported as closed have no recorded application and are judged only once past their day.",
+                "A reopened case has no present due date until its next plan is approved. The first approved one "
+                "stays: past it, the case is late by it.",
+                "Cases imported after their application have no day of it on record and are not judged.",
             ),
         ),
         Report.stages: ReportRow(
@@ -99,7 +101,11 @@ REPORTS: Mapping[Report, ReportRow] = MappingProxyType(
         Report.new_problems: ReportRow(
             "新增问题双下降",
             new_problems,
-            ("Problems are new on the day on which they were opened; both periods are as recorded by the instant.",),
+            (
+                "Problems are new on the day on which they were opened; both periods are as recorded by the instant.",
+                "An imported case was opened, to the ledger, on the day that its import states: the one on which it "
+                "came into the state that it was imported in.",
+            ),
             has_period=True,
         ),
         Report.areas: ReportRow("问题面积与修复面积", _fixed(AREAS)),

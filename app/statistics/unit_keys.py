@@ -18,6 +18,7 @@ from sqlalchemy import (
     Date,
     FromClause,
     Integer,
+    Select,
     Text,
     Uuid,
     cast,
@@ -115,6 +116,12 @@ class UnitKeys(UnitTable):
             for unit_id in self._all
             for period in range(len(self.changes) + 1)
         ]
+
+    def joined(self, statement: Select[Any], unit_id: Any) -> Select[Any]:
+        """With the table's columns for a unit as it answers today."""
+        assert self.units is UnitsAsOf.now
+        table = self.table()
+        return statement.outerjoin(table, table.c.unit_id == unit_id)
 
     def _day(self, period: int) -> date:
         return self.changes[period - 1] if period else date.min

@@ -10,8 +10,9 @@ import pytest
 from app.casework.interval_checks import check
 from app.statistics.dimensions import DIMENSIONS, Dimension
 from app.statistics.reports import REPORTS, Report
+from tests import figures_recount as plain
 from tests.casework_steps import Desk, add_detection
-from tests.conftest import COUNTY, PREFECTURE, World
+from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
 
 NOTICE_DAYS = 7
 
@@ -21,7 +22,7 @@ def desk(world: World) -> Desk:
     return Desk(world)
 
 
-def ask(desk: Desk, report: str, username: str = "province", **asked: Any) -> dict[str, Any]:
+def ask(desk: Desk, report: str, username: str = "province", /, **asked: Any) -> dict[str, Any]:
     answer = desk.get(username, f"/statistics/figures/{report}", **asked)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
@@ -130,3 +131,42 @@ def test_what_cannot_be_answered_says_what_to_mend(desk: Desk, asked: dict[str, 
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
     assert REPORTS[Report.closure].title
+
+
+def test_a_case_across_a_border_counts_once_and_what_overlaps_says_so(desk: Desk) -> None:
+    """Three cases, two of them on ground of both counties; real commands, and the plain recount beside."""
+    with desk.world.database.transaction(see_all=True) as session:
+        both = (COUNTY, COUNTY2)
+        ids = [add_detection(session, lead=lead, units=both).id for lead in (COUNTY, COUNTY2)]
+    first, second = (desk.dispatch(detection) for detection in ids)
+    desk.done("province", second, "add_source", source="media")
+    first = desk.done("province", first, "split")
+    for username, count in (("county2", 2), ("province", 3)):
+        for dimension, overlaps in (
+            ("unit", False),
+            ("supervision_source", False),
+            ("any_source", True),
+        ):
+            body = ask(desk, "closure", username, rows=dimension)
+            parts = sum(group["figures"]["total"] for group in body["groups"])
+            assert body["total"]["figures"]["total"] == count, (username, dimension)
+            assert parts == count + overlaps
+            assert any("do not add up" in note for note in body["notes"]) == overlaps
+            assert body["rows"]["overlaps"] == overlaps
+    by_unit = {group["row"]: group["figures"]["total"] for group in ask(desk, "closure", rows="unit")["groups"]}
+    assert by_unit == {COUNTY: 2, COUNTY2: 1}
+    with desk.world.database.transaction(see_all=True) as session:
+        events, units = plain.read(session)
+    for report in (Report.closure, Report.stages, Report.areas):
+        body = ask(desk, report.value, rows="unit", columns="any_source", as_of=events[-1].at.isoformat())
+        plan = plain.plan_of(report, plain.Days(events[-1].day, events[-1].day.replace(month=1, day=1), events[-1].day))
+        read = plain.passages_at if report is Report.stages else plain.cases_at
+        expected = plain.groups(read(events, events[-1].at), ["unit", "any_source"], {}, units, then=False)
+        found = {(one["row"], one["column"]): one["figures"] for one in [body["total"], *body["groups"]]}
+        assert found == {key: plain.figures(plan, members) for key, members in expected.items()}
+
+
+def test_what_overlaps_can_be_filtered_by(desk: Desk, worked: dict[str, Any]) -> None:
+    for dimension in ("zone", "any_source", "redline", "protected_area"):
+        body = ask(desk, "closure", "province", **{dimension: ["unrecorded", "satellite_monitoring"]})
+        assert body["total"]["figures"]["total"] == 2
