@@ -30,7 +30,7 @@ from app.maps.tile_cache import TileCache
 from app.messages import inbox_routes, webhook_routes
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
-from app.statistics import figure_routes, register_routes
+from app.statistics import figure_routes, open_routes, register_routes
 from app.statistics import routes as statistics
 
 ROUTERS = (
@@ -50,6 +50,8 @@ ROUTERS = (
     webhook_routes.router,
     webhook_routes.secret_router,
     statistics.router,
+    # The files before the reports, whose address would take theirs.
+    open_routes.router,
     figure_routes.router,
     register_routes.router,
     export_routes.router,
