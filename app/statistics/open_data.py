@@ -60,7 +60,7 @@ LEDGER: Sequence[Column] = (
     Column("case_id", S, "问题标识", "UUID of the case"),
     Column("lead_unit", S, "牵头单位代码", "Code of the unit that led it then; empty: not recorded"),
     Column("lead_unit_name", S, "牵头单位", "What that unit is called today"),
-    Column("state", S, "状态代码", "State of the case then (docs/cases.md)"),
+    Column("state", S, "状态代码", "State of the case then (docs/lifecycle.md)"),
     Column("state_name", S, "状态", "The state in Chinese"),
     Column("state_since", D, "进入状态日期", "Day on which it came into that state, as stated"),
     Column("opened_on", D, "立案日期", "Day of its first event"),

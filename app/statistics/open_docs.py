@@ -8,8 +8,7 @@ from app.statistics.open_data import GROUPS, TABLES, TITLES, VERSION, Column
 
 _HEAD = f"""# Open data
 
-Made from `app/statistics/open_data.py` by `python -m app.statistics.open_docs > docs/open-data.md`. Version
-{VERSION}.
+Version {VERSION}. Made from `app/statistics/open_data.py`: `python -m app.statistics.open_docs > docs/open-data.md`.
 
 | address below `/api/v1/statistics` | what it gives |
 |---|---|
