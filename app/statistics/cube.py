@@ -14,7 +14,7 @@ from itertools import combinations, groupby
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, case, func, literal, or_, select, true, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, and_, case, cast, func, literal, or_, select, true, tuple_
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session
 
@@ -173,7 +173,7 @@ def _restricted(
 def _filter(dimension: Dimension, wanted: Sequence[str]) -> ColumnElement[bool]:
     key = DIMENSIONS[dimension].key
     if DIMENSIONS[dimension].overlaps:
-        has = key.op("&&")(array(list(wanted), type_=Text))
+        has = key.op("&&")(cast(list(wanted), ARRAY(Text)))
         return or_(has, func.cardinality(key) == 0) if UNRECORDED in wanted else has
     if dimension is Dimension.unit:
         return or_(*(func.coalesce(DIMENSIONS[each].key, UNRECORDED).in_(wanted) for each in _UNITS))

@@ -47,6 +47,8 @@ FORM = {
 TOLD: dict[str, list[tuple[str, str]]] = {
     "bbox": [(BOX, EMPTY_BOX)],
     "unit": [(COUNTY2, ELSEWHERE)],
+    "prefecture": [("220600", "222400")],
+    "province": [("220000", "220000")],
     "lead_unit": [(COUNTY2, ELSEWHERE)],
     "acting": [(COUNTY2, ELSEWHERE)],
     "number": [("RL-1", "RL-2")],
@@ -54,7 +56,14 @@ TOLD: dict[str, list[tuple[str, str]]] = {
     "datetime": [("2020-01-01/..", "1990-01-01/1990-01-02")],
 }
 # Kinds, by which everybody may ask.
-ANY: dict[str, list[str]] = {"activity": ["mining"], "as_of": ["2024-01-01"], "state": ["filed"], "rule": ["verifying"]}
+ANY: dict[str, list[str]] = {
+    "activity": ["mining"], "as_of": ["2024-01-01"], "state": ["filed"], "rule": ["verifying"], "measure": ["total"],
+    # Dimensions of figures.
+    "supervision_source": ["satellite_monitoring"], "any_source": ["media"], "supervision_level": ["province"],
+    "severity": ["none"], "verdict": ["undetermined"], "priority": ["ordinary"], "origin": ["unrecorded"],
+    "key_problem": ["mining_quarrying"], "protected_area": ["unrecorded"], "protected_area_level": ["national"],
+    "zone": ["unrecorded"], "redline": ["unrecorded"], "year": ["2024"], "quarter": ["2024Q1"], "month": ["2024-01"],
+}  # fmt: skip
 FORMATS = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z"}
 # Identifiers, by the parameter's name: the kind of row that it names.
 ROWS = {

@@ -82,8 +82,9 @@ __all__ = ["operations", "owner", "walls"]
 PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
 # The first word of what every layer has alike.
 VERSIONED = "{layer}"
-# What is a list, or tells of one, for each layer.
-LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}")
+# What is a list, or tells of one, for each layer or report.
+LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}", "/api/v1/statistics/figures/{report}")
+LISTS += tuple(f"{LISTS[-1]}.{ending}" for ending in ("csv", "parquet", "gpkg", "csv-metadata.json"))
 Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 
@@ -127,8 +128,8 @@ def _instance(schema: dict[str, Any]) -> Any:
     return {"string": formats.get(schema.get("format", ""), "x"), "boolean": False}.get(schema.get("type", ""), 1)
 
 
-# Parameters that name no row: a layer, a moment of a site.
-WORDS = ("layer", "moment")
+# Parameters that name no row: a layer, a moment of a site, a report of figures.
+WORDS = ("layer", "moment", "report")
 
 
 def _foreign(session: Session) -> Ids:
@@ -326,6 +327,7 @@ def _foreign(session: Session) -> Ids:
             ("webhooks", "webhook_id"): hook.id,
             ("webhooks", "delivery_id"): sent.id,
             ("inbox", "message_id"): letter.id,
+            ("statistics", "report"): "closure",
             ("permits", "code"): code,
             # Hold no place: a source is a catalogue, a token its owner's, a calibration and a mapping the province's.
             ("calibrations", "version"): uuid4(),
