@@ -143,7 +143,7 @@ def seen_at_once(user: User, database: Database, ports: list[int]) -> None:
 
     before = figures()
     tag = writer.ask("GET", f"/cases/{case}")[0]
-    body = {"command": "withdraw", "note": "基准测试：撤销后统计应立即变化"}
+    body = {"command": "withdraw", "fields": {"reason": "基准测试：撤销后统计应立即变化"}}
     began = time.perf_counter()
     writer.ask("POST", f"/cases/{case}/transitions", body, **{"If-Match": tag})
     recorded = time.perf_counter()
