@@ -30,7 +30,7 @@ from app.maps.tile_cache import TileCache
 from app.messages import inbox_routes, webhook_routes
 from app.monitoring import routes as monitoring
 from app.settings import Settings, get_settings
-from app.statistics import desk_routes, figure_routes, register_routes, snapshot_routes, zero_out_routes
+from app.statistics import desk_routes, figure_routes, open_routes, register_routes, snapshot_routes, zero_out_routes
 from app.statistics import routes as statistics
 from app.statistics.documents import routes as document_routes
 
@@ -52,6 +52,8 @@ ROUTERS = (
     webhook_routes.secret_router,
     statistics.router,
     desk_routes.router,
+    # The files before the reports, whose address would take theirs.
+    open_routes.router,
     figure_routes.router,
     snapshot_routes.router,
     zero_out_routes.router,

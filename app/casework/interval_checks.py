@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import RowMapping, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.casework.interval_models import CaseInterval
-from app.casework.intervals import fold
+from app.casework.intervals import Span, columns, fold, telling
 from app.casework.ledger import CASES_HEAD
 from app.casework.models import Case, CaseEvent, LedgerHead
 from app.foundation.identity import new_id
@@ -27,6 +28,11 @@ Progress = Callable[[int, int], None]
 _BATCH = 5_000
 MOST_DIFFERENCES = 100
 _COMPARED = [column.key for column in CaseInterval.__table__.columns if column.key != "id"]
+_NAMES = ", ".join(column.name for column in CaseInterval.__table__.columns)
+_INSERT = (
+    f"insert into case_intervals ({_NAMES})"  # noqa: S608 - the names are the table's own
+    f" select {_NAMES} from json_populate_recordset(null::case_intervals, %(rows)s)"
+)
 
 
 def _silent(done: int, of: int) -> None:
@@ -52,35 +58,45 @@ def rebuild(session: Session, progress: Progress = _silent) -> int:
     """Write all intervals anew from the events, in this transaction, while nobody else writes events; how many."""
     session.execute(update(LedgerHead).where(LedgerHead.id == CASES_HEAD).values(sequence=LedgerHead.sequence))
     session.execute(delete(CaseInterval))
-    written, rows, cases = 0, [], _cases(session)
-    for done, (_, intervals) in enumerate(_folded(session), 1):
-        rows += [_values(row) | {"id": new_id()} for row in intervals]
-        if len(rows) >= _BATCH:
-            session.execute(insert(CaseInterval), rows)
-            written, rows = written + len(rows), []
+    written, cases = 0, _cases(session)
+    rows: list[dict[str, Any]] = []
+    for done, (_, spans) in enumerate(_folded(session), 1):
+        rows += [_values(span) | {"id": new_id()} for span in spans]
+        if len(rows) >= _BATCH or done == cases:
+            written += _write(session, rows)
+            rows = []
             progress(done, cases)
-    if rows:
-        session.execute(insert(CaseInterval), rows)
-    return written + len(rows)
+    return written + _write(session, rows)
+
+
+def _write(session: Session, rows: Sequence[Mapping[str, Any]]) -> int:
+    """In one statement: a million statements take longer than all else together."""
+    told = json.dumps([{name: _told(value) for name, value in row.items()} for row in rows])
+    session.connection().exec_driver_sql(_INSERT, {"rows": told})
+    return len(rows)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
 
 
 def check(session: Session, progress: Progress = _silent) -> IntervalReport:
     """Compare the intervals with those that the events give, in a transaction that reads one state."""
     report, cases = IntervalReport(), _cases(session)
-    stored = _by_case(
-        session.scalars(_stream(select(CaseInterval).order_by(CaseInterval.case_id, CaseInterval.sequence)))
-    )
+    stored = _by_case(session)
     there = next(stored, None)
-    for case_id, intervals in _folded(session):
+    for case_id, spans in _folded(session):
         report.cases += 1
-        report.intervals += len(intervals)
+        report.intervals += len(spans)
         while there is not None and there[0] < case_id:
             report.add(there[0], "has intervals and no events")
             there = next(stored, None)
         found = there[1] if there is not None and there[0] == case_id else []
         if found:
             there = next(stored, None)
-        amiss = _difference(intervals, found)
+        amiss = _difference(spans, found)
         if amiss:
             report.add(case_id, amiss)
         if report.cases % _BATCH == 0:
@@ -116,22 +132,24 @@ def _cases(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Case)) or 0
 
 
-def _difference(expected: list[CaseInterval], found: list[CaseInterval]) -> str | None:
+def _difference(expected: Sequence[Span], found: Sequence[RowMapping]) -> str | None:
     if len(expected) != len(found):
         return f"has {len(found)} intervals; its events give {len(expected)}"
-    for one, other in zip(expected, found, strict=True):
-        mine, theirs = _values(one), _values(other)
-        names = [name for name in _COMPARED if mine[name] != theirs[name]]
+    for span, stored in zip(expected, found, strict=True):
+        values = _values(span)
+        names = [name for name in _COMPARED if values[name] != stored[name]]
         if names:
-            return f"differs from event {one.sequence} on in {', '.join(names)}"
+            return f"differs from event {span.sequence} on in {', '.join(names)}"
     return None
 
 
-def _values(row: CaseInterval) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _COMPARED}
+def _values(span: Span) -> dict[str, Any]:
+    told = {"case_id": span.case_id, "sequence": span.sequence, "recorded_from": span.recorded_from}
+    ended = {"recorded_to": span.recorded_to, "left_on": span.left_on}
+    return told | ended | columns(span.standing)
 
 
-def _folded(session: Session) -> Iterator[tuple[UUID, list[CaseInterval]]]:
+def _folded(session: Session) -> Iterator[tuple[UUID, list[Span]]]:
     statement = select(
         CaseEvent.case_id,
         CaseEvent.sequence,
@@ -141,13 +159,17 @@ def _folded(session: Session) -> Iterator[tuple[UUID, list[CaseInterval]]]:
         CaseEvent.state_before,
         CaseEvent.state_after,
         CaseEvent.payload,
-    ).order_by(CaseEvent.case_id, CaseEvent.case_sequence)
+    )
+    statement = statement.where(telling()).order_by(CaseEvent.case_id, CaseEvent.case_sequence)
     for case_id, events in groupby(session.execute(_stream(statement)), attrgetter("case_id")):
         yield case_id, list(fold(case_id, events))
 
 
-def _by_case(rows: Iterable[CaseInterval]) -> Iterator[tuple[UUID, list[CaseInterval]]]:
-    for case_id, intervals in groupby(rows, attrgetter("case_id")):
+def _by_case(session: Session) -> Iterator[tuple[UUID, list[RowMapping]]]:
+    """The stored intervals. Columns, not objects: that is half of the time."""
+    statement = select(CaseInterval.__table__).order_by(CaseInterval.case_id, CaseInterval.sequence)
+    rows = session.execute(_stream(statement)).mappings()
+    for case_id, intervals in groupby(rows, itemgetter("case_id")):
         yield case_id, list(intervals)
 
 

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,16 +17,12 @@ class CaseInterval(Base):
     """A case as its ledger had it from one event until the next one that said otherwise. Seen with its case.
 
     Written with the event (`intervals.keep`); all of it follows from the events and can be written anew from them.
-    Days are legal days (Asia/Shanghai), of happening unless said otherwise; areas are square metres.
+    Those that last, one a case, and those that ended are two partitions (migration 0018), each with its keys: by case,
+    and by case and sequence. Days are legal days (Asia/Shanghai), of happening unless said otherwise; areas are square
+    metres.
     """
 
     __tablename__ = "case_intervals"
-    __table_args__ = (
-        UniqueConstraint("case_id", "sequence"),
-        # One that lasts: the case as it is known now.
-        Index("uq_case_intervals_open", "case_id", unique=True, postgresql_where=text("recorded_to IS NULL")),
-        Index("ix_case_intervals_recorded_to", "recorded_to"),
-    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     case_id: Mapped[UUID] = mapped_column(ForeignKey("cases.id"))

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.casework.green_shield import key_problem
@@ -118,6 +118,12 @@ _COUNTS_KEPT = ("closures", "reopenings", "returns", "paused_days")
 def tells(event: Event) -> bool:
     """Whether an event can change what its case is to the figures."""
     return event.state_before != event.state_after or event.kind in _TELLING
+
+
+def telling() -> ColumnElement[bool]:
+    """The same of a row of events: the others, most of a ledger, need not be read."""
+    moved = CaseEvent.state_before.is_distinct_from(CaseEvent.state_after)
+    return or_(moved, CaseEvent.kind.in_(sorted(_TELLING)))
 
 
 def after(standing: Standing | None, event: Event) -> Standing:
@@ -308,31 +314,47 @@ def _listed(values: Iterable[str | None]) -> tuple[str, ...]:
     return tuple(sorted({value for value in values if value}))
 
 
-def fold(case_id: UUID, events: Iterable[Event]) -> Iterator[CaseInterval]:
-    """The intervals of a case, from all of its events, oldest first."""
-    row: CaseInterval | None = None
-    standing: Standing | None = None
+@dataclass
+class Span:
+    """An interval, before it is a row."""
+
+    case_id: UUID
+    sequence: int
+    recorded_from: datetime
+    standing: Standing
+    recorded_to: datetime | None = None
+    left_on: date | None = None
+
+    def row(self) -> CaseInterval:
+        """To be added to a session."""
+        row = CaseInterval(case_id=self.case_id, sequence=self.sequence, **columns(self.standing))
+        row.recorded_from, row.recorded_to, row.left_on = self.recorded_from, self.recorded_to, self.left_on
+        return row
+
+
+def fold(case_id: UUID, events: Iterable[Event]) -> Iterator[Span]:
+    """The intervals of a case, from its events that tell something, oldest first."""
+    span: Span | None = None
     for event in events:
+        standing = span.standing if span is not None else None
         now = after(standing, event)
         if now == standing:
             continue
-        if row is not None and standing is not None:
-            end(row, now, event)
-            yield row
-        row, standing = begin(case_id, now, event), now
-    if row is not None:
-        yield row
-
-
-def begin(case_id: UUID, standing: Standing, event: Event) -> CaseInterval:
-    """The interval that an event begins."""
-    return CaseInterval(case_id=case_id, sequence=event.sequence, recorded_from=event.recorded_at, **columns(standing))
+        if span is not None:
+            span.recorded_to, span.left_on = event.recorded_at, _left_on(span.standing.state, now, event)
+            yield span
+        span = Span(case_id, event.sequence, event.recorded_at, now)
+    if span is not None:
+        yield span
 
 
 def end(row: CaseInterval, now: Standing, event: Event) -> None:
     """End an interval by the event after which its case is otherwise."""
-    row.recorded_to = event.recorded_at
-    row.left_on = event.occurred_on if row.state is not now.state else None
+    row.recorded_to, row.left_on = event.recorded_at, _left_on(row.state, now, event)
+
+
+def _left_on(state: CaseState, now: Standing, event: Event) -> date | None:
+    return event.occurred_on if state is not now.state else None
 
 
 def columns(standing: Standing) -> dict[str, Any]:
@@ -349,17 +371,17 @@ def standing_of(row: CaseInterval) -> Standing:
 
 def keep(session: Session, events: Sequence[CaseEvent]) -> None:
     """Write down what cases are from their newest events on, one of each; the events are flushed, the cases locked."""
-    telling = [event for event in events if tells(event)]
-    if not telling:
+    told = [event for event in events if tells(event)]
+    if not told:
         return
-    older = [event.case_id for event in telling if event.state_before is not None]
+    older = [event.case_id for event in told if event.state_before is not None]
     lasting = open_rows(session, older) if older else {}
     begun: list[CaseInterval] = []
-    for event in telling:
+    for event in told:
         row = lasting.get(event.case_id)
         if row is None and event.state_before is not None:
             # Its events are older than this table.
-            begun += fold(event.case_id, events_of(session, event.case_id))
+            begun += [span.row() for span in fold(event.case_id, events_of(session, event.case_id))]
             continue
         standing = standing_of(row) if row is not None else None
         now = after(standing, event)
@@ -367,7 +389,7 @@ def keep(session: Session, events: Sequence[CaseEvent]) -> None:
             continue
         if row is not None:
             end(row, now, event)
-        begun.append(begin(event.case_id, now, event))
+        begun.append(Span(event.case_id, event.sequence, event.recorded_at, now).row())
     # One open row a case: the old one ends before the new one begins.
     session.flush()
     session.add_all(begun)
@@ -385,7 +407,7 @@ def open_rows(session: Session, case_ids: Sequence[UUID]) -> dict[UUID, CaseInte
 def standing_now(session: Session, case_id: UUID) -> Standing:
     """What a case is to the figures now."""
     row = open_rows(session, [case_id]).get(case_id)
-    return standing_of(row or list(fold(case_id, events_of(session, case_id)))[-1])
+    return standing_of(row) if row else list(fold(case_id, events_of(session, case_id)))[-1].standing
 
 
 def events_of(session: Session, case_id: UUID) -> Iterable[CaseEvent]:

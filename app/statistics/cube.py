@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import combinations, groupby
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from app.access.service import Caller, in_jurisdiction
 from app.casework.interval_models import CaseInterval
 from app.casework.models import Case
+from app.foundation.database import run_sql
 from app.statistics.dimensions import DIMENSIONS, UNRECORDED, Dimension
 from app.statistics.measures import Measures, Rate
 from app.statistics.unit_keys import UnitTable
@@ -56,6 +57,9 @@ class Cut:
 # The key of a group in each dimension asked for; None: all of them together.
 Keys = tuple[str | None, ...]
 _C = CaseInterval
+# Percentiles sort: 200,000 rows fit, and do not in the 4 MB that PostgreSQL gives. A connection has it for the
+# transaction alone.
+_IN_MEMORY = "set local work_mem = '32MB'"
 _UNITS = (Dimension.unit, Dimension.prefecture, Dimension.province)
 
 
@@ -71,6 +75,7 @@ def count(
         by: at most two dimensions.
     """
     found: dict[Keys, dict[str, Any]] = {}
+    run_sql(session, _IN_MEMORY)
     for margins in _margins(by):
         places = sorted({place for margin in margins for place in margin})
         for row in session.execute(_statement(caller, cut, by, places, margins, measures, units)).mappings():
@@ -166,8 +171,10 @@ def restricted(
     statement = statement.select_from(_C)
     if any(DIMENSIONS[each].by_unit for each in (*used, *cut.filters)):
         table = units.table()
-        here = and_(table.c.unit_id == _C.lead_unit_id, table.c.period == units.period())
-        statement = statement.outerjoin(table, here)
+        here = table.c.unit_id == _C.lead_unit_id
+        # One period is none: a comparison with a constant makes the planner expect one unit, and loop over all.
+        at_the_time = table.c.period == units.period() if units.changes else true()
+        statement = statement.outerjoin(table, and_(here, at_the_time))
     if caller is not None and caller.units is not None:
         statement = statement.where(_C.case_id.in_(in_jurisdiction(select(Case.id), caller, Case)))
     if cut.among is not None:
@@ -175,7 +182,10 @@ def restricted(
     if cut.population is Population.cases:
         statement = statement.where(_C.recorded_from <= cut.at, or_(_C.recorded_to.is_(None), _C.recorded_to > cut.at))
     else:
-        statement = statement.where(_C.recorded_to <= cut.at, _C.left_on.is_not(None))
+        # Nearly all of them: read one after the other that takes a second, by the index of `recorded_to` five, and the
+        # planner, who expects the row policy to cost most, would take the index.
+        ended = _C.recorded_to + timedelta(0)
+        statement = statement.where(_C.recorded_to.is_not(None), ended <= cut.at, _C.left_on.is_not(None))
     return statement.where(*(_filter(dimension, wanted) for dimension, wanted in cut.filters.items()))
 
 

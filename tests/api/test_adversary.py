@@ -64,6 +64,7 @@ ANY: dict[str, list[str]] = {
     "key_problem": ["mining_quarrying"], "protected_area": ["unrecorded"], "protected_area_level": ["national"],
     "zone": ["unrecorded"], "redline": ["unrecorded"], "year": ["2024"], "quarter": ["2024Q1"], "month": ["2024-01"],
 }  # fmt: skip
+OTHERS = (".parquet", ".gpkg")
 FORMATS = {"date": "2024-01-01", "date-time": "2024-01-01T00:00:00Z"}
 # Identifiers, by the parameter's name: the kind of row that it names.
 ROWS = {
@@ -235,7 +236,8 @@ def _filters(row_id: str) -> Iterator[tuple[str, str]]:
 
 def _questions(neighbour: Neighbour) -> Iterator[Question]:
     for path, method, operation in operations():
-        if method != "get" or path in PUBLIC:
+        # Other files of open data hold the rows of the CSV of the same question, and the time of day besides.
+        if method != "get" or path in PUBLIC or (path.startswith(f"{API}/statistics/") and path.endswith(OTHERS)):
             continue
         for parameter in operation.get("parameters", ()):
             if parameter["in"] == "query" and parameter["name"] not in FORM:

@@ -87,6 +87,7 @@ PUBLIC = {"/api/v1/auth/token", "/livez", "/readyz"}
 VERSIONED = "{layer}"
 # What is a list, or tells of one, for each layer or report.
 LISTS = ("/api/v1/{layer}/versions", "/tiles/{layer}", "/api/v1/statistics/figures/{report}")
+LISTS += tuple(f"{LISTS[-1]}.{ending}" for ending in ("csv", "parquet", "gpkg", "csv-metadata.json"))
 Ids = dict[tuple[str, str], UUID | str]
 GROUND = to_database(shapely.box(126.9, 41.8, 126.91, 41.81))
 

@@ -21,6 +21,7 @@ from tests.bench import (
     bench_casework,
     bench_chips,
     bench_evidence,
+    bench_figures,
     bench_forest_cut,
     bench_import,
     bench_ledger,
@@ -87,6 +88,7 @@ BENCHMARKS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "overlay": lambda options: bench_overlay.run(),
     "ledger": lambda options: bench_ledger.run(options.events),
     "casework": lambda options: bench_casework.main(),
+    "figures": lambda options: bench_figures.main(options.cases),
     "evidence": lambda options: bench_evidence.run(options.photos),
     "chips": lambda options: bench_chips.run(),
     "sheet": lambda options: bench_sheet.main(),
@@ -118,6 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--events", type=int, default=bench_ledger.EVENTS, help="of cases in `ledger`, 20 a case; default 400,000"
+    )
+    parser.add_argument(
+        "--cases", type=int, default=bench_figures.CASES, help="of `figures`, 20 events each; default 200,000"
     )
     parser.add_argument(
         "--photos", type=int, default=bench_evidence.PHOTOS, help="of 4 MB in `evidence`; default 1,000"

@@ -34,6 +34,10 @@ OPEN_FOR = 0.12
 EXTENT = (122.5, 41.5, 131.0, 46.0)
 ACTIVITIES = ("mining", "quarry", "road", "construction", "clearing", "cultivation", "tourism", "energy")
 SOURCES = ("satellite_monitoring", "green_shield", "central_inspection_1", "national_platform", "public_report")
+ZONES = ("core_protection", "general_control", "reserve_experimental")
+LEVELS = (None, None, "national", "provincial")
+# What a dispatch says of when the imagery knew.
+SEEN = ("last_clear_on", "first_seen_on", "confirmed_on", "published_on")
 PRIORITIES = ("ordinary", "ordinary", "ordinary", "high", "urgent")
 STOPS = ("confirmed", "rectifying", "closure_requested", "publicised", "closed", "closed", "closed")
 # What happens to a case, in order: kind, state after, role. Progress and evidence fill a case up to its length.
@@ -316,10 +320,18 @@ def _payload(rng: np.random.Generator, kind: str) -> dict[str, Any]:
     day = (FIRST.date() + timedelta(days=int(rng.integers(0, 1800)))).isoformat()
     if kind == "dispatch":
         return {
-            "number": f"RL-220621-2021-{rng.integers(1, 9999):04d}", "lead_unit_id": key, "accepting_unit_id": key,
-            "dispatching_unit_id": key, "activity": ACTIVITIES[rng.integers(8)], "priority": "ordinary",
-            "supervision_source": "satellite_monitoring", "area_m2": area, "detection_id": key, "simulated": False,
-            "first_due_on": None, "due_on": None,
+            "number": f"RL-220621-2021-{rng.integers(1, 9999):04d}", "lead_unit_id": SAME_ID, "accepting_unit_id": key,
+            "dispatching_unit_id": key, "activity": ACTIVITIES[rng.integers(8)],
+            "priority": PRIORITIES[rng.integers(len(PRIORITIES))], "origin": "detection", "source": None,
+            "supervision_source": SOURCES[rng.integers(len(SOURCES))], "supervision_level": "ordinary",
+            "protected_area_level": LEVELS[rng.integers(len(LEVELS))], "area_m2": area, "detection_id": key,
+            "simulated": False, "first_due_on": None, "due_on": None, "judged": _judged(rng),
+            "seen": {name: _slot(n) for n, name in enumerate(SEEN)},
+        }  # fmt: skip
+    if kind == "approve_plan":
+        return {
+            "opinion": "同意", "due_on": _slot(len(SEEN)), "first_due_on": _slot(len(SEEN)),
+            "restoration_area_m2": area, "approved_measures": ["demolition", "replanting"],
         }  # fmt: skip
     if kind == "evidence_added":
         return {
@@ -345,6 +357,30 @@ def _payload(rng: np.random.Generator, kind: str) -> dict[str, Any]:
         "share": int(rng.integers(0, 100)),
         "ref": key,
     }
+
+
+def _judged(rng: np.random.Generator) -> dict[str, Any]:
+    """As the overlay judged: two of three cases lie in a protected area, nearly all in a red line."""
+    areas = sorted({f"PA-{rng.integers(1, 60):03d}" for _ in range(rng.integers(0, 3))})
+    return {
+        "verdict": ("prohibited", "needs_recognition", "undetermined")[rng.integers(3)],
+        "severity": ("none", "low", "medium", "high")[rng.integers(4)],
+        "zones": sorted({ZONES[rng.integers(len(ZONES))] for _ in areas}), "protected_areas": areas,
+        "redlines": sorted({f"RL-{rng.integers(1, 300):04d}" for _ in range(rng.integers(0, 3))}),
+    }  # fmt: skip
+
+
+def _slot(place: int) -> str:
+    """Stands in a payload for a day that is reckoned from the event's own."""
+    return f"0001-01-{place + 1:02d}"
+
+
+def _dated(payload: str, day: str) -> str:
+    """With the days for their slots: seen some weeks before the dispatch, due some months after the plan."""
+    on = date.fromisoformat(day)
+    for place, days in enumerate((-60, -40, -25, -15, 90 + on.day * 9)):
+        payload = payload.replace(_slot(place), (on + timedelta(days=days)).isoformat())
+    return payload
 
 
 def _reviews(
@@ -437,6 +473,10 @@ def _events(
                 payload, day, previous = payloads[kind][pick], at[:10], last[k]
                 if kind == "evidence_added":
                     payload = payload.replace(SAME_ID, identity).replace(SAME_HASH, raw + raw)
+                elif kind == "dispatch":
+                    payload = _dated(payload.replace(SAME_ID, county), day)
+                elif kind == "approve_plan":
+                    payload = _dated(payload, day)
                 text = (
                     f'{{"actor_id":"{actor}","actor_role":"{role}","actor_unit_id":"{unit}","case_id":"{texts[k]}",'
                     f'"case_sequence":{j + 1},"id":"{identity}","kind":"{kind}","note":{_quoted(note)},'
