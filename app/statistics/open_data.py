@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.statistics.open_measures import MEASURE_LABELS, definition, kind_and_unit, measures_of
+from app.statistics.measure_names import MEASURE_NAMES
+from app.statistics.open_measures import definition, kind_and_unit, measures_of
 from app.statistics.reports import REPORTS, Report
 
 VERSION = "1"
@@ -128,7 +129,7 @@ def _columns(report: Report) -> Sequence[Column]:
     made = list(GROUPS)
     for name, measure in measures_of(report).items():
         kind, unit = kind_and_unit(report, name, measure)
-        made.append(Column(name, Kind(kind), MEASURE_LABELS[name], definition(name, measure), unit))
+        made.append(Column(name, Kind(kind), MEASURE_NAMES[name], definition(name, measure), unit))
     return tuple(made)
 
 
