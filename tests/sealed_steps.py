@@ -210,6 +210,7 @@ CHANGES: dict[str, tuple[Change, int | None, str]] = {
         _run("with e as (delete from case_events where case_id = :case),"
              " v as (delete from evidence where case_id = :case),"
              " c as (delete from deadlines where case_id = :case),"
+             " i as (delete from case_intervals where case_id = :case),"
              " p as (delete from case_participations where case_id = :case),"
              " s as (delete from case_sources where case_id = :case)"
              " delete from cases where id = :case"),

@@ -82,7 +82,7 @@ def counted(session: Session, caller: Caller, question: Question) -> Counted:
     effective = min(asked, watermark(session))
     days, measures = _measures(question, asked)
     _check(session, question)
-    units = UnitKeys(session, question.units)
+    units = UnitKeys(session, question.units, days.today)
     cut = Cut(effective, REPORTS[question.report].population, question.filters)
     figures = count(session, caller, cut, question.by, measures, units)
     return Counted(question, asked, effective, days, measures, figures, units)

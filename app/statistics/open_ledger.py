@@ -17,6 +17,7 @@ from app.access.models import Unit
 from app.access.service import Caller
 from app.casework.interval_models import CaseInterval
 from app.casework.models import Case
+from app.foundation.time import legal_day
 from app.statistics.dimensions import Dimension
 from app.statistics.figures import Question, cell
 from app.statistics.labels import Labels
@@ -67,7 +68,7 @@ def ledger(
     wanted = statement.with_only_columns(
         *stored, *own, func.st_asbinary(Case.geom).label("geometry"), maintain_column_froms=True
     ).order_by(Case.number)
-    labels = Labels(session, UnitKeys(session, question.units))
+    labels = Labels(session, UnitKeys(session, question.units, legal_day(effective)))
 
     def batches() -> Iterator[Batch]:
         for rows in session.execute(wanted.execution_options(yield_per=BATCH)).mappings().partitions():

@@ -72,10 +72,10 @@ class ClosureDefinitions(BaseModel):
         "effective_as_of, so groups add up to the total; a unit directly under the province stands for itself."
     )
     units: str = (
-        "units=then: the unit that the ledger recorded as lead, with the name and the prefecture that it had on the "
-        "day of that record. units=now: the unit that leads today, which may follow the recorded one, with its name "
-        "and prefecture of today; where several follow, a case stays with the recorded one, or with their common "
-        "prefecture."
+        "units=then: the unit that the ledger recorded as lead, with the prefecture that it had on the day of that "
+        "record, and the name that it had at as_of. units=now: the unit that leads today, which may follow the "
+        "recorded one, with its name and prefecture of today; where several follow, a case stays with the recorded "
+        "one, or with their common prefecture."
     )
     coverage: str = "The cases that the asking account may see today."
 

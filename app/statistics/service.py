@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.access.service import Caller
 from app.casework.ledger import CASES_HEAD
 from app.casework.models import LedgerHead
-from app.foundation.time import utc_now
+from app.foundation.time import legal_day, utc_now
 from app.statistics.cube import Cut, count
 from app.statistics.dimensions import Dimension
 from app.statistics.measures import CLOSURE
@@ -40,7 +40,7 @@ def closure(
     """
     asked = as_of or utc_now()
     effective = min(asked, watermark(session))
-    keys = UnitKeys(session, units)
+    keys = UnitKeys(session, units, legal_day(min(asked, utc_now())))
     by = [] if group_by is GroupBy.none else [Dimension(group_by.value)]
     found: dict[tuple[str | None, ...], dict[str, Any]] = count(session, caller, Cut(effective), by, CLOSURE, keys)
     total = found.pop((None,) * len(by))

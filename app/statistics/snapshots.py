@@ -203,7 +203,7 @@ def _keep_cases(session: Session, snapshot_id: UUID, found: Select[Any]) -> None
 
 def _units(session: Session, question: Question) -> KeptUnits:
     """The units by which it is grouped or filtered; none where it is not."""
-    found = UnitKeys(session, question.units)
+    found = UnitKeys(session, question.units, question.on or date.max)
     rows = found.rows()
     if not any(DIMENSIONS[each].by_unit for each in (*question.by, *question.filters)):
         return KeptUnits([], [], found.names)

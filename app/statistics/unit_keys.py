@@ -91,10 +91,11 @@ class KeptUnits(UnitTable):
 
 @dataclass
 class UnitKeys(UnitTable):
-    """As the tables of units have them, then or now."""
+    """As the tables of units have them, then or now; units of then by the names that they had `on` a day."""
 
     session: Session
     units: UnitsAsOf
+    on: date = date.max
     names: dict[str, str] = field(default_factory=dict)
     changes: list[date] = field(default_factory=list)
     _all: dict[UUID, Unit] = field(default_factory=dict)
@@ -131,7 +132,7 @@ class UnitKeys(UnitTable):
         prefecture = self._prefecture_of(unit_id, counted, day)
         province = self._top(counted, day)
         for each in (counted, prefecture, province):
-            self.names[each.unit.code] = each.name
+            self.names[each.unit.code] = self._at(each.unit.id, self.on).name
         return counted.unit.code, prefecture.unit.code, province.unit.code
 
     def _counted(self, unit_id: UUID, day: date) -> _Standing:

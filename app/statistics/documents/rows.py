@@ -19,6 +19,7 @@ from app.casework.lifecycle import Command
 from app.casework.models import Case, CaseEvent
 from app.documents.words import MU_M2
 from app.foundation.errors import Invalid
+from app.foundation.time import legal_day
 from app.statistics.dimensions import Dimension
 from app.statistics.figures import Question, cell
 from app.statistics.labels import Labels
@@ -74,7 +75,7 @@ def case_rows(session: Session, caller: Caller, question: Question, measure: str
 def rows_of(session: Session, question: Question, found: Sequence[Any], effective: datetime) -> list[CaseRow]:
     """The rows of what `figures.cell` found, in their order, with what was said of each case by the instant."""
     said = _said(session, [row[0].case_id for row in found], effective)
-    labels = Labels(session, UnitKeys(session, question.units))
+    labels = Labels(session, UnitKeys(session, question.units, legal_day(effective)))
     names = {row.code: row.name for row in session.execute(select(Unit.code, Unit.name))}
     return [
         CaseRow(
