@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
+from app.casework import interval_checks
 from app.casework.interval_checks import check
+from app.foundation.identity import new_id
+from app.foundation.time import utc_now
+from app.statistics import figures, service
 from app.statistics.dimensions import DIMENSIONS, Dimension
 from app.statistics.reports import REPORTS, Report
+from app.statistics.unit_keys import KeptUnits, Row
 from tests import figures_recount as plain
 from tests.casework_steps import Desk, add_detection
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
@@ -106,6 +115,55 @@ def test_the_intervals_are_those_of_the_events(desk: Desk, worked: dict[str, Any
         report = check(session)
     assert (report.cases, report.differing) == (2, 0)
     assert report.intervals >= 7
+
+
+@pytest.mark.usefixtures("worked")
+def test_events_that_come_while_intervals_are_compared_make_no_difference(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folded(session: Session, *newest: Any) -> Iterator[Any]:
+        # The stored intervals are being read already.
+        desk.done("county", waiting, "start_verification")
+        open_one(desk)
+        yield from real(session, *newest)
+
+    waiting, real = open_one(desk), interval_checks._folded
+    monkeypatch.setattr(interval_checks, "_folded", folded)
+    with desk.world.database.transaction(see_all=True) as session:
+        report = check(session)
+    assert (report.cases, report.differences) == (3, [])
+    monkeypatch.undo()
+    with desk.world.database.transaction(see_all=True) as session:
+        assert check(session).cases == 4
+        ahead = "update case_intervals set recorded_to = now() + interval '1 year' where recorded_to is null"
+        session.execute(text(ahead))
+        assert check(session).differing == 4, "an end that no event made"
+        session.rollback()
+
+
+@pytest.mark.usefixtures("worked")
+def test_what_is_recorded_counts_though_this_machine_s_clock_is_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (service, figures):
+        monkeypatch.setattr(module, "utc_now", lambda: utc_now() - timedelta(minutes=5))
+    body = ask(desk, "closure")
+    assert body["total"]["figures"]["ever_confirmed"] == 1
+    assert body["effective_as_of"] <= body["as_of"]
+
+
+@pytest.mark.usefixtures("worked")
+def test_cases_without_a_unit_can_be_asked_for(desk: Desk) -> None:
+    assert ask(desk, "closure", unit="unrecorded")["total"]["figures"]["total"] == 0
+
+
+def test_units_may_have_many_periods(session: Session) -> None:
+    """More cells than a statement may have parameters."""
+    kept: list[Row] = [(new_id(), number, "220621", "220600", "220000") for number in range(14_000)]
+    table = KeptUnits([], kept).table()
+    found = session.execute(select(table.c.unit_id, table.c.period).where(table.c.period == 13_999)).one()
+    assert tuple(found) == kept[-1][:2]
+    assert session.scalar(select(func.count()).select_from(KeptUnits([], []).table())) == 0
 
 
 def test_a_county_counts_its_own_alone(desk: Desk, worked: dict[str, Any]) -> None:
