@@ -25,7 +25,7 @@ from app.statistics.dimensions import UNRECORDED
 from app.statistics.figure_schemas import MeasureAnswer
 from app.statistics.measures import EVER_CONFIRMED
 from app.statistics.schemas import UnitsAsOf
-from app.statistics.service import watermark
+from app.statistics.service import instants
 from app.statistics.unit_keys import UnitKeys
 
 
@@ -116,8 +116,7 @@ NOTES = (
 def answer(session: Session, caller: Caller, as_of: datetime | None, group_by: ClueGroupBy) -> DeskAnswer:
     """The figures of the items that the caller may see."""
     now = utc_now()
-    asked = as_of or now
-    effective = min(asked, watermark(session))
+    asked, effective = instants(session, as_of)
     units = UnitKeys(session, UnitsAsOf.now)
     items = _items(caller, min(asked, now), effective, group_by, units).subquery()
     names = [name for name, measure in MEASURES.items() if measure.condition is not None]

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from app.access.service import Caller, in_jurisdiction
 from app.casework.ledger import REVIEWS_HEAD
 from app.casework.lifecycle import ReviewState
-from app.casework.models import LedgerHead
 from app.casework.review_lifecycle import ReviewCommand
 from app.casework.review_models import ReviewEvent
 from app.casework.vocabulary import DISMISS_REASONS
@@ -30,6 +29,7 @@ from app.statistics.desk_schemas import DeskAnswer, DeskGroup
 from app.statistics.dimensions import UNRECORDED
 from app.statistics.figure_schemas import MeasureAnswer
 from app.statistics.schemas import UnitsAsOf
+from app.statistics.service import instants
 from app.statistics.unit_keys import UnitKeys
 
 
@@ -112,9 +112,7 @@ NOTES = (
 def answer(session: Session, caller: Caller, as_of: datetime | None, group_by: DeskGroupBy) -> DeskAnswer:
     """The figures of the detections that the caller may see."""
     now = utc_now()
-    asked = as_of or now
-    watermark = session.scalars(select(LedgerHead.recorded_at).where(LedgerHead.id == REVIEWS_HEAD)).one()
-    effective = min(asked, watermark)
+    asked, effective = instants(session, as_of, REVIEWS_HEAD)
     units = UnitKeys(session, UnitsAsOf.now)
     reviewed = _reviewed(caller, effective, min(asked, now), group_by, units)
     counted = union_all(reviewed, _audited(caller, effective, group_by, units)).subquery()

@@ -24,7 +24,8 @@ two dimensions (`rows`, `columns`) and filtered by any of them; the answer bring
 - **`as_of`** is time of recording: a case is what the ledger had of it at that instant, an event's own instant
   included. A date means its end in Asia/Shanghai. Without it: now.
 - **`effective_as_of`** is the instant answered for: `as_of`, or the newest event's where that lies before it. What lies
-  before it never changes, whatever is recorded later.
+  before it never changes, whatever is recorded later. Whose cases are counted is of today: one that was handed to
+  another county is gone from the first one's figures of the past too, and stays in those of who stands above both.
 - **`on`** is the legal day that due dates are compared with, else the day of `as_of` (today where that lies ahead):
   time goes on while nothing is recorded.
 - **`units`**: `then` counts a case under its lead unit with the name and the place in the tree that this had on the

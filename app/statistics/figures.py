@@ -20,13 +20,13 @@ from app.casework.models import Case
 from app.foundation.errors import Invalid
 from app.foundation.time import legal_day, utc_now
 from app.statistics.cube import Cut, Keys, Population, cases_of, count
-from app.statistics.dimensions import DIMENSIONS, Dimension
+from app.statistics.dimensions import DIMENSIONS, UNRECORDED, Dimension
 from app.statistics.figure_schemas import DimensionAnswer, FigureGroup, FiguresAnswer, MeasureAnswer
 from app.statistics.labels import Labels
 from app.statistics.measures import Count, Days, Measure, Measures, Percentile, Rate, Sum
 from app.statistics.reports import REPORTS, Report
 from app.statistics.schemas import UnitsAsOf
-from app.statistics.service import watermark
+from app.statistics.service import instants
 from app.statistics.unit_keys import UnitKeys, UnitTable
 
 Filters = Mapping[Dimension, Sequence[str]]
@@ -78,8 +78,7 @@ def counted(session: Session, caller: Caller, question: Question) -> Counted:
     Raises:
         Invalid: dimensions that do not go together, a period that ends before it begins, an unknown unit.
     """
-    asked = question.as_of or utc_now()
-    effective = min(asked, watermark(session))
+    asked, effective = instants(session, question.as_of)
     days, measures = _measures(question, asked)
     _check(session, question)
     units = UnitKeys(session, question.units, days.today)
@@ -94,10 +93,9 @@ def settled(session: Session, question: Question) -> Question:
     Raises:
         As `counted` does.
     """
-    asked = question.as_of or utc_now()
+    asked, effective = instants(session, question.as_of)
     days, _ = _measures(question, asked)
     _check(session, question)
-    effective = min(asked, watermark(session))
     return replace(question, as_of=effective, on=days.today, period=(days.first, days.last))
 
 
@@ -160,8 +158,7 @@ def cell(session: Session, caller: Caller, question: Question, measure: str | No
     Raises:
         Invalid: the report has no such measure, or counts no cases; else as `counted` does.
     """
-    asked = question.as_of or utc_now()
-    effective = min(asked, watermark(session))
+    asked, effective = instants(session, question.as_of)
     _, measures = _measures(question, asked)
     _check(session, question)
     if REPORTS[question.report].population is not Population.cases:
@@ -197,8 +194,8 @@ def _check(session: Session, question: Question) -> None:
         raise _invalid("columns", "is the dimension of the rows")
     wanted = {code for each, codes in question.filters.items() if DIMENSIONS[each].by_unit for code in codes}
     known = set(session.scalars(select(Unit.code).where(Unit.code.in_(wanted)))) if wanted else set()
-    if wanted - known:
-        raise _invalid("unit", f"there is no unit {', '.join(sorted(wanted - known))}")
+    if unknown := wanted - known - {UNRECORDED}:
+        raise _invalid("unit", f"there is no unit {', '.join(sorted(unknown))}")
 
 
 def _condition(measures: Measures, name: str | None) -> ColumnElement[bool]:

@@ -108,7 +108,7 @@ def _cell(value: Any) -> Any:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, date):
         return value.isoformat()
-    return SEPARATOR.join(value) if isinstance(value, list | tuple) else value
+    return inert(SEPARATOR.join(value)) if isinstance(value, list | tuple) else value
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:

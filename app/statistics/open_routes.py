@@ -29,7 +29,7 @@ from app.statistics.open_files import MEDIA_TYPES, Batch, Form, chunks, written
 from app.statistics.open_ledger import Ground, ledger
 from app.statistics.open_schemas import DataDictionary, dictionary
 from app.statistics.reports import Report
-from app.statistics.service import watermark
+from app.statistics.service import instants
 
 router = APIRouter(prefix="/statistics", tags=["statistics"], route_class=IdempotentRoute)
 REFUSALS = problem_responses(401, 422)
@@ -197,7 +197,7 @@ def download_figures_geopackage(
 
 
 def _described(session: Session, asked: FiguresQueryDep, request: Request, name: str) -> Response:
-    effective = min(asked.as_of or utc_now(), watermark(session))
+    _, effective = instants(session, asked.as_of)
     columns = LEDGER if name == "ledger" else figure_columns(Report(name.rpartition("/")[2]))
     told = open_csvw.metadata(name, columns, request.url.query, effective)
     return JSONResponse(told, media_type=open_csvw.MEDIA_TYPE)

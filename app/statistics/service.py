@@ -19,10 +19,20 @@ from app.statistics.schemas import ClosureAnswer, ClosureFigures, ClosureGroup, 
 from app.statistics.unit_keys import UnitKeys
 
 
-def watermark(session: Session) -> datetime:
+def watermark(session: Session, head: int = CASES_HEAD) -> datetime:
     """The instant of the newest committed event. The ledger gives out instants in commit order, so no event with an
     earlier one can still appear."""
-    return session.scalars(select(LedgerHead.recorded_at).where(LedgerHead.id == CASES_HEAD)).one()
+    return session.scalars(select(LedgerHead.recorded_at).where(LedgerHead.id == head)).one()
+
+
+def instants(session: Session, as_of: datetime | None, head: int = CASES_HEAD) -> tuple[datetime, datetime]:
+    """The instant asked for, and the one answered for: no later than the watermark.
+
+    Who asks for none is answered with all that is recorded: events have the database's instants, which may be ahead of
+    the clock of this machine.
+    """
+    newest = watermark(session, head)
+    return (max(utc_now(), newest), newest) if as_of is None else (as_of, min(as_of, newest))
 
 
 def closure(
@@ -38,8 +48,7 @@ def closure(
         as_of: instant of recording, included; None means now. One after the watermark is answered at the watermark.
         units: by which units cases are grouped, see `ClosureDefinitions.units`.
     """
-    asked = as_of or utc_now()
-    effective = min(asked, watermark(session))
+    asked, effective = instants(session, as_of)
     keys = UnitKeys(session, units, legal_day(min(asked, utc_now())))
     by = [] if group_by is GroupBy.none else [Dimension(group_by.value)]
     found: dict[tuple[str | None, ...], dict[str, Any]] = count(session, caller, Cut(effective), by, CLOSURE, keys)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    ColumnClause,
     ColumnElement,
     Date,
     FromClause,
@@ -26,7 +27,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    values,
 )
 from sqlalchemy.orm import Session
 
@@ -47,6 +47,10 @@ class _Standing:
 
 # A unit (None: nobody recorded), the number of its period, and the codes of county, prefecture and province.
 Row = tuple[UUID | None, int, str, str, str]
+_COLUMNS: tuple[ColumnClause[Any], ...] = (
+    *(column("unit_id", Uuid), column("period", Integer)),
+    *(column("county", Text), column("prefecture", Text), column("province", Text)),
+)
 
 
 class UnitTable(ABC):
@@ -64,11 +68,11 @@ class UnitTable(ABC):
 
     def table(self) -> FromClause:
         """Columns `unit_id`, `period`, `county`, `prefecture`, `province`."""
-        shape = values(
-            column("unit_id", Uuid), column("period", Integer), column("county", Text), column("prefecture", Text),
-            column("province", Text), name="unit_keys",
-        )  # fmt: skip
-        return shape.data(self.rows())
+        # A list for each column: a parameter for each cell would be more than the 65,535 that a statement may have,
+        # once some hundred units have been renamed and moved for some decades.
+        cells = list(zip(*self.rows(), strict=True)) or [()] * len(_COLUMNS)
+        lists = [cast(list(cell), ARRAY(each.type)) for cell, each in zip(cells, _COLUMNS, strict=True)]
+        return func.unnest(*lists).table_valued(*_COLUMNS, name="unit_keys").render_derived()
 
     def period(self) -> ColumnElement[Any]:
         """How many of `changes` lay on or before the day on which a case's lead unit was recorded."""

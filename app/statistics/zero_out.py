@@ -31,7 +31,7 @@ from app.statistics.labels import Labels
 from app.statistics.measures import EVER_CONFIRMED, Count, Measures
 from app.statistics.models import ZeroOutTarget
 from app.statistics.schemas import UnitsAsOf
-from app.statistics.service import watermark
+from app.statistics.service import instants
 from app.statistics.unit_keys import UnitKeys
 from app.statistics.vocabulary import TargetKind
 from app.statistics.zero_out_schemas import (
@@ -112,8 +112,8 @@ def measures(year: int, confirmed_by: date | None, today: date) -> Measures:
 
 def answer(session: Session, caller: Caller, asked: Asked) -> ZeroOutAnswer:
     """The zero-out of the cases that the caller may see."""
-    wanted_at = asked.as_of or utc_now()
-    effective, today = min(wanted_at, watermark(session)), legal_day(min(wanted_at, utc_now()))
+    wanted_at, effective = instants(session, asked.as_of)
+    today = legal_day(min(wanted_at, utc_now()))
     units = UnitKeys(session, UnitsAsOf.now)
     targets = _targets(session, caller, asked, wanted_at)
     by = (Dimension.supervision_source, Dimension(asked.by.value))
@@ -141,7 +141,7 @@ def listed(
     session: Session, caller: Caller, asked: Asked, kind: ListKind, unit: str | None, confirmed_by: date | None
 ) -> tuple[datetime, Select[Any]]:
     """The instant answered for; and of the cases interval, number and lead unit's code, unordered."""
-    effective = min(asked.as_of or utc_now(), watermark(session))
+    _, effective = instants(session, asked.as_of)
     cut = Cut(effective, filters=_filters(asked.source, unit))
     found = cases_of(caller, cut, conditions(asked.year, confirmed_by)[kind], UnitKeys(session, UnitsAsOf.now))
     statement: Any = found.join(Case, Case.id == _C.case_id).outerjoin(Unit, Unit.id == _C.lead_unit_id)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import Session
 
-from app.casework.interval_checks import check
+from app.casework import interval_checks
+from app.casework.interval_checks import check, complete
+from app.casework.interval_models import CaseInterval
+from app.foundation.identity import new_id
+from app.foundation.time import utc_now
+from app.statistics import figures, service
 from app.statistics.dimensions import DIMENSIONS, Dimension
 from app.statistics.reports import REPORTS, Report
+from app.statistics.unit_keys import KeptUnits, Row
 from tests import figures_recount as plain
 from tests.casework_steps import Desk, add_detection
 from tests.conftest import COUNTY, COUNTY2, PREFECTURE, World
@@ -108,6 +118,63 @@ def test_the_intervals_are_those_of_the_events(desk: Desk, worked: dict[str, Any
     assert report.intervals >= 7
 
 
+@pytest.mark.usefixtures("worked")
+def test_events_that_come_while_intervals_are_compared_make_no_difference(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folded(session: Session, *newest: Any) -> Iterator[Any]:
+        # The stored intervals are being read already.
+        desk.done("county", waiting, "start_verification")
+        open_one(desk)
+        yield from real(session, *newest)
+
+    waiting, real = open_one(desk), interval_checks._folded
+    monkeypatch.setattr(interval_checks, "_folded", folded)
+    with desk.world.database.transaction(see_all=True) as session:
+        report = check(session)
+    assert (report.cases, report.differences) == (3, [])
+    monkeypatch.undo()
+    with desk.world.database.transaction(see_all=True) as session:
+        assert check(session).cases == 4
+        ahead = "update case_intervals set recorded_to = now() + interval '1 year' where recorded_to is null"
+        session.execute(text(ahead))
+        assert check(session).differing == 4, "an end that no event made"
+        session.rollback()
+
+
+@pytest.mark.usefixtures("worked")
+def test_what_is_recorded_counts_though_this_machine_s_clock_is_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (service, figures):
+        monkeypatch.setattr(module, "utc_now", lambda: utc_now() - timedelta(minutes=5))
+    body = ask(desk, "closure")
+    assert body["total"]["figures"]["ever_confirmed"] == 1
+    assert body["effective_as_of"] <= body["as_of"]
+
+
+@pytest.mark.usefixtures("worked")
+def test_cases_without_a_unit_can_be_asked_for(desk: Desk) -> None:
+    assert ask(desk, "closure", unit="unrecorded")["total"]["figures"]["total"] == 0
+
+
+def test_no_part_of_the_intervals_is_read_around_their_policy(session: Session) -> None:
+    parts = "select inhrelid::regclass::text from pg_inherits where inhparent = 'case_intervals'::regclass"
+    any_of = text("select has_table_privilege(:part, 'select, insert, update, delete, truncate')")
+    found = session.scalars(text(parts)).all()
+    assert len(found) == 2
+    assert not any(session.scalar(any_of, {"part": part}) for part in found)
+
+
+def test_units_may_have_many_periods(session: Session) -> None:
+    """More cells than a statement may have parameters."""
+    kept: list[Row] = [(new_id(), number, "220621", "220600", "220000") for number in range(14_000)]
+    table = KeptUnits([], kept).table()
+    found = session.execute(select(table.c.unit_id, table.c.period).where(table.c.period == 13_999)).one()
+    assert tuple(found) == kept[-1][:2]
+    assert session.scalar(select(func.count()).select_from(KeptUnits([], []).table())) == 0
+
+
 def test_a_county_counts_its_own_alone(desk: Desk, worked: dict[str, Any]) -> None:
     assert ask(desk, "closure", "county2")["total"]["figures"]["total"] == 0
     assert ask(desk, "closure", "prefecture")["total"]["figures"]["total"] == 2
@@ -170,3 +237,18 @@ def test_what_overlaps_can_be_filtered_by(desk: Desk, worked: dict[str, Any]) ->
     for dimension in ("zone", "any_source", "redline", "protected_area"):
         body = ask(desk, "closure", "province", **{dimension: ["unrecorded", "satellite_monitoring"]})
         assert body["total"]["figures"]["total"] == 2
+
+
+@pytest.mark.usefixtures("worked")
+def test_a_ledger_older_than_the_intervals_gets_them_and_missing_ones_are_told(desk: Desk) -> None:
+    before = ask(desk, "stages")
+    with desk.world.database.transaction(see_all=True) as session:
+        session.execute(delete(CaseInterval))
+        assert complete(session) > 0
+        assert complete(session) == 0
+    assert ask(desk, "stages")["groups"] == before["groups"]
+    with desk.world.database.transaction(see_all=True) as session:
+        gone = session.scalars(select(CaseInterval.case_id).limit(1)).one()
+        session.execute(delete(CaseInterval).where(CaseInterval.case_id == gone))
+        assert complete(session) == 0
+        assert [case_id for case_id, _ in check(session).differences] == [gone]

@@ -207,9 +207,13 @@ def test_a_snapshot_that_is_changed_does_not_hold(taken: Taken, owner: Session) 
     found = faults(taken, owner)
     assert (None, "its signature does not hold: the signature does not fit the content") in found
     assert (None, "closed of the whole was 99 and is 0 when counted again") in found
-    for broken in ("no document", "{}", "[]", json.dumps({**document, "format": "x"})):
+    parts = [canonical({**document, part: [1]}).decode() for part in ("question", "cases", "ledger", "answer", "key")]
+    for broken in ("no document", "{}", "[]", json.dumps({**document, "format": "x"}), *parts):
         owner.execute(text("update snapshots set document = :document"), {"document": broken})
         assert (None, "its document is not in the form that was signed") in faults(taken, owner)
+    for odd in ({**document, "question": {**document["question"], "filters": []}}, {**document, "cases": {}}):
+        owner.execute(text("update snapshots set document = :document"), {"document": canonical(odd).decode()})
+        assert (None, "its signature does not hold: the signature does not fit the content") in faults(taken, owner)
 
 
 @pytest.mark.parametrize("column", ["name = 'other'", "sequence = sequence + 1", "taken_at = now()", "cases = 7"])

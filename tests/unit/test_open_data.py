@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from app.settings import REPOSITORY
 from app.statistics.measure_names import MEASURE_NAMES
-from app.statistics.open_data import GROUPS, TABLES, TITLES, VERSION, digest
+from app.statistics.open_data import GROUPS, TABLES, TITLES, VERSION, Column, Kind, digest
 from app.statistics.open_docs import open_data_markdown
+from app.statistics.open_files import Form, written
 from app.statistics.open_measures import measures_of
 from app.statistics.reports import Report
 
@@ -71,6 +72,13 @@ def test_columns_are_only_ever_added_at_the_end() -> None:
 def test_no_column_holds_a_party_or_an_account() -> None:
     words = {word for table in TABLES.values() for column in table for word in column.name.split("_")}
     assert not words & {"party", "person", "account", "actor", "description", "note", "facts", "plan", "holder"}
+
+
+def test_no_cell_of_csv_is_a_formula() -> None:
+    columns = (Column("name", Kind.string, "名称", "A text"), Column("codes", Kind.list, "代码", "Several"))
+    stream, rows = written(Form.csv, "t", columns, [{"name": ["=1+1"], "codes": [["@SUM(1)", "b"]]}], {})
+    with stream:
+        assert (rows, stream.read().decode("utf-8-sig").splitlines()) == (1, ["name,codes", "'=1+1,'@SUM(1);b"])
 
 
 def test_every_measure_has_a_label_and_a_definition() -> None:

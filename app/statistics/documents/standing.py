@@ -12,10 +12,9 @@ from app.access.models import Unit
 from app.access.service import Caller, enter
 from app.casework.models import CaseEvent
 from app.foundation.database import set_scope
-from app.foundation.time import utc_now
 from app.statistics.dimensions import Dimension
 from app.statistics.figures import Counted, Question
-from app.statistics.service import watermark
+from app.statistics.service import instants
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Standing:
 
 def standing_of(session: Session, caller: Caller, question: Question) -> Standing:
     """The standing of a question. Its sequence is the province's: it tells how many events there were, of no case."""
-    asked = question.as_of or utc_now()
-    effective = min(asked, watermark(session))
+    asked, effective = instants(session, question.as_of)
     set_scope(session, None)  # one number and one hash of the whole ledger, and the wall is back below
     last = session.execute(
         select(CaseEvent.sequence, CaseEvent.hash)
