@@ -45,8 +45,8 @@ def download_rectification_ledger(
 ) -> Response:
     """整改台账: the confirmed cases that I may see, a row each, as the ledger had them at an instant."""
     question = asked.question(Report.closure)
-    standing = standing_of(session, caller, question)
     found = counted(session, caller, question)
+    standing = standing_of(session, caller, found)
     question = pinned(question, found)
     rows = case_rows(session, caller, question, "ever_confirmed", found.effective)
     scope, today = scope_name(session, caller, question), found.days.today
@@ -60,8 +60,8 @@ def download_rectification_ledger(
 def download_overdue_list(request: Request, session: SessionDep, caller: CallerDep, asked: FiguresQueryDep) -> Response:
     """逾期清单: the cases past their present due date, the longest first, as the ledger had them at an instant."""
     question = asked.question(Report.timeliness)
-    standing = standing_of(session, caller, question)
     found = counted(session, caller, question)
+    standing = standing_of(session, caller, found)
     question, today = pinned(question, found), found.days.today
     rows = case_rows(session, caller, question, "overdue", found.effective)
     rows.sort(key=lambda row: (-(row.days_overdue(today) or 0), row.number))

@@ -12,10 +12,8 @@ from app.access.models import Unit
 from app.access.service import Caller, enter
 from app.casework.models import CaseEvent
 from app.foundation.database import set_scope
-from app.foundation.time import utc_now
 from app.statistics.dimensions import Dimension
 from app.statistics.figures import Counted, Question
-from app.statistics.service import watermark
 
 
 @dataclass(frozen=True)
@@ -33,19 +31,20 @@ class Standing:
     head: str
 
 
-def standing_of(session: Session, caller: Caller, question: Question) -> Standing:
-    """The standing of a question. Its sequence is the province's: it tells how many events there were, of no case."""
-    asked = question.as_of or utc_now()
-    effective = min(asked, watermark(session))
+def standing_of(session: Session, caller: Caller, found: Counted) -> Standing:
+    """On what counted figures stand: what is recorded after them is none of it.
+
+    The sequence is the whole ledger's: it tells how many events there were, of no case.
+    """
     set_scope(session, None)  # one number and one hash of the whole ledger, and the wall is back below
     last = session.execute(
         select(CaseEvent.sequence, CaseEvent.hash)
-        .where(CaseEvent.recorded_at <= effective)
+        .where(CaseEvent.recorded_at <= found.effective)
         .order_by(CaseEvent.recorded_at.desc(), CaseEvent.sequence.desc())
         .limit(1)
     ).first()
     enter(session, caller)
-    return Standing(asked, effective, last.sequence if last else 0, last.hash.hex() if last else "")
+    return Standing(found.asked, found.effective, last.sequence if last else 0, last.hash.hex() if last else "")
 
 
 def pinned(question: Question, first: Counted) -> Question:
