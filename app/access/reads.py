@@ -36,9 +36,11 @@ def record_export(session: Session, request: Request, caller: Caller, export: st
         export: its name, which stays.
         details: as of `record_read`.
     """
-    filters = {_printable(name): _printable(value) for name, value in request.query_params.multi_items()}
+    filters: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        filters.setdefault(_printable(name), []).append(_printable(value))
     if filters:
-        details["filters"] = filters
+        details["filters"] = {name: values if len(values) > 1 else values[0] for name, values in filters.items()}
     record_read(session, request, caller, AccessKind.export_taken, export=export, **details)
 
 

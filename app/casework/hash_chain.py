@@ -136,7 +136,8 @@ def chained(previous: bytes, content: bytes) -> bytes:
 
 
 def instant(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, which on Linux writes years before 1000 without their zeros, and nothing reads that back.
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _plain(value: Any) -> Any:

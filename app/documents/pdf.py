@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.documents.layout import FALLBACKS, LATIN
@@ -22,6 +23,9 @@ _AT_ONCE = 2
 _WAIT_S = 30.0
 _SECONDS = 120
 _slots = threading.BoundedSemaphore(_AT_ONCE)
+# Who waits holds a thread, and there are forty for all that the service answers.
+_MOST = _AT_ONCE + 8
+_room = threading.BoundedSemaphore(_MOST)
 _MORE = {"宋体": ("SimSun", "Noto Serif CJK SC"), LATIN: ("Liberation Serif", "Noto Serif CJK SC")}
 # No macro runs, and no picture or text is fetched from an address that a template names.
 _SETTINGS = """<?xml version="1.0" encoding="UTF-8"?>
@@ -72,13 +76,18 @@ def to_pdf(content: bytes, program: str) -> bytes:
         Busy: others have theirs made.
     """
     office = find_office(program)
-    if not _slots.acquire(timeout=_WAIT_S):
+    with _held(_room, 0), _held(_slots, _WAIT_S), passing_folder("redline-pdf-") as folder:
+        return _converted(content, office, folder)
+
+
+@contextmanager
+def _held(places: threading.BoundedSemaphore, seconds: float) -> Iterator[None]:
+    if not places.acquire(timeout=seconds):
         raise Busy("Other PDFs are being made; try again in a moment.", headers={"Retry-After": "30"})
     try:
-        with passing_folder("redline-pdf-") as folder:
-            return _converted(content, office, folder)
+        yield
     finally:
-        _slots.release()
+        places.release()
 
 
 def _converted(content: bytes, office: str, folder: Path) -> bytes:

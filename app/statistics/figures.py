@@ -182,7 +182,8 @@ def _measures(question: Question, asked: datetime) -> tuple[Days, Measures]:
     if first > last:
         raise _invalid("to", f"lies before {first}, the first day of the period")
     if first.year <= 1:
-        raise _invalid("from", "has no year before it")
+        name = "from" if question.period else "on" if question.on else "as_of"
+        raise _invalid(name, "has no year before it")
     days = Days(today, first, last)
     return days, REPORTS[question.report].measures(days)
 

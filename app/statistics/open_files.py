@@ -100,15 +100,15 @@ def _write_csv(path: Path, columns: Sequence[Column], batches: Iterable[Batch]) 
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        value = SEPARATOR.join(value)
     if isinstance(value, str):
         return inert(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    return inert(SEPARATOR.join(value)) if isinstance(value, list | tuple) else value
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _schema(columns: Sequence[Column]) -> pa.Schema:

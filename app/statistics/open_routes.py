@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -59,6 +59,8 @@ def _file(
     shape: str = "MultiPolygon",
 ) -> Response:
     """A table as a download. The transaction ends before its first byte leaves."""
+    # The database may speak by another clock.
+    effective = effective.astimezone(UTC)
     said = {
         "effective_as_of": effective.isoformat(), "open_data_version": VERSION, "definitions_sha256": digest(columns),
     }  # fmt: skip

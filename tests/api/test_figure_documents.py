@@ -14,8 +14,12 @@ from openpyxl import load_workbook
 from sqlalchemy import func, select
 
 from app.access.models import AccessEvent
+from app.access.service import enter
 from app.access.vocabulary import AccessKind
 from app.casework.models import CaseEvent
+from app.statistics.documents.standing import standing_of
+from app.statistics.figures import Question, counted
+from app.statistics.reports import Report
 from tests.casework_steps import Desk, add_detection, today
 from tests.conftest import COUNTY, World
 
@@ -126,6 +130,19 @@ def test_the_bulletin_says_what_the_figures_say(desk: Desk, case: dict[str, Any]
     with desk.world.database.transaction(see_all=True) as session:
         last = session.scalars(select(CaseEvent).order_by(CaseEvent.sequence.desc()).limit(1)).one()
     assert f"台账序号{last.sequence}" in text and last.hash.hex()[:32] in text
+
+
+def test_a_document_stands_on_what_it_counted(desk: Desk, case: dict[str, Any]) -> None:
+    caller = desk.world.caller("province")
+    with desk.world.database.transaction() as session:
+        enter(session, caller)
+        found = counted(session, caller, Question(Report.closure))
+        last = select(CaseEvent.sequence).order_by(CaseEvent.sequence.desc()).limit(1)
+        before = session.scalar(last)
+        desk.done("county", case, "report_progress")
+        standing = standing_of(session, caller, found)
+        assert session.scalar(last) == standing.sequence + 1
+    assert (standing.effective, standing.sequence) == (found.effective, before)
 
 
 def test_each_document_counts_for_whoever_asks(desk: Desk, case: dict[str, Any]) -> None:

@@ -190,6 +190,9 @@ def test_a_county_counts_its_own_alone(desk: Desk, worked: dict[str, Any]) -> No
         ({"from": "2025-01-01"}, "query/to"),
         ({"from": "2025-02-01", "to": "2025-01-01"}, "query/to"),
         ({"as_of": "soon"}, "query/as_of"),
+        ({"as_of": "0001-01-01"}, "query/as_of"),
+        ({"on": "0001-06-01"}, "query/on"),
+        ({"from": "0001-01-01", "to": "2025-01-01"}, "query/from"),
         ({"rows": "colour"}, "query/rows"),
     ],
 )

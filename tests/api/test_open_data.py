@@ -51,6 +51,21 @@ def _csv(content: bytes) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(content), encoding="utf-8-sig", dtype=str, keep_default_na=False)
 
 
+def test_a_database_by_another_clock_names_files_in_utc(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGTZ", "Asia/Shanghai")
+    desk.world.database.dispose()
+    told = datetime.fromisoformat(desk.get("province", "/statistics/figures/closure").json()["effective_as_of"])
+    answer = desk.get("province", "/statistics/ledger.csv")
+    assert told.utcoffset() and f"ledger-{told.astimezone(UTC):%Y%m%dT%H%M%SZ}.csv" in str(answer.headers)
+
+
+def test_no_list_in_csv_is_a_formula(desk: Desk) -> None:
+    with desk.world.database.transaction(see_all=True) as session:
+        session.execute(text("update case_intervals set redlines = '{=cmd|calc,A}', zones = '{A,=1}'"))
+    table = _csv(_take(desk, "ledger.csv"))
+    assert set(table["redlines"]) == {"'=cmd|calc;A"} and set(table["zones"]) == {"A;=1"}
+
+
 def test_the_ledger_reads_the_same_from_every_file(desk: Desk, tmp_path: Path) -> None:
     content = _take(desk, "ledger.csv")
     assert content.startswith(b"\xef\xbb\xbfnumber,case_id,") and content.count(b"\r\n") == content.count(b"\n") == 3

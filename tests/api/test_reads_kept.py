@@ -110,6 +110,12 @@ def test_exports_are_kept_with_what_was_asked_for(desk: Desk, case: dict[str, An
     assert geopackage["details"]["format"] == "gpkg"
 
 
+def test_every_value_that_was_asked_for_is_kept(desk: Desk, case: dict[str, Any]) -> None:
+    asked = {"unit": [COUNTY, "220681"], "state": "dispatched"}
+    assert desk.get("province", "/statistics/ledger.csv", **asked).status_code == 200
+    assert reads(desk)[0]["details"]["filters"] == asked
+
+
 def test_a_sheet_is_kept_with_its_preview_and_its_refusal(desk: Desk, case: dict[str, Any]) -> None:
     content = download(desk, state="dispatched", mine=True)
     assert download(desk, "county2")

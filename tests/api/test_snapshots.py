@@ -53,6 +53,10 @@ def test_every_report_is_kept_with_its_cases_and_found_again(desk: Desk) -> None
     assert {one["cases"] for one in taken if one["report"] not in ("stages", "latency")} == {3}
 
 
+def test_one_of_a_year_long_ago_holds(desk: Desk) -> None:
+    assert check(desk, take(desk, as_of="0002-01-01"))["holds"]
+
+
 def test_a_case_is_kept_with_what_counts_it(desk: Desk) -> None:
     taken = take(desk, report="areas", rows="unit")
     cases = desk.get("province", f"{SNAPSHOTS}/{taken['id']}/cases").json()["items"]

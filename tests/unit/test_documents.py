@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import time
 import zipfile
 from datetime import date
@@ -235,6 +236,11 @@ def test_more_than_two_at_once_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pdf._slots, pdf._slots, pytest.raises(Busy) as caught:
         pdf.to_pdf(b"", office)
     assert caught.value.headers["Retry-After"] == "30"
+    # Whoever finds too many waiting is told at once, and does not hold a thread.
+    monkeypatch.setattr(pdf, "_WAIT_S", 30)
+    monkeypatch.setattr(pdf, "_room", threading.BoundedSemaphore(1))
+    with pdf._room, pytest.raises(Busy):
+        pdf.to_pdf(b"", office)
     # A place is given back by whom it did not help, too.
     for _ in range(3):
         with pytest.raises(pdf.OfficeFailed):

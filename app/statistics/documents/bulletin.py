@@ -51,8 +51,8 @@ def collect(session: Session, caller: Caller, question: Question) -> Bulletin:
     Raises:
         Invalid: as `figures.counted`.
     """
-    standing = standing_of(session, caller, question)
     first = counted(session, caller, _by_unit(question, Report.closure))
+    standing = standing_of(session, caller, first)
     asked = pinned(question, first)
     found = {report: counted(session, caller, _by_unit(asked, report)) for report in _REPORTS}
     total: dict[str, Any] = {}

@@ -69,8 +69,8 @@ class _Listed:
 
 def _listed(request: Request, token: str | None, question: Question, measure: str) -> _Listed:
     with signed_in(request, token) as (session, caller):
-        standing = standing_of(session, caller, question)
         found = counted(session, caller, question)
+        standing = standing_of(session, caller, found)
         question = pinned(question, found)
         rows = case_rows(session, caller, question, measure, found.effective)
         return _Listed(scope_name(session, caller, question), rows, found.days.today, standing)

@@ -14,7 +14,6 @@ from app.casework.models import CaseEvent
 from app.foundation.database import set_scope
 from app.statistics.dimensions import Dimension
 from app.statistics.figures import Counted, Question
-from app.statistics.service import instants
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,20 @@ class Standing:
     head: str
 
 
-def standing_of(session: Session, caller: Caller, question: Question) -> Standing:
-    """The standing of a question. Its sequence is the province's: it tells how many events there were, of no case."""
-    asked, effective = instants(session, question.as_of)
+def standing_of(session: Session, caller: Caller, found: Counted) -> Standing:
+    """On what counted figures stand: what is recorded after them is none of it.
+
+    The sequence is the whole ledger's: it tells how many events there were, of no case.
+    """
     set_scope(session, None)  # one number and one hash of the whole ledger, and the wall is back below
     last = session.execute(
         select(CaseEvent.sequence, CaseEvent.hash)
-        .where(CaseEvent.recorded_at <= effective)
+        .where(CaseEvent.recorded_at <= found.effective)
         .order_by(CaseEvent.recorded_at.desc(), CaseEvent.sequence.desc())
         .limit(1)
     ).first()
     enter(session, caller)
-    return Standing(asked, effective, last.sequence if last else 0, last.hash.hex() if last else "")
+    return Standing(found.asked, found.effective, last.sequence if last else 0, last.hash.hex() if last else "")
 
 
 def pinned(question: Question, first: Counted) -> Question:
