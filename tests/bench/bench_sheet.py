@@ -130,7 +130,7 @@ def _closable(urls: ClusterUrls) -> dict[str, str]:
             "select c.number, e.id::text from cases c join evidence e on e.case_id = c.id"
             " where e.filename = 'closure.pdf'"
         ).fetchall()
-    return dict(rows)
+    return {str(number): str(evidence) for number, evidence in rows}
 
 
 def _filled(content: bytes, values: Mapping[str, Any], evidence: Mapping[str, str] | None = None) -> bytes:
